@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contracts between a frontend (text to LLB) and whatever engine runs it.
+
+The same frontend object runs in process, offline against recorded image metadata, and as a container under any
+BuildKit: nothing in a frontend may depend on which. The contract is BuildKit's ``LLBBridge`` in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+from grammar import Diagnostic
+from llb.ops import Platform
+from llb.state import State
+
+ResolveMode = Literal["default", "pull", "local"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedImage:
+    """Answer of `Bridge.resolve_image`: canonical reference, manifest or index digest, image config bytes."""
+
+    ref: str
+    digest: str
+    config: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedSource:
+    """Answer of `Bridge.resolve_source`: the source as it should be used, and what is known of it."""
+
+    identifier: str
+    attrs: Mapping[str, str]
+    checksum: str = ""
+    ref: str = ""
+    commit_object: bytes = b""
+    filename: str = ""
+    last_modified: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """One directory entry. ``path`` is relative to the asked directory, ``mode`` as in ``os.stat``, ns times."""
+
+    path: str
+    mode: int
+    size: int
+    mtime_ns: int = 0
+    uid: int = 0
+    gid: int = 0
+    linkname: str = ""
+
+
+class Ref(Protocol):
+    """A handle on a state given to `Bridge.solve`. Lazy: nothing is executed until somebody looks inside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformResult:
+    """One platform's result. ``id`` is the key in a multi-platform result ("linux/amd64")."""
+
+    id: str
+    platform: Platform
+    ref: Ref | None
+    config: bytes | None = None
+    base_config: bytes | None = None
+    metadata: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What a frontend returns. ``multi`` makes exporters write an index even for one platform.
+
+    ``metadata`` holds results without a platform suffix (``source.date.epoch``, the answers of subrequests).
+    """
+
+    results: tuple[PlatformResult, ...]
+    multi: bool = False
+    metadata: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Bridge(Protocol):
+    """What a frontend may ask of its engine."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The frontend attributes: ``filename``, ``target``, ``build-arg:X``, ``platform``, ``context:X``, ..."""
+
+    @property
+    def build_platforms(self) -> Sequence[Platform]:
+        """Platforms the worker runs, its own first."""
+
+    @property
+    def caps(self) -> frozenset[str] | None:
+        """LLB capabilities that are offered; None: all of them."""
+
+    @property
+    def session_id(self) -> str:
+        """Goes into local sources."""
+
+    async def resolve_image(
+        self,
+        ref: str,
+        *,
+        platform: Platform | None,
+        mode: ResolveMode = "default",
+        log_name: str = "",
+        oci_store: str = "",
+        oci_session: str = "",
+    ) -> ResolvedImage:
+        """Return digest and config of an image (from a registry, or of an OCI layout if ``oci_store`` is set).
+
+        Raises:
+            ResolveError: there is no such image or platform, or it cannot be reached.
+        """
+
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
+    ) -> ResolvedSource:
+        """Return what is known of a git or HTTP source without fetching it."""
+
+    async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
+        """Return a lazy handle on a state."""
+
+    async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Return a file's content; ``length`` 0 means to the end. Raises FileNotFoundError."""
+
+    async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
+        """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
+
+    async def stat_file(self, ref: Ref, path: str) -> Stat:
+        """Return one path's metadata. Raises FileNotFoundError."""
+
+    async def inputs(self) -> Mapping[str, State]:
+        """Return the states that the caller passed in by name."""
+
+    async def warn(self, diagnostic: Diagnostic) -> None:
+        """Report a warning (a build check). It is shown at the end of the build."""
+
+
+class ResolveError(Exception):
+    """An image or source could not be resolved. The message is for users."""
+
+
+class Frontend(Protocol):
+    """A language that builds images."""
+
+    @property
+    def name(self) -> str:
+        """What ``#syntax=`` and ``--frontend`` say."""
+
+    async def build(self, bridge: Bridge) -> BuildResult:
+        """Read the program through ``bridge`` and return lazy results.
+
+        Raises:
+            grammar.DiagnosticError: the program is wrong.
+        """
+
+
+__all__ = [
+    "Bridge",
+    "BuildResult",
+    "Frontend",
+    "PlatformResult",
+    "Ref",
+    "ResolveError",
+    "ResolveMode",
+    "ResolvedImage",
+    "ResolvedSource",
+    "Stat",
+]

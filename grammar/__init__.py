@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Positions, diagnostics and grammars. Lark itself is behind `grammar.loader`, so this facade is light."""
+
+from grammar.diagnostic import Diagnostic, DiagnosticError, Related, Severity, edit_distance, nearest
+from grammar.source import Source, Span
+
+__all__ = [
+    "Diagnostic",
+    "DiagnosticError",
+    "Related",
+    "Severity",
+    "Source",
+    "Span",
+    "edit_distance",
+    "nearest",
+]

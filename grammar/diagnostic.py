@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Diagnostics: what went wrong, where in the text, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from grammar.source import Span
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A second place that belongs to a diagnostic, such as "defined here"."""
+
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One message about a text.
+
+    ``code`` is stable and is what tests assert; ``message`` is one line; ``spans`` are the faulty ranges, the
+    most important first (empty where there is no text to point at); ``help`` says the next step. ``rule_url``
+    and ``detail`` are set by lint rules.
+    """
+
+    code: str
+    message: str
+    spans: tuple[Span, ...] = ()
+    severity: Severity = "error"
+    related: tuple[Related, ...] = ()
+    help: str = ""
+    detail: str = ""
+    rule_url: str = ""
+
+    @property
+    def span(self) -> Span | None:
+        """The primary span, if there is one."""
+        return self.spans[0] if self.spans else None
+
+    def render(self, *, context: int = 2) -> str:
+        """Return the diagnostic as plain text: header, source lines with a caret, related places, help."""
+        lines = [f"{self.severity}: {self.message}" + (f" [{self.code}]" if self.code else "")]
+        if self.span is not None:
+            lines += _snippet(self.span, context)
+        for related in self.related:
+            lines.append(f"note: {related.message}")
+            lines += _snippet(related.span, 0)
+        if self.help:
+            lines += [f"  help: {line}" for line in self.help.splitlines()]
+        return "\n".join(lines)
+
+
+class DiagnosticError(Exception):
+    """Raised when a text cannot be used; carries every diagnostic found, the first one first."""
+
+    def __init__(self, diagnostics: Diagnostic | Sequence[Diagnostic]) -> None:
+        self.diagnostics: tuple[Diagnostic, ...] = (
+            (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
+        )
+        super().__init__("; ".join(d.message for d in self.diagnostics))
+
+
+def _snippet(span: Span, context: int) -> Iterable[str]:
+    source = span.source
+    first, last, column = span.start_line, span.end_line, span.start_column
+    shown_last = min(last, first + 7)
+    width = len(str(shown_last + context))
+    yield f"{' ' * width}--> {source.name}:{first}:{column + 1}"
+    for number in range(max(1, first - context), min(source.line_count, shown_last + context) + 1):
+        text = _printable(source.line(number))
+        inside = first <= number <= last
+        yield f"{number:>{width}} {'>' if inside else '|'} {text}".rstrip()
+        if inside and first == last:
+            lead = "".join("\t" if c == "\t" else " " for c in text[:column])
+            marks = max(1, min(span.end - span.start, len(text) - column))
+            yield f"{' ' * width} | {lead}{'^' * marks}"
+    if shown_last < last:
+        yield f"{' ' * width} ... {last - shown_last} more lines"
+
+
+def _printable(text: str, limit: int = 160) -> str:
+    shown = "".join(c if c == "\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:limit])
+    return shown + ("…" if len(text) > limit else "")
+
+
+def nearest(word: str, known: Iterable[str], *, limit: int = 2) -> str | None:
+    """Return the known word with the smallest edit distance to ``word``, if that is at most ``limit``.
+
+    Cost: O(len(word) * len(candidate)) for each candidate.
+    """
+    best: str | None = None
+    best_distance = limit + 1
+    for candidate in known:
+        if abs(len(candidate) - len(word)) >= best_distance:
+            continue
+        distance = edit_distance(word, candidate)
+        if distance < best_distance:
+            best, best_distance = candidate, distance
+    return best
+
+
+def edit_distance(left: str, right: str) -> int:
+    """Return the Levenshtein distance of two words."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IR: ops, graph, builder, wire format."""

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vertices, edges and graphs: ops with their inputs, digested.
+
+A vertex's identity is the digest of its wire bytes; equality and hash use nothing else. What cannot change the
+result (names, source spans, caps, progress groups) is `Metadata`, kept in a table beside the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from grammar import Span
+from llb.ops import Op, Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressGroup:
+    """Vertices shown as one line; a ``weak`` member alone does not show the group."""
+
+    id: str
+    name: str = ""
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinuxResources:
+    """Limits of one exec that do not take part in its cache key (bytes, microseconds, cpuset lists)."""
+
+    memory: int = 0
+    memory_swap: int = 0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What is known of a vertex beside its op. ``export_cache`` None means unset; ``caps`` is sorted."""
+
+    ignore_cache: bool = False
+    description: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    export_cache: bool | None = None
+    caps: tuple[str, ...] = ()
+    progress_group: ProgressGroup | None = None
+    linux_resources: LinuxResources | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Output ``index`` of a vertex."""
+
+    vertex: Vertex
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Vertex:
+    """An op with its inputs. ``raw`` is the exact wire message, ``digest`` its ``sha256:...``.
+
+    ``platform`` None and an empty ``constraints`` are what the wire leaves out.
+    """
+
+    op: Op
+    inputs: tuple[Edge, ...]
+    digest: str
+    raw: bytes = field(repr=False)
+    platform: Platform | None = None
+    constraints: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vertex) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Graph:
+    """A verified set of vertices with one wanted result.
+
+    ``vertices`` are in the order of the wire's ``Definition.def`` (inputs before users; the terminal pointer op is
+    not a vertex). ``head`` is None for scratch. ``metadata`` and ``spans`` are keyed by vertex digest.
+    """
+
+    vertices: tuple[Vertex, ...]
+    head: Edge | None
+    metadata: Mapping[str, Metadata] = field(default_factory=lambda: MappingProxyType({}))
+    spans: Mapping[str, tuple[Span, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __iter__(self) -> Iterator[Vertex]:
+        return iter(self.vertices)
+
+    def __len__(self) -> int:
+        return len(self.vertices)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys, cache, schedule: what has to be executed, and when."""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the solver asks of the outside: a worker that executes vertices, a store for cache records, a clock.
+
+The solver knows no container, registry or file. A *result* is an opaque object made by `Operation.execute`,
+handed to the operations that depend on it, and turned into a *token* (a string) to outlive the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+from llb.graph import Metadata, Vertex
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Result: TypeAlias = object
+NOTHING: Mapping[str, Json] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputKey:
+    """How one input of a vertex takes part in the vertex's key.
+
+    ``selector`` tells apart uses of different parts of the input and is hashed in. With ``content`` the input may
+    also be identified by what is in it: `Operation.content_key` is then asked once the input is solved.
+    """
+
+    selector: str = ""
+    content: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMap:
+    """A vertex's own share of its key.
+
+    ``digest`` covers all of the op that can change its result, and nothing else. ``inputs`` has one entry for each
+    vertex input. ``ingredients`` is the same in readable form (secrets only as "present"): it is stored with the
+    record and is what an explanation of a miss compares. ``volatile`` keys are never looked up or stored; only the
+    content of the result can identify it further down (a local directory).
+    """
+
+    digest: str
+    inputs: tuple[InputKey, ...] = ()
+    ingredients: Mapping[str, Json] = field(default_factory=lambda: NOTHING)
+    volatile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentKey:
+    """The identity of the part of an input that a vertex can see, with its ingredients (e.g. per-file digests)."""
+
+    digest: str
+    ingredients: Mapping[str, Json] = field(default_factory=lambda: NOTHING)
+
+
+class Step(Protocol):
+    """The solver's side of one running vertex, handed to every operation call."""
+
+    @property
+    def vertex(self) -> Vertex:
+        """The vertex being worked on."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """Its metadata, merged over all jobs that want it."""
+
+    @property
+    def name(self) -> str:
+        """What users see as the step's name."""
+
+    def log(self, stream: int, data: bytes) -> None:
+        """Report process output (1 stdout, 2 stderr). Callable from any thread."""
+
+    def status(self, id: str, name: str, current: int, total: int, *, done: bool = False) -> None:  # noqa: A002
+        """Report sub-progress, e.g. bytes of one layer. Callable from any thread."""
+
+
+class Operation(Protocol):
+    """What a worker can do for one vertex. Calls are cancelled by cancelling the awaiting task."""
+
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """The named semaphores that `execute` needs, e.g. ``{"exec": 1}``."""
+
+    async def cache_map(self, step: Step) -> CacheMap:
+        """Return the vertex's own key. May ask the network (resolve a tag), must not do the work itself."""
+
+    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+        """Return what input ``index`` looks like from this vertex; None if it cannot be told."""
+
+    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+        """Do the work. Returns one result for each output of the op."""
+
+
+class Worker(Protocol):
+    """Executes vertices and keeps results."""
+
+    def operation(self, vertex: Vertex, metadata: Metadata, session: object) -> Operation:
+        """Return the operation of a vertex. ``session`` is what the job brought along, opaque to the solver."""
+
+    def save(self, result: Result) -> str | None:
+        """Return a token from which `load` can find the result in any later process; None if there is none."""
+
+    def load(self, token: str) -> Result | None:
+        """Return the result of a token, or None if it is gone (pruned, damaged)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A remembered execution: one result token for each output.
+
+    ``id`` is the record's own stable key: the digest of (op digest, first known key of each input), so equal work
+    has an equal id on every machine. ``duration`` is in seconds, the times in seconds since 1970.
+    """
+
+    id: str
+    digest: str
+    tokens: tuple[str, ...]
+    name: str
+    ingredients: Mapping[str, Json]
+    created_at: float
+    last_used_at: float
+    used: int = 0
+    duration: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A way to find a record: op ``digest``, whose input ``index`` (-1: no inputs) has the key ``key``.
+
+    ``selector`` is part of it. A record is a hit if it is linked through *some* known key of *every* input.
+    """
+
+    digest: str
+    index: int
+    selector: str
+    key: str
+
+
+class CacheStore(Protocol):
+    """Persistent cache records. Every method is one transaction, and callable from any thread."""
+
+    def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:
+        """Return the records of op ``digest`` linked, for each input, through one of its keys.
+
+        ``inputs`` holds (selector, known keys) of each input, in order. Newest first.
+        """
+
+    def store(self, record: Record, links: Sequence[Link]) -> None:
+        """Add or replace a record and add links to it."""
+
+    def link(self, record_id: str, links: Sequence[Link]) -> None:
+        """Add more links to a record, if it still exists."""
+
+    def touch(self, record_ids: Sequence[str], now: float) -> None:
+        """Note that records were used."""
+
+    def nearest(self, digest: str, name: str) -> Sequence[Record]:
+        """Return records to compare a miss with: same name or same op, newest first, at most a handful."""
+
+    def records(self) -> Sequence[Record]:
+        """Return every record, oldest use first."""
+
+    def delete(self, record_ids: Sequence[str]) -> None:
+        """Forget records and their links."""
+
+    def durations(self, digests: Sequence[str]) -> Mapping[str, float]:
+        """Return the last known duration in seconds of each op digest that has one."""
+
+    def close(self) -> None:
+        """Release the store."""
+
+
+class Clock(Protocol):
+    """Time as a port, so that tests run on a virtual clock."""
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait."""

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker's nouns and the contracts between its parts.
+
+Threads: everything below ``worker/ops`` is synchronous and thread-safe, and runs on a thread of `worker.pools.Pools`
+(whose threads live in one private mount namespace, so mounts die with the process). Only operations are ``async``.
+
+Layers: a *layer* is an immutable directory in overlayfs upper format (whiteouts are 0/0 character devices, opaque
+directories carry ``trusted.overlay.opaque=y``), known by a number. A *snapshot* is a stack of layers, bottom first.
+So merging is concatenation, a diff against a prefix is the rest of the stack, and an image's layers unpack in parallel.
+A layer may be *lazy*: its blob is known but not fetched or unpacked until somebody needs the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from worker.oci import Descriptor
+
+Compression = Literal["uncompressed", "gzip", "zstd"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An immutable root filesystem: layer numbers, bottom first. No layers is scratch."""
+
+    layers: tuple[int, ...] = ()
+
+
+SCRATCH = Snapshot()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerInfo:
+    """What is known of a layer. ``size`` is in bytes on disk, -1 while lazy; ``diff_id`` "" until computed."""
+
+    id: int
+    diff_id: str
+    chain_id: str
+    size: int
+    unpacked: bool
+    description: str = ""
+    created_at: float = 0.0
+    blobs: tuple[Descriptor, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerBlob:
+    """A layer as it is exported: the blob in the content store and the digest of its uncompressed tar."""
+
+    descriptor: Descriptor
+    diff_id: str
+
+
+class ActiveSnapshot(Protocol):
+    """A writable filesystem on top of a snapshot, from `Snapshotter.prepare`."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is mounted (in the pools' mount namespace)."""
+
+    def commit(self, description: str = "") -> Snapshot:
+        """Make the changes an immutable layer and return the grown stack. Call once; unmounts.
+
+        A layer is added even if nothing changed: what is exported must not depend on luck.
+        """
+
+
+class Snapshotter(Protocol):
+    """Turns stacks of layers into directories. Layers must be unpacked (`LayerStore.ensure`) before."""
+
+    @property
+    def name(self) -> str:
+        """``overlay`` or ``native``."""
+
+    def view(self, snapshot: Snapshot) -> AbstractContextManager[Path]:
+        """Show a snapshot read-only."""
+
+    def prepare(self, snapshot: Snapshot) -> AbstractContextManager[ActiveSnapshot]:
+        """Make a writable filesystem; leaving the context without `commit` throws the changes away."""
+
+
+class CancelToken(Protocol):
+    """Tells blocking code that nobody wants its result any more."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+
+    def check(self) -> None:
+        """Raise `worker.pools.Cancelled` if cancelled."""
+
+    def on_cancel(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
+        """While the context lasts, call ``callback`` (from another thread) on cancellation, at once if it was."""
+
+
+Fetch = Callable[[Descriptor, str], None]
+"""``fetch(descriptor, source)`` brings a blob of ``source`` (an identifier such as ``docker-image://...``) into the
+content store. Blocking; verified."""
+
+StatusReport = Callable[[str, str, int, int, bool], None]
+"""``report(id, name, current, total, done)``: sub-progress, as `solver.ports.Step.status`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """What one build brings along: directories, secrets, agents, stores, permissions. Never stored.
+
+    ``locals`` maps names to directories; ``secrets`` maps ids to functions that return the value;
+    ``ssh`` maps ids to agent socket paths; ``oci_stores`` maps store ids to OCI layout directories;
+    ``entitlements`` holds what was allowed ("network.host", "security.insecure", "device").
+    """
+
+    id: str
+    locals: Mapping[str, Path] = field(default_factory=dict)
+    secrets: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
+    ssh: Mapping[str, Path] = field(default_factory=dict)
+    oci_stores: Mapping[str, Path] = field(default_factory=dict)
+    entitlements: frozenset[str] = frozenset()
+
+
+class WorkerError(Exception):
+    """Base of what a worker reports to users. ``help`` is the next step; ``exit_code`` is set by a failed process.
+
+    Tree: ExecError (a process failed), SourceError (something could not be fetched), FileOpError, StorageError (disk
+    full, damaged state), EnvironmentLackError (the host lacks something; the CLI exits with 3).
+    """
+
+    def __init__(self, message: str, *, help: str = "") -> None:  # noqa: A002
+        super().__init__(message)
+        self.help = help
+
+
+class ExecError(WorkerError):
+    """A process did not end with a valid exit code."""
+
+    def __init__(self, message: str, *, exit_code: int, help: str = "") -> None:  # noqa: A002
+        super().__init__(message, help=help)
+        self.exit_code = exit_code
+
+
+class SourceError(WorkerError):
+    """An image, repository, file or directory could not be read."""
+
+
+class FileOpError(WorkerError):
+    """A file action failed."""
+
+
+class StorageError(WorkerError):
+    """The state directory cannot be used: full, read-only, damaged."""
+
+
+class EnvironmentLackError(WorkerError):
+    """The host lacks something that the build needs."""
