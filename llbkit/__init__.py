@@ -1,2 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The product: engine, configuration, command line."""
+"""The product: engine, configuration, command line.
+
+>>> from llbkit import Engine  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llbkit.engine import Engine
+    from llbkit.request import BuildRequest, Output
+
+__version__ = "0.1.0"
+__all__ = ["BuildRequest", "Engine", "Output", "__version__"]
+
+_LAZY = {"Engine": "llbkit.engine", "BuildRequest": "llbkit.request", "Output": "llbkit.request"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

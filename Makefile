@@ -1,0 +1,47 @@
+# Two commands do all set-up themselves: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := runc crun busybox-static docker-registry git ca-certificates openssh-client python3-venv
+SOURCES := grammar llb frontends solver worker llbkit conformance
+
+.PHONY: help setup demo test check bench clean
+help:
+	@echo "make setup   Debian packages, a virtual environment in $(VENV), llbkit in it"
+	@echo "make demo    build, run, rebuild and change examples/shop"
+	@echo "make test    make check, then every test"
+	@echo "make check   format, lint, types, import contracts, docstrings"
+	@echo "make bench   side by side with BuildKit and buildah; prints ratios"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing $$missing"; \
+	  apt-get -o Acquire::Retries=3 update -qq; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' --config-settings editable_mode=compat
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q $(SOURCES)
+	@touch $@
+
+demo: setup
+	$(BIN)/python examples/demo.py
+
+check: setup
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/interrogate -q $(SOURCES)
+
+test: check
+	$(BIN)/pytest -n 2 --dist loadfile
+
+bench: setup
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

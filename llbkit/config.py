@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: one source of defaults, read from ``config.toml`` and the environment.
+
+Precedence: command line, environment (``LLBKIT_*``), ``$LLBKIT_CONFIG`` or ``~/.config/llbkit/config.toml``, defaults.
+
+    root = "/var/lib/llbkit"
+    runtime = "crun"              # crun, runc or a path; default: the fastest that works
+    snapshotter = "overlay"       # overlay or native; default: overlay where it works
+
+    [parallel]
+    exec = 4
+
+    [registry."docker.io"]
+    mirrors = ["127.0.0.1:5000"]
+    http = true                   # plain HTTP
+    insecure = true               # do not verify certificates
+    ca = "/etc/ssl/own.pem"
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+
+class ConfigError(Exception):
+    """The configuration file or environment says something that cannot be used. The message is for users."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySettings:
+    """How to reach one registry host."""
+
+    mirrors: tuple[str, ...] = ()
+    http: bool = False
+    insecure: bool = False
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, with its default. ``parallel`` holds the sizes of the named resources."""
+
+    root: Path
+    runtime: str = ""
+    snapshotter: str = ""
+    parallel: Mapping[str, int] = field(default_factory=lambda: default_parallel())  # noqa: PLW0108
+    registries: Mapping[str, RegistrySettings] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def default_parallel() -> Mapping[str, int]:
+    """Return how many of each kind of work run at once: a function of the number of processors."""
+    cores = os.cpu_count() or 1
+    return MappingProxyType({"exec": cores * 2, "disk": cores * 2, "net": 8, "cpu": cores})
+
+
+def default_root() -> Path:
+    """Return the state directory: ``/var/lib/llbkit`` for root, below ``$XDG_DATA_HOME`` for others."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/llbkit")
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "llbkit"
+
+
+def load(*, root: Path | None = None) -> Settings:
+    """Return the settings in force; ``root`` comes from the command line and wins.
+
+    Raises:
+        ConfigError: the file cannot be read or holds a wrong key or type.
+    """
+    settings = Settings(root=default_root())
+    path = Path(
+        os.environ.get("LLBKIT_CONFIG")
+        or Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "llbkit" / "config.toml"
+    )
+    if "LLBKIT_CONFIG" in os.environ or path.exists():
+        settings = _from_file(settings, path)
+    for key in ("runtime", "snapshotter"):
+        if value := os.environ.get(f"LLBKIT_{key.upper()}"):
+            settings = replace(settings, **{key: value})  # type: ignore[arg-type]
+    root = root or (Path(os.environ["LLBKIT_ROOT"]) if os.environ.get("LLBKIT_ROOT") else None)
+    return replace(settings, root=(root or settings.root).absolute())
+
+
+def _from_file(settings: Settings, path: Path) -> Settings:
+    import tomllib
+
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    known: dict[str, Any] = {}
+    for key, value in table.items():
+        match key:
+            case "root":
+                known[key] = Path(_typed(path, key, value, str)).expanduser()
+            case "runtime" | "snapshotter":
+                known[key] = _typed(path, key, value, str)
+            case "parallel":
+                sizes = dict(settings.parallel)
+                for name, size in _typed(path, key, value, dict).items():
+                    if name not in sizes:
+                        raise ConfigError(f"{path}: parallel.{name} is not one of {', '.join(sizes)}")
+                    sizes[name] = max(1, _typed(path, f"parallel.{name}", size, int))
+                known[key] = sizes
+            case "registry":
+                known["registries"] = {
+                    host: _registry(path, host, entry)
+                    for host, entry in _typed(path, key, value, dict).items()
+                }
+            case _:
+                raise ConfigError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(_KEYS))}")
+    return replace(settings, **known)
+
+
+_KEYS = ("root", "runtime", "snapshotter", "parallel", "registry")
+
+
+def _registry(path: Path, host: str, entry: object) -> RegistrySettings:
+    table = _typed(path, f'registry."{host}"', entry, dict)
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        match key:
+            case "mirrors":
+                items = _typed(path, key, value, list)
+                fields[key] = tuple(_typed(path, key, item, str) for item in items)
+            case "http" | "insecure":
+                fields[key] = _typed(path, key, value, bool)
+            case "ca":
+                fields[key] = _typed(path, key, value, str)
+            case _:
+                raise ConfigError(f'{path}: unknown key {key!r} in registry."{host}"')
+    return RegistrySettings(**fields)
+
+
+def _typed(path: Path, key: str, value: object, kind: type[Any]) -> Any:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{path}: {key} must be a {kind.__name__}, not {type(value).__name__}")
+    return value

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a running build is shown. One model of events, four displays."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from llbkit.progress.display import Display
+
+MODES = ("auto", "tty", "plain", "rawjson", "quiet", "none")
+
+
+def open_display(mode: str, stream: TextIO) -> Display:
+    """Return the display of ``mode``; ``auto`` is ``tty`` on a terminal and ``plain`` elsewhere."""
+    if mode == "auto":
+        mode = "tty" if stream.isatty() else "plain"
+    match mode:
+        case "tty":
+            from llbkit.progress.tty import TTYDisplay
+
+            return TTYDisplay(stream)
+        case "plain":
+            from llbkit.progress.plain import PlainDisplay
+
+            return PlainDisplay(stream)
+        case "rawjson":
+            from llbkit.progress.rawjson import RawJSONDisplay
+
+            return RawJSONDisplay(stream)
+        case _:
+            return Display()
+
+
+__all__ = ["MODES", "Display", "open_display"]

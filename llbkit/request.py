@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build is asked for, as plain values: the engine's input, made by the command line or by a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from llbkit.csvflags import FlagError, boolean, fields, pairs
+
+OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One ``--output``: a type, where to ("-" is standard output, "" nowhere), and the exporter's attributes."""
+
+    type: str
+    dest: str = ""
+    attrs: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+
+    @classmethod
+    def parse(cls, value: str) -> Output:
+        """Read a flag value: ``type=oci,dest=out.tar``, a directory, or ``-`` for a tar on standard output.
+
+        Raises:
+            FlagError: the type is unknown, or the destination is missing or makes no sense for it.
+        """
+        parts = fields("--output", value)
+        if len(parts) == 1 and "=" not in parts[0]:
+            return cls(type="tar", dest="-") if parts[0] == "-" else cls(type="local", dest=parts[0])
+        attrs = pairs("--output", parts)
+        kind = attrs.pop("type", "")
+        if kind not in OUTPUT_TYPES:
+            raise FlagError(
+                f"--output: {kind!r} is not an output type" if kind else "--output: type= is missing",
+                help="types are " + ", ".join(OUTPUT_TYPES),
+            )
+        if kind == "registry":
+            kind = "image"
+            attrs = {"push": "true", "store": "false", **attrs}
+        dest = attrs.pop("dest", "")
+        if kind == "image" and dest:
+            raise FlagError("--output: an image has no dest=", help="name it with name=... or --tag")
+        if kind == "local" and dest in ("", "-"):
+            raise FlagError("--output: type=local needs a directory", help="add dest=DIR")
+        if kind in ("tar", "oci", "docker") and not dest:
+            dest = "-"
+        return cls(type=kind, dest=dest, attrs=attrs)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return a boolean attribute."""
+        return boolean("--output", key, self.attrs[key]) if key in self.attrs else default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One build.
+
+    ``options`` are the frontend attributes (wire names: ``filename``, ``build-arg:X``, ...); ``locals`` the
+    directories it may read; ``secrets`` map ids to ``("file", path)`` or ``("env", variable)``; ``ssh`` maps ids to
+    agent sockets or key files; ``allow`` holds entitlements; ``names`` are the image's references.
+    """
+
+    frontend: str = "dockerfile.v0"
+    options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    locals: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    oci_stores: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    secrets: Mapping[str, tuple[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    ssh: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
+    allow: frozenset[str] = frozenset()
+    outputs: tuple[Output, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOutcome:
+    """What a build gave: the exporters' response (wire names) and the frontend's own answers."""
+
+    response: Mapping[str, str]
+    metadata: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
