@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns every failure into one screen of text and an exit code. Nothing else in the product renders errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from grammar import Diagnostic, DiagnosticError
+
+FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
+_MOST = 12  # lines of help and messages beyond which the rest is counted, not shown
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """Return the text for a user (several lines, no line end) and the exit code."""
+    error = _unwrap(error)
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ in ("CancelledError", "Abort"):
+        return "interrupted: nothing was exported; finished steps stay cached", INTERRUPTED
+    if isinstance(error, DiagnosticError):
+        return _diagnostics(error.diagnostics), FAILED
+    for handler in (_known, _system):
+        if (text := handler(error)) is not None:
+            return text
+    return (
+        _plain(
+            f"internal error: {type(error).__name__}: {error}",
+            "this is a bug in llbkit; run again with --debug and report the traceback",
+        ),
+        FAILED,
+    )
+
+
+def _diagnostics(diagnostics: tuple[Diagnostic, ...]) -> str:
+    shown = "\n\n".join(d.render() for d in diagnostics[:5])
+    rest = len(diagnostics) - 5
+    return shown + (f"\n\n... and {rest} more" if rest > 0 else "")
+
+
+def _known(error: BaseException) -> tuple[str, int] | None:
+    from frontends.base import ResolveError
+    from llbkit.config import ConfigError
+    from llbkit.csvflags import FlagError
+    from solver.errors import VertexError
+    from worker.base import EnvironmentLackError, WorkerError
+
+    match error:
+        case VertexError():
+            return _vertex(error)
+        case EnvironmentLackError():
+            return _plain(str(error), error.help), ENVIRONMENT
+        case WorkerError():
+            return _plain(str(error), error.help), FAILED
+        case ResolveError():
+            return _plain(str(error), getattr(error, "help", "")), FAILED
+        case FlagError():
+            return _plain(str(error), error.help), USAGE
+        case ConfigError():
+            return _plain(str(error), ""), USAGE
+        case _:
+            return None
+
+
+def _vertex(error: BaseException) -> tuple[str, int]:
+    from solver.errors import VertexError
+    from worker.base import EnvironmentLackError, WorkerError
+
+    assert isinstance(error, VertexError)
+    cause = _unwrap(error.cause)
+    if isinstance(cause, WorkerError):
+        message, hint = str(cause), cause.help
+    else:
+        text, _ = explain(cause)
+        message, _, hint = text.removeprefix("error: ").partition("\n  help: ")
+    diagnostic = Diagnostic(
+        code="",
+        message=f"failed to solve: {message}",
+        spans=tuple(error.spans),
+        help=hint or _next_step(error),
+    )
+    head = "" if error.spans else f"step: {error.name}\n"
+    return head + diagnostic.render(), ENVIRONMENT if isinstance(cause, EnvironmentLackError) else FAILED
+
+
+def _next_step(error: BaseException) -> str:
+    from solver.errors import VertexError
+    from worker.base import ExecError
+
+    if isinstance(error, VertexError) and isinstance(_unwrap(error.cause), ExecError):
+        return "the step's last output is shown above; --progress=plain shows all of it"
+    return ""
+
+
+def _system(error: BaseException) -> tuple[str, int] | None:
+    if not isinstance(error, OSError):
+        return None
+    where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+    text = f"{error.strerror or error}{where}"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return _plain(text, "free space with `llbkit prune`, or choose another --root"), FAILED
+        case errno.EACCES | errno.EPERM:
+            return _plain(
+                text, "run as root, or choose a --root you may write; `llbkit doctor` says more"
+            ), ENVIRONMENT
+        case errno.EROFS:
+            return _plain(text, "choose a --root on a writable filesystem"), ENVIRONMENT
+        case errno.EPIPE:
+            return _plain("the reader of the output went away", ""), FAILED
+        case _:
+            return _plain(text, ""), FAILED
+
+
+def _plain(message: str, hint: str) -> str:
+    lines = message.splitlines() or [""]
+    if len(lines) > _MOST:
+        lines = [*lines[:_MOST], f"... {len(lines) - _MOST} more lines"]
+    out = "error: " + "\n".join(lines)
+    return out + ("\n" + "\n".join(f"  help: {line}" for line in hint.splitlines()) if hint else "")
+
+
+def _unwrap(error: BaseException) -> BaseException:
+    """Return the failure that matters of a group: the first that is not a cancellation."""
+    while isinstance(error, BaseExceptionGroup):
+        inner = [e for e in error.exceptions if type(e).__name__ != "CancelledError"] or list(
+            error.exceptions
+        )
+        error = inner[0]
+    return error

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags that ``build`` and ``compile`` share, and how they become a `BuildRequest`.
+
+Names and meaning are those of ``docker buildx build``; each becomes a frontend attribute of BuildKit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from llbkit.csvflags import FlagError, fields, pairs, size
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SOURCE_FLAGS: tuple[Callable[[F], F], ...] = (
+    click.option("--file", "-f", "dockerfile", metavar="FILE", help="The Dockerfile ('-': standard input)."),
+    click.option("--target", metavar="STAGE", help="Stage to build."),
+    click.option("--build-arg", "build_args", multiple=True, metavar="K[=V]", help="Set an ARG."),
+    click.option("--build-context", "contexts", multiple=True, metavar="NAME=VALUE", help="A named context."),
+    click.option("--label", "labels", multiple=True, metavar="K=V", help="Label of the image."),
+    click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Target platforms."),
+    click.option("--no-cache", is_flag=True, help="Do not use the cache."),
+    click.option(
+        "--no-cache-filter", multiple=True, metavar="STAGE", help="Do not use the cache in these stages."
+    ),
+    click.option("--pull", is_flag=True, help="Always ask the registry for base images."),
+    click.option("--network", type=click.Choice(["default", "none", "host"]), help="Network of RUN."),
+    click.option("--add-host", "add_hosts", multiple=True, metavar="HOST:IP", help="Line in /etc/hosts."),
+    click.option("--shm-size", metavar="SIZE", help="Size of /dev/shm."),
+    click.option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="Resource limit."),
+    click.option("--cgroup-parent", metavar="PATH", help="Parent cgroup of RUN."),
+    click.option(
+        "--resource", "resources", multiple=True, metavar="K=V", help="Limit of RUN: memory, cpu-quota, ..."
+    ),
+    click.option(
+        "--frontend", default="dockerfile.v0", metavar="NAME", help="Language.  [default: dockerfile.v0]"
+    ),
+    click.option("--opt", "opts", multiple=True, metavar="K=V", help="Any other frontend attribute."),
+)
+_RESOURCES = {
+    "memory": "memory",
+    "memory-swap": "memswap",
+    "cpu-shares": "cpushares",
+    "cpu-period": "cpuperiod",
+    "cpu-quota": "cpuquota",
+    "cpuset-cpus": "cpusetcpus",
+    "cpuset-mems": "cpusetmems",
+}
+
+
+def source_flags(function: F) -> F:
+    """Add the flags that say what is built from what."""
+    for option in reversed(_SOURCE_FLAGS):
+        function = option(function)
+    return function
+
+
+def frontend_options(values: dict[str, Any]) -> dict[str, str]:
+    """Return the frontend attributes of the source flags.
+
+    Raises:
+        FlagError: a value is malformed.
+    """
+    out: dict[str, str] = {}
+    if values["target"]:
+        out["target"] = values["target"]
+    out |= {f"build-arg:{k}": v for k, v in _arguments(values["build_args"]).items()}
+    out |= {f"label:{k}": v for k, v in key_values("--label", values["labels"]).items()}
+    platforms = ",".join(values["platforms"]) or os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
+    if platforms:
+        out["platform"] = platforms
+    if values["no_cache"]:
+        out["no-cache"] = ""
+    elif values["no_cache_filter"]:
+        out["no-cache"] = ",".join(values["no_cache_filter"])
+    if values["pull"]:
+        out["image-resolve-mode"] = "pull"
+    if values["network"] and values["network"] != "default":
+        out["force-network-mode"] = values["network"]
+    if values["add_hosts"]:
+        out["add-hosts"] = ",".join(_host(text) for text in values["add_hosts"])
+    if values["shm_size"]:
+        out["shm-size"] = str(size("--shm-size", values["shm_size"]))
+    if values["ulimits"]:
+        out["ulimit"] = ",".join(values["ulimits"])
+    if values["cgroup_parent"]:
+        out["cgroup-parent"] = values["cgroup_parent"]
+    out |= _limits(values["resources"])
+    return out | key_values("--opt", values["opts"])
+
+
+def key_values(flag: str, items: Iterable[str]) -> dict[str, str]:
+    """Read repeated ``K=V`` values; the last of equal keys wins.
+
+    Raises:
+        FlagError: a value has no ``=``.
+    """
+    out = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not key or not equals:
+            raise FlagError(f"{flag}: {item!r} is not of the form key=value")
+        out[key] = value
+    return out
+
+
+def _arguments(items: Iterable[str]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
+        out["SOURCE_DATE_EPOCH"] = epoch
+    for item in items:
+        key, equals, value = item.partition("=")
+        if equals:
+            out[key] = value
+        elif key in os.environ:
+            out[key] = os.environ[key]
+    return out
+
+
+def _host(text: str) -> str:
+    separator = "=" if "=" in text else ":"
+    host, found, address = text.partition(separator)
+    if not found or not host or not address:
+        raise FlagError(f"--add-host: {text!r} is not of the form host:ip")
+    return f"{host}={address.strip('[]')}"
+
+
+def _limits(items: Iterable[str]) -> dict[str, str]:
+    out = {}
+    for key, value in key_values("--resource", items).items():
+        if key not in _RESOURCES:
+            raise FlagError(
+                f"--resource: there is no limit {key!r}", help="limits are " + ", ".join(_RESOURCES)
+            )
+        if key in ("memory", "memory-swap") and value != "-1":
+            out[_RESOURCES[key]] = str(size(f"--resource {key}", value))
+        else:
+            out[_RESOURCES[key]] = value
+    return out
+
+
+def secret(value: str) -> tuple[str, tuple[str, str]]:
+    """Read ``--secret``: return the id and where the value is, ``("file", path)`` or ``("env", name)``.
+
+    Raises:
+        FlagError: there is no id, the type is unknown, or the file or variable does not exist.
+    """
+    parts = pairs("--secret", fields("--secret", value))
+    kind = parts.pop("type", "")
+    name = parts.pop("id", "")
+    path = parts.pop("src", "") or parts.pop("source", "")
+    variable = parts.pop("env", "")
+    if parts:
+        raise FlagError(f"--secret: unknown key {next(iter(parts))!r}", help="keys are id, type, src, env")
+    if kind not in ("", "file", "env"):
+        raise FlagError(f"--secret: {kind!r} is not a type", help="types are file and env")
+    name = name or variable or os.path.basename(path)
+    if not name:
+        raise FlagError("--secret: id= is missing")
+    if kind == "env" or variable or (not path and name in os.environ):
+        variable = variable or (path if kind == "env" and path else name)
+        if variable not in os.environ:
+            raise FlagError(f"--secret {name}: the environment variable {variable} is not set")
+        return name, ("env", variable)
+    path = path or name
+    if not Path(path).is_file():
+        raise FlagError(
+            f"--secret {name}: there is no file {path}", help="give it with src=FILE or env=VARIABLE"
+        )
+    return name, ("file", str(Path(path).absolute()))
+
+
+def ssh(value: str) -> tuple[str, tuple[str, ...]]:
+    """Read ``--ssh``: return the id and the socket or key files (empty: ``$SSH_AUTH_SOCK``).
+
+    Raises:
+        FlagError: no agent is running, or a file does not exist.
+    """
+    name, _, rest = value.partition("=")
+    paths = tuple(part for part in rest.split(",") if part and not part.startswith("raw="))
+    if not paths:
+        if not os.environ.get("SSH_AUTH_SOCK"):
+            raise FlagError(
+                f"--ssh {name}: no agent is running ($SSH_AUTH_SOCK is not set)",
+                help=f"start one with `eval $(ssh-agent)`, or give a key: --ssh {name or 'default'}=~/.ssh/id_ed25519",
+            )
+        paths = (os.environ["SSH_AUTH_SOCK"],)
+    for path in paths:
+        if not Path(path).exists():
+            raise FlagError(f"--ssh {name}: {path} does not exist")
+    return name or "default", paths

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command group: subcommands are imported when they are named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from llbkit import __version__
+from llbkit.cli.failure import USAGE, explain
+
+_COMMANDS = {
+    "build": "Build an image from a Dockerfile or another language.",
+    "compile": "Compile to LLB without executing anything.",
+    "completion": "Print the completion script of a shell.",
+    "conformance": "Run golden vectors against this implementation.",
+    "doctor": "Say what this host lacks, and the command that mends it.",
+    "du": "Show what uses the disk.",
+    "images": "List the images of the local store.",
+    "prune": "Delete build cache that nothing uses.",
+    "rmi": "Remove images from the local store.",
+    "version": "Print the version.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command = import_module(f"llbkit.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            from grammar import nearest
+
+            known = nearest(args[0], _COMMANDS)
+            hint = f"; did you mean {known!r}?" if known else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="State directory.  [default: /var/lib/llbkit, or $LLBKIT_ROOT]",
+)
+@click.option("--debug", "-D", is_flag=True, help="Show tracebacks of errors.")
+@click.version_option(__version__, prog_name="llbkit", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, root: Path | None, debug: bool) -> None:
+    """Build container images without a daemon and without Docker."""
+    ctx.obj = {"root": root, "debug": debug}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code: 0, 1 failed, 2 used wrongly, 3 environment, 130 interrupted."""
+    debug = "--debug" in argv or "-D" in argv
+    try:
+        outcome = cli.main(args=list(argv), prog_name="llbkit", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show(sys.stderr)
+        return USAGE
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except (Exception, KeyboardInterrupt, click.Abort) as error:
+        if debug and not isinstance(error, KeyboardInterrupt | click.Abort):
+            import traceback
+
+            traceback.print_exc()
+        message, code = explain(error)
+        sys.stderr.write(message + "\n")
+        return code
+    return outcome if isinstance(outcome, int) else 0
