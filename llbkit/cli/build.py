@@ -70,7 +70,7 @@ _CALLS = {
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the image id only.")
 @click.pass_context
-def command(ctx: click.Context, where: str, **values: Any) -> int:
+def command(ctx: click.Context, /, where: str, **values: Any) -> int:
     """Build an image from a Dockerfile or another language.
 
     Without --output the image goes to the local store (see `llbkit images`).
