@@ -76,7 +76,9 @@ def show_archive(path: Path) -> None:
         manifest = blob(json.load(archive.extractfile("index.json"))["manifests"][0]["digest"])
         config = blob(manifest["config"]["digest"])
     size = sum(layer["size"] for layer in manifest["layers"])
-    print(f"{path.name}: {len(manifest['layers'])} layers, {size / 1e6:.2f} MB, cmd {config['config']['Cmd']}")
+    print(
+        f"{path.name}: {len(manifest['layers'])} layers, {size / 1e6:.2f} MB, cmd {config['config']['Cmd']}"
+    )
 
 
 def run_image(root: Path, layout: Path) -> None:
@@ -92,7 +94,9 @@ def run_image(root: Path, layout: Path) -> None:
     index = json.loads((layout / "index.json").read_bytes())
     digest = index["manifests"][0]["digest"]
     manifest = json.loads((layout / "blobs" / digest.replace(":", "/")).read_bytes())
-    config = json.loads((layout / "blobs" / manifest["config"]["digest"].replace(":", "/")).read_bytes())["config"]
+    config = json.loads((layout / "blobs" / manifest["config"]["digest"].replace(":", "/")).read_bytes())[
+        "config"
+    ]
     state = llb.oci_layout(f"shop@{digest}", store_id="shop").dir(config["WorkingDir"]).user(config["User"])
     for name, value in (pair.split("=", 1) for pair in config["Env"]):
         state = state.env(name, value)
@@ -135,7 +139,9 @@ def story(work: Path, base: str, llbkit: list) -> None:
     say("4. The same again: nothing is executed, nothing is pulled")
     second = run(*build, "--progress=plain", shop)
 
-    say("5. One source file changes: only what depends on it runs, and unchanged pages come from the cache mount")
+    say(
+        "5. One source file changes: only what depends on it runs, and unchanged pages come from the cache mount"
+    )
     page = shop / "catalog" / "spoon.txt"
     page.write_text(page.read_text().replace("3.2", "3.4"))
     third = run(*build, "--progress=plain", shop)
