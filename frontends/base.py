@@ -142,7 +142,11 @@ class Bridge(Protocol):
 
 
 class ResolveError(Exception):
-    """An image or source could not be resolved. The message is for users."""
+    """An image or source could not be resolved. Message and ``help`` (the next step) are for users."""
+
+    def __init__(self, message: str, *, help: str = "") -> None:  # noqa: A002
+        super().__init__(message)
+        self.help = help
 
 
 class Frontend(Protocol):

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The in-process `frontends.base.Bridge`: a frontend's questions answered by a job and a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
+from grammar import Diagnostic
+from llb import Graph, State
+from llb.ops import Platform
+from solver import Job
+from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexWarning
+from solver.passes import optimize
+from worker.base import Session, WorkerError
+from worker.worker import LocalWorker
+
+T = TypeVar("T")
+
+
+class EngineRef:
+    """A `frontends.base.Ref`: a graph that is solved when somebody looks inside, once."""
+
+    def __init__(self, graph: Graph, job: Job) -> None:
+        self.graph = optimize(graph)
+        self._job = job
+        self._value: object = None
+        self._solved = False
+
+    async def value(self) -> object:
+        """Return the worker's result, solving the graph first if that has not happened; None is scratch."""
+        if not self._solved:
+            # Asking twice at the same time is fine: the job solves equal vertices once.
+            self._value = await self._job.solve(self.graph)
+            self._solved = True
+        return self._value
+
+
+@dataclass(slots=True)
+class EngineBridge:
+    """Answers from one job. ``lint_sink`` receives the warnings a frontend reports."""
+
+    options: Mapping[str, str]
+    job: Job
+    worker: LocalWorker
+    session: Session
+    progress: Progress
+    frontend_inputs: Mapping[str, State]
+
+    @property
+    def build_platforms(self) -> Sequence[Platform]:
+        """Platforms the worker runs, its own first."""
+        return self.worker.platforms
+
+    @property
+    def caps(self) -> frozenset[str] | None:
+        """Every capability is offered."""
+        return None
+
+    @property
+    def session_id(self) -> str:
+        """Goes into local sources."""
+        return self.session.id
+
+    async def resolve_image(
+        self,
+        ref: str,
+        *,
+        platform: Platform | None,
+        mode: ResolveMode = "default",
+        log_name: str = "",
+        oci_store: str = "",
+        oci_session: str = "",
+    ) -> ResolvedImage:
+        """Return digest and config of an image.
+
+        Raises:
+            ResolveError: it does not exist or cannot be reached.
+        """
+
+        async def ask() -> ResolvedImage:
+            found = await self.worker.resolve_image(
+                ref, platform or self.worker.platforms[0], mode, self.session, oci_store=oci_store
+            )
+            return ResolvedImage(ref=found.ref, digest=found.digest, config=found.config)
+
+        return await self._shown(log_name or f"[internal] load metadata for {ref}", ask)
+
+    async def resolve_source(
+        self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
+    ) -> ResolvedSource:
+        """Return what is known of a git or HTTP source without fetching it.
+
+        Raises:
+            ResolveError: it does not exist or cannot be reached.
+        """
+
+        async def ask() -> ResolvedSource:
+            found = await self.worker.resolve_source(identifier, attrs, self.session)
+            return ResolvedSource(
+                identifier=found.identifier,
+                attrs=found.attrs,
+                checksum=found.checksum,
+                ref=found.ref,
+                commit_object=found.commit_object,
+                filename=found.filename,
+                last_modified=found.last_modified,
+            )
+
+        return await self._shown(log_name or f"[internal] load metadata for {identifier}", ask)
+
+    async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
+        """Return a lazy handle on a state."""
+        return EngineRef(state.graph(platform=platform or self.worker.platforms[0]), self.job)
+
+    async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Return a file's content. Raises FileNotFoundError."""
+        return await self.worker.read_file(await _value(ref), path, offset=offset, length=length)
+
+    async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
+        """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
+        return [Stat(**entry) for entry in await self.worker.read_dir(await _value(ref), path, include=include)]
+
+    async def stat_file(self, ref: Ref, path: str) -> Stat:
+        """Return one path's metadata. Raises FileNotFoundError."""
+        return Stat(**await self.worker.stat_file(await _value(ref), path))
+
+    async def inputs(self) -> Mapping[str, State]:
+        """Return the states that the caller passed in by name."""
+        return self.frontend_inputs
+
+    async def warn(self, diagnostic: Diagnostic) -> None:
+        """Report a warning of the frontend."""
+        line = f" (line {diagnostic.span.start_line})" if diagnostic.span else ""
+        self.progress(
+            VertexWarning(
+                digest=_digest_of("[internal] load build definition"),
+                short=f"{diagnostic.code}: {diagnostic.message}{line}",
+                detail=(diagnostic.detail,) if diagnostic.detail else (),
+                url=diagnostic.rule_url,
+                spans=diagnostic.spans,
+            )
+        )
+
+    async def _shown(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Show a question as a step of its own, and turn the worker's refusal into the frontend's error."""
+        digest = _digest_of(name)
+        self.progress(VertexAdded(digest=digest, name=name, inputs=()))
+        self.progress(VertexStarted(digest=digest, time=time.time()))
+        error = ""
+        try:
+            return await ask()
+        except WorkerError as refusal:
+            error = str(refusal)
+            raise ResolveError(str(refusal), help=refusal.help) from refusal
+        except asyncio.CancelledError:
+            error = "context canceled"
+            raise
+        finally:
+            self.progress(VertexCompleted(digest=digest, time=time.time(), error=error))
+
+
+async def _value(ref: Ref) -> object:
+    assert isinstance(ref, EngineRef), "a bridge is asked about its own refs only"
+    return await ref.value()
+
+
+def _digest_of(name: str) -> str:
+    return "sha256:" + hashlib.sha256(name.encode()).hexdigest()
