@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading OCI image layouts, as directories or tar files, and docker-save archives, as a `Provider`.
+
+A tar file is indexed once; blobs are then read at their offset, so nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from worker.base import CancelToken, SourceError
+from worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
+from worker.oci import Descriptor, is_digest
+from worker.reference import Reference
+
+_CHUNK = 1 << 20
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"
+
+
+class Layout:
+    """An OCI image layout. Thread-safe; nothing is kept open.
+
+    Raises:
+        SourceError: ``path`` is no OCI layout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._members: Mapping[str, tuple[int, int]] | None = None
+        if path.is_file():
+            self._members = _index_tar(path)
+        elif not path.is_dir():
+            raise SourceError(f"there is no OCI layout at {path}", help="check the path given for the store")
+        if not self._has("index.json"):
+            raise SourceError(
+                f"{path} is not an OCI layout: it has no index.json",
+                help="write one with: llbkit build -o type=oci,tar=false,dest=DIR",
+            )
+
+    def resolve(self, ref: Reference, cancel: CancelToken) -> Descriptor:
+        """Return the manifest or index of a digest, or of a tag or full name in ``index.json``.
+
+        Raises:
+            SourceError: it is not there, or the tag is not unique.
+        """
+        entries = self.entries()
+        if ref.digest:
+            for entry in entries:
+                if entry.digest == ref.digest:
+                    return entry
+            return self._unlisted(ref)
+        tag = ref.with_default_tag().tag
+        full = [e for e in entries if e.annotations.get(IMAGE_NAME) == str(ref.with_default_tag())]
+        matches = full or [e for e in entries if e.annotations.get(REF_NAME) in (tag, str(ref), ref.familiar)]
+        if not matches:
+            names = sorted({e.annotations.get(REF_NAME, "") for e in entries} - {""})
+            raise SourceError(
+                f"the OCI layout {self._path} holds no {tag!r}",
+                help="it holds " + ", ".join(names[:8])
+                if names
+                else "its images are not named: use @sha256:...",
+            )
+        return matches[-1]
+
+    def manifest(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> bytes:
+        """Return a manifest or index, verified."""
+        return verified(
+            f"{self._path}, the manifest", self._small(_blob(descriptor.digest)), descriptor.digest
+        )
+
+    def chunks(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> Iterator[bytes]:
+        """Give a blob piece by piece."""
+        stream, left = self._open(_blob(descriptor.digest))
+        with stream:
+            while left > 0 and (piece := stream.read(min(_CHUNK, left))):
+                cancel.check()
+                left -= len(piece)
+                yield piece
+
+    def entries(self) -> list[Descriptor]:
+        """Return the descriptors of ``index.json`` in order."""
+        what = f"{self._path}/index.json"
+        manifests = read_json(what, self._small("index.json")).get("manifests")
+        return [descriptor_from(what, entry) for entry in manifests or ()]
+
+    def size(self, digest: str) -> int:
+        """Return the size in bytes of a blob."""
+        stream, size = self._open(_blob(digest))
+        stream.close()
+        return size
+
+    def _unlisted(self, ref: Reference) -> Descriptor:
+        data = self._small(_blob(ref.digest))
+        body = read_json(f"{self._path}, {ref.digest}", verified(str(self._path), data, ref.digest))
+        kind = body.get("mediaType") or (
+            "application/vnd.oci.image.index.v1+json"
+            if "manifests" in body
+            else next(iter(sorted(MANIFESTS)[1:]))
+        )
+        return Descriptor(media_type=str(kind), digest=ref.digest, size=len(data))
+
+    def _has(self, name: str) -> bool:
+        return name in self._members if self._members is not None else (self._path / name).is_file()
+
+    def _open(self, name: str) -> tuple[BinaryIO, int]:
+        try:
+            if self._members is None:
+                stream = (self._path / name).open("rb")
+                return stream, (self._path / name).stat().st_size
+            offset, size = self._members[name]
+            stream = self._path.open("rb")
+            stream.seek(offset)
+        except (OSError, KeyError) as error:
+            raise SourceError(
+                f"the OCI layout {self._path} lacks {name}",
+                help="copy the image again, with all of its platforms",
+            ) from error
+        return stream, size
+
+    def _small(self, name: str) -> bytes:
+        stream, size = self._open(name)
+        with stream:
+            if size > MAX_MANIFEST:
+                raise SourceError(f"{self._path}/{name} is larger than {MAX_MANIFEST >> 20} MiB")
+            return stream.read(size)
+
+
+def _blob(digest: str) -> str:
+    if not is_digest(digest):
+        raise SourceError(f"{digest!r} is not a digest")
+    algorithm, _, encoded = digest.partition(":")
+    return f"blobs/{algorithm}/{encoded}"
+
+
+def _index_tar(path: Path) -> dict[str, tuple[int, int]]:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return {
+                member.name.removeprefix("./"): (member.offset_data, member.size)
+                for member in archive
+                if member.isreg()
+            }
+    except (tarfile.TarError, OSError) as error:
+        raise SourceError(
+            f"cannot read the archive {path}: {error}", help="it must be a plain tar file"
+        ) from error
+
+
+def merge_index(existing: Mapping[str, Any] | None, added: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an ``index.json`` in which ``added`` descriptors replace those of the same name."""
+    kept: list[dict[str, Any]] = list((existing or {}).get("manifests") or [])
+    for entry in added:
+        kept: list[dict[str, Any]] = list((existing or {}).get("manifests") or [])
+    return {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": kept + added,
+    }
+
+
+def _same_name(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    one, other = old.get("annotations") or {}, new.get("annotations") or {}
+    for key in (IMAGE_NAME, REF_NAME):
+        if key in one or key in other:
+            return bool(one.get(key) == other.get(key))
+    return bool(old["digest"] == new["digest"])

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where images come from: one protocol for registries, OCI layouts and archives, and the one way to fetch a blob."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO, Protocol
+
+from llb.ops import Platform
+from worker.base import CancelToken, SourceError
+from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of
+from worker.reference import Reference
+
+MAX_MANIFEST = 4 << 20
+"""Largest manifest or index in bytes that is read; larger ones are refused (as containerd does)."""
+
+MANIFESTS = frozenset({MANIFEST, DOCKER_MANIFEST})
+INDEXES = frozenset({INDEX, DOCKER_LIST})
+
+Progress = Callable[[int, int], None]
+"""``progress(bytes so far, total)``."""
+
+
+class BlobWriter(Protocol):
+    """A blob being written."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append."""
+
+
+class Blobs(Protocol):
+    """What is used of the content store (`worker.content.store.ContentStore`)."""
+
+    def exists(self, digest: str) -> bool:
+        """Tell whether a blob is there in full."""
+
+    def read(self, digest: str) -> bytes:
+        """Return a small blob."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob for reading."""
+
+    def put(self, data: bytes) -> str:
+        """Store bytes; return their digest."""
+
+    def writer(self, expected: str = "", size: int = -1) -> AbstractContextManager[BlobWriter]:
+        """Write a blob: kept when the context is left normally and digest and size agree."""
+
+
+class Provider(Protocol):
+    """Something that holds images."""
+
+    def resolve(self, ref: Reference, cancel: CancelToken) -> Descriptor:
+        """Return the manifest or index that ``ref`` names. Raises SourceError if there is none."""
+
+    def manifest(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> bytes:
+        """Return a manifest or index, its digest verified."""
+
+    def chunks(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> Iterator[bytes]:
+        """Give a blob piece by piece. The caller verifies."""
+
+
+class WrongDigestError(SourceError):
+    """Content is not what its digest promises."""
+
+    def __init__(self, what: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{what}: wrong digest: expected {expected}, got {actual}",
+            help="the source is damaged or was changed: fix the digest, or ask the source again",
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+def verified(what: str, data: bytes, digest: str) -> bytes:
+    """Return ``data`` if it has ``digest``.
+
+    Raises:
+        WrongDigestError: it does not.
+    """
+    actual = f"{digest.partition(':')[0]}:{hashlib.new(digest.partition(':')[0], data).hexdigest()}"
+    if actual != digest:
+        raise WrongDigestError(what, digest, actual)
+    return data
+
+
+def fetch(
+    store: Blobs,
+    provider: Provider,
+    ref: Reference,
+    descriptor: Descriptor,
+    cancel: CancelToken,
+    progress: Progress | None = None,
+) -> None:
+    """Bring a blob into the store unless it is there; verified while it is written.
+
+    Raises:
+        SourceError: it cannot be read, or is not what its descriptor says.
+    """
+    if store.exists(descriptor.digest):
+        return
+    algorithm = descriptor.digest.partition(":")[0]
+    seen, hasher = 0, hashlib.new(algorithm)
+    with store.writer(descriptor.digest, descriptor.size) as writer:
+        for chunk in provider.chunks(ref, descriptor, cancel):
+            cancel.check()
+            seen += len(chunk)
+            if seen > descriptor.size >= 0:
+                break
+            hasher.update(chunk)
+            writer.write(chunk)
+            if progress is not None:
+                progress(seen, descriptor.size)
+        if descriptor.size not in (seen, -1):
+            raise SourceError(
+                f"{ref.familiar}: the blob {descriptor.digest} should have {descriptor.size} bytes, "
+                f"{'more' if seen > descriptor.size else f'only {seen}'} were sent",
+                help="the source is damaged: push the image again",
+            )
+        actual = f"{algorithm}:{hasher.hexdigest()}"
+        if actual != descriptor.digest:
+            raise WrongDigestError(f"{ref.familiar}, a blob", descriptor.digest, actual)
+
+
+def fetch_manifest(
+    store: Blobs, provider: Provider, ref: Reference, descriptor: Descriptor, cancel: CancelToken
+) -> bytes:
+    """Return a manifest or index from the store, or from ``provider`` into the store."""
+    if store.exists(descriptor.digest):
+        return store.read(descriptor.digest)
+    data = provider.manifest(ref, descriptor, cancel)
+    store.put(data)
+    return data
+
+
+def read_json(what: str, data: bytes) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises:
+        SourceError: it is none.
+    """
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise SourceError(f"{what} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{what} is not a JSON object")
+    return value
+
+
+def descriptor_from(what: str, value: object) -> Descriptor:
+    """Read a descriptor of a manifest or index.
+
+    Raises:
+        SourceError: a required member is missing or has the wrong type.
+    """
+    try:
+        if not isinstance(value, Mapping):
+            raise TypeError("it is no object")
+        platform = value.get("platform")
+        return Descriptor(
+            media_type=str(value["mediaType"]),
+            digest=str(value["digest"]),
+            size=int(value["size"]),
+            annotations=dict(value.get("annotations") or {}),
+            platform=platform_from(platform) if platform else None,
+            urls=tuple(value.get("urls") or ()),
+            artifact_type=str(value.get("artifactType", "")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(f"{what} holds an invalid descriptor: {error}") from error
+
+
+def platform_from(value: Mapping[str, Any]) -> Platform:
+    """Read the image-spec form of a platform."""
+    return Platform(
+        architecture=str(value.get("architecture", "")),
+        os=str(value.get("os", "")),
+        variant=str(value.get("variant", "")),
+        os_version=str(value.get("os.version", "")),
+        os_features=tuple(value.get("os.features") or ()),
+    )
+
+
+def describe(data: bytes, media_type: str = "") -> Descriptor:
+    """Return the descriptor of manifest or index bytes; the media type is read from them if not given."""
+    body = read_json("the manifest", data)
+    kind = media_type or body.get("mediaType") or (INDEX if "manifests" in body else MANIFEST)
+    return Descriptor(media_type=str(kind), digest=digest_of(data), size=len(data))

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing to registries: what is there is not sent, what another repository of the same registry has is mounted.
+
+Blobs go first, in parallel; then manifests, children before parents, the tag last: an image that can be named is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from worker.base import CancelToken, SourceError
+from worker.content.provider import Blobs
+from worker.content.registry import ACCEPT, pull_scopes
+from worker.content.transport import CHUNK, Endpoint, HttpError, Transport, same_host, with_query
+from worker.oci import Descriptor
+from worker.reference import Reference
+
+if TYPE_CHECKING:
+    import urllib3
+
+_PARALLEL = 4
+
+Need = Callable[[Descriptor], None]
+"""``need(descriptor)`` brings a blob into the store that the destination lacks (a layer never fetched so far)."""
+
+Report = Callable[[str, str, int, int, bool], None]
+"""See `worker.base.StatusReport`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What to push: manifests with children before parents (the last is the root), and the blobs they name.
+
+    ``sources`` maps blob digests to repositories (``registry/path``) that hold them, for mounting.
+    """
+
+    manifests: Sequence[Descriptor]
+    blobs: Sequence[Descriptor]
+    sources: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
+class Pusher:
+    """Pushes images. Every call blocks: use it on the ``net`` pool."""
+
+    def __init__(self, transport: Transport, store: Blobs) -> None:
+        self._transport = transport
+        self._store = store
+
+    def push(
+        self,
+        ref: Reference,
+        content: Push,
+        *,
+        cancel: CancelToken,
+        need: Need,
+        report: Report,
+        by_digest: bool = False,
+        insecure: bool | None = None,
+    ) -> None:
+        """Push an image to ``ref``'s repository, and name it by ``ref``'s tag unless ``by_digest``.
+
+        Raises:
+            SourceError: the registry cannot be reached or refuses.
+        """
+        endpoint = self._transport.endpoints(ref.domain, push=True, insecure=insecure)[-1]
+        job = _Job(self._transport, self._store, endpoint, ref, cancel, need, report)
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="llbkit-push") as threads:
+            futures = [
+                threads.submit(job.blob, blob, tuple(content.sources.get(blob.digest, ())))
+                for blob in {blob.digest: blob for blob in content.blobs}.values()
+            ]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+        for manifest in content.manifests[:-1]:
+            job.manifest(manifest, manifest.digest)
+        root = content.manifests[-1]
+        job.manifest(root, root.digest if by_digest else ref.tag)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    transport: Transport
+    store: Blobs
+    endpoint: Endpoint
+    ref: Reference
+    cancel: CancelToken
+    need: Need
+    report: Report
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return frozenset({f"repository:{self.ref.path}:pull,push"})
+
+    def blob(self, blob: Descriptor, repositories: tuple[str, ...]) -> None:
+        """Make sure that the registry has a blob."""
+        name = (
+            f"pushing layer {blob.digest[7:19]}"
+            if "layer" in blob.media_type
+            else f"pushing {blob.digest[7:19]}"
+        )
+        self.report(blob.digest, name, 0, blob.size, False)
+        self._wrap(lambda: self._blob(blob, name, repositories))
+        self.report(blob.digest, name, blob.size, blob.size, True)
+
+    def manifest(self, manifest: Descriptor, name: str) -> None:
+        """Put a manifest under a tag or digest, unless the registry has just that there."""
+        self.report(manifest.digest, f"pushing manifest {name}", 0, manifest.size, False)
+        self._wrap(lambda: self._manifest(manifest, name))
+        self.report(manifest.digest, f"pushing manifest {name}", manifest.size, manifest.size, True)
+
+    def _wrap(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except HttpError as error:
+            hint = error.help
+            if error.status in (401, 403):
+                hint = f"you need the right to push: docker login {self.ref.domain}"
+            raise SourceError(f"cannot push to {self.ref.familiar}: {error}", help=hint) from error
+        except SourceError as error:
+            raise SourceError(f"cannot push to {self.ref.familiar}: {error}", help=error.help) from error
+
+    def _blob(self, blob: Descriptor, name: str, repositories: tuple[str, ...]) -> None:
+        if self._has(f"{self.ref.path}/blobs/{blob.digest}", blob.digest, tag=False):
+            return
+        location = self._start(blob, repositories)
+        if not location:
+            return
+        self.need(blob)
+        target = with_query(location, digest=blob.digest)
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
+        with self.transport.send(
+            self.endpoint,
+            "PUT",
+            target,
+            cancel=self.cancel,
+            headers=headers,
+            body=lambda: self._pieces(blob, name),
+            scopes=self.scopes,
+            authorize=same_host(target, self.endpoint.base),
+        ):
+            pass
+
+    def _start(self, blob: Descriptor, repositories: tuple[str, ...]) -> str:
+        """Open an upload and return its URL; "" if the blob could be mounted."""
+        path = f"{self.ref.path}/blobs/uploads/"
+        source = _mount_source(self.ref, repositories)
+        if source:
+            mount = with_query(path, mount=blob.digest, **{"from": source})
+            scopes = self.scopes | pull_scopes(Reference(self.ref.domain, source))
+            with self.transport.send(
+                self.endpoint, "POST", mount, cancel=self.cancel, scopes=scopes, accept=(401, 403, 404)
+            ) as response:
+                if response.status == 201:
+                    return ""
+                if response.status == 202:
+                    return self._location(response, path)
+        with self.transport.send(
+            self.endpoint, "POST", path, cancel=self.cancel, scopes=self.scopes
+        ) as response:
+            return self._location(response, path)
+
+    def _location(self, response: urllib3.BaseHTTPResponse, path: str) -> str:
+        location = response.headers.get("Location", "")
+        if not location:
+            raise SourceError(f"{self.endpoint.host} gave no place to upload to")
+        return urljoin(f"{self.endpoint.base}/v2/{path}", location)
+
+    def _pieces(self, blob: Descriptor, name: str) -> Iterator[bytes]:
+        sent = 0
+        with self.store.open(blob.digest) as source:
+            while piece := source.read(CHUNK):
+                self.cancel.check()
+                yield piece
+                sent += len(piece)
+                self.report(blob.digest, name, sent, blob.size, False)
+
+    def _manifest(self, manifest: Descriptor, name: str) -> None:
+        path = f"{self.ref.path}/manifests/{name}"
+        if self._has(path, manifest.digest, tag=True):
+            return
+        with self.transport.send(
+            self.endpoint,
+            "PUT",
+            path,
+            cancel=self.cancel,
+            headers={"Content-Type": manifest.media_type},
+            body=self.store.read(manifest.digest),
+            scopes=self.scopes,
+        ) as response:
+            answer = response.headers.get("Docker-Content-Digest", manifest.digest)
+        if answer != manifest.digest:
+            raise SourceError(f"{self.endpoint.host} stored {answer} in place of {manifest.digest}")
+
+    def _has(self, path: str, digest: str, *, tag: bool) -> bool:
+        headers = {"Accept": ACCEPT} if tag else {}
+        with self.transport.send(
+            self.endpoint,
+            "HEAD",
+            path,
+            cancel=self.cancel,
+            headers=headers,
+            scopes=self.scopes,
+            accept=(404, 405),
+        ) as response:
+            if response.status in (404, 405):
+                return False
+            return not tag or response.headers.get("Docker-Content-Digest", "") == digest
+
+
+def _mount_source(ref: Reference, repositories: tuple[str, ...]) -> str:
+    """Return the repository of the same registry with the longest common prefix, "" if there is none."""
+    own = f"{ref.domain}/"
+    paths = [name.removeprefix(own) for name in repositories if name.startswith(own) and name != ref.name]
+    best = ""
+    for path in paths:
+        if not best or _common(path, ref.path) >= _common(best, ref.path):
+            best = path
+    return best
+
+
+def _common(one: str, other: str) -> int:
+    length = 0
+    for left, right in zip(one.split("/"), other.split("/"), strict=False):
+        if left != right:
+            break
+        length += 1
+    return length

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image references: ``[domain/]path[:tag][@digest]``, read and normalised as Docker does.
+
+Grammar and defaults follow the distribution project's reference package: no domain means ``docker.io``, one path
+component on ``docker.io`` gets ``library/``, ``index.docker.io`` is another spelling of ``docker.io``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from worker.base import SourceError
+from worker.oci import is_digest
+
+_DEFAULT_DOMAIN = "docker.io"
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
+_REFERENCE = re.compile(
+    rf"(?P<domain>{_DOMAIN})/(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
+)
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_MAX_NAME = 255
+
+
+class InvalidReferenceError(SourceError):
+    """A text is not an image reference."""
+
+    def __init__(self, text: str, reason: str, *, help: str = "") -> None:  # noqa: A002
+        super().__init__(
+            f"invalid image reference {text!r}: {reason}",
+            help=help or "write an image as [registry/]name[:tag][@sha256:digest], in lower case",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A normalised reference. ``tag`` and ``digest`` are "" where not given; both may be set."""
+
+    domain: str
+    path: str
+    tag: str = ""
+    digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """The repository: ``docker.io/library/alpine``."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def object(self) -> str:
+        """What a registry is asked for: the digest if there is one, else the tag."""
+        return self.digest or self.tag
+
+    def __str__(self) -> str:
+        return self.name + self._suffix()
+
+    @property
+    def familiar(self) -> str:
+        """The short form people write: ``alpine:3.20``."""
+        if self.domain != _DEFAULT_DOMAIN:
+            return str(self)
+        path = self.path.removeprefix("library/")
+        return (self.path if "/" in path else path) + self._suffix()
+
+    def with_default_tag(self) -> Reference:
+        """Return the same reference, with the tag ``latest`` if it names neither tag nor digest."""
+        return self if self.object else replace(self, tag="latest")
+
+    def with_digest(self, digest: str) -> Reference:
+        """Return the same reference pinned to ``digest``; the tag stays, for people to read."""
+        return replace(self, digest=digest)
+
+    def _suffix(self) -> str:
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
+def parse(text: str) -> Reference:
+    """Read a reference in familiar or full form.
+
+    Raises:
+        InvalidReferenceError: ``text`` is none; the message says why.
+    """
+    if _IDENTIFIER.fullmatch(text):
+        raise InvalidReferenceError(
+            text,
+            "64 hexadecimal digits are an identifier, not a name",
+            help=f"did you mean NAME@sha256:{text}?",
+        )
+    domain, rest = _split_domain(text)
+    path = re.split("[:@]", rest, maxsplit=1)[0]
+    if path != path.lower():
+        raise InvalidReferenceError(text, f"the repository name {path!r} must be lower case")
+    match = _REFERENCE.fullmatch(f"{domain}/{rest}")
+    if match is None:
+        raise InvalidReferenceError(text, _reason(rest))
+    if len(match["domain"]) + 1 + len(match["path"]) > _MAX_NAME:
+        raise InvalidReferenceError(text, f"the repository name is longer than {_MAX_NAME} characters")
+    digest = match["digest"] or ""
+    if digest and not is_digest(digest):
+        raise InvalidReferenceError(
+            text,
+            f"{digest!r} is not a digest that can be checked",
+            help="use sha256: and 64 lower-case hexadecimal digits",
+        )
+    return Reference(match["domain"], match["path"], match["tag"] or "", digest)
+
+
+def _split_domain(text: str) -> tuple[str, str]:
+    first, slash, rest = text.partition("/")
+    if not slash or not (first == "localhost" or re.search("[.:]", first) or first != first.lower()):
+        first, rest = _DEFAULT_DOMAIN, text
+    if first == "index.docker.io":
+        first = _DEFAULT_DOMAIN
+    if first == _DEFAULT_DOMAIN and "/" not in re.split("[:@]", rest, maxsplit=1)[0]:
+        rest = f"library/{rest}"
+    return first, rest
+
+
+def _reason(rest: str) -> str:
+    name, _, digest = rest.partition("@")
+    path, _, tag = name.partition(":")
+    path = path.removeprefix("library/")
+    if not path:
+        return "the name is empty"
+    if re.fullmatch(rf"{_COMPONENT}(?:/{_COMPONENT})*", path) is None:
+        return f"{path!r} is not a repository name"
+    if tag and re.fullmatch(_TAG, tag) is None:
+        return f"{tag!r} is not a tag"
+    if "@" in rest and re.fullmatch(_DIGEST, digest) is None:
+        return f"{digest!r} is not a digest"
+    return "it does not have the form of a reference"
