@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers import Build, Peer
+from bench.peers import Build, Peer, debian_mirror
 
 BUSYBOX = 'FROM scratch AS base\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
 
@@ -118,7 +118,10 @@ def push_debian(registry: str, work: Path) -> None:
     tarball = work / "debian.tar.gz"
     if not tarball.exists():
         partial = tarball.with_suffix(".part.tar")
-        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "stable", str(partial)], check=True)
+        mirror, suite = debian_mirror()
+        subprocess.run(
+            ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(partial), mirror], check=True
+        )
         subprocess.run(["gzip", "-1", str(partial)], check=True)
         Path(f"{partial}.gz").rename(tarball)
     folder = work / "debian"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -194,7 +193,7 @@ def _unpack(folder: Path) -> Path:
     lists = folder / "lists"
     (lists / "partial").mkdir(parents=True, exist_ok=True)
     (folder / "sources.list").write_text(
-        f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {_mirror()} {DOCKER_SUITE} main\n"
+        f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {debian_mirror()[0]} {DOCKER_SUITE} main\n"
     )
     options = [
         "-o", f"Dir::Etc::sourcelist={folder}/sources.list", "-o", "Dir::Etc::sourceparts=-",
@@ -210,14 +209,18 @@ def _unpack(folder: Path) -> Path:
     return binaries
 
 
-def _mirror() -> str:
-    """Return the address of the Debian mirror that apt uses."""
+def debian_mirror() -> tuple[str, str]:
+    """Return the address of the Debian mirror that apt uses, and the name of this machine's suite."""
     done = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
+    release = Path("/etc/os-release").read_text()
+    suite = next(
+        line.partition("=")[2] for line in release.splitlines() if line.startswith("VERSION_CODENAME=")
+    )
     for line in done.stdout.splitlines():
-        uri, _, release = line.partition(" ")
-        if re.match(r"bookworm$|trixie$|stable$|Debian", release):
-            return uri
-    raise SystemExit("no Debian mirror among apt's sources")
+        uri, _, name = line.partition(" ")
+        if name == suite:
+            return uri, suite
+    raise SystemExit(f"no mirror of {suite} among apt's sources")
