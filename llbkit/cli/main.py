@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
@@ -17,7 +18,6 @@ _COMMANDS = {
     "build": "Build an image from a Dockerfile or another language.",
     "compile": "Compile to LLB without executing anything.",
     "completion": "Print the completion script of a shell.",
-    "conformance": "Run golden vectors against this implementation.",
     "doctor": "Say what this host lacks, and the command that mends it.",
     "du": "Show what uses the disk.",
     "images": "List the images of the local store.",
@@ -27,28 +27,40 @@ _COMMANDS = {
 }
 
 
+PLUGINS = "llbkit.commands"
+
+
 class _LazyGroup(click.Group):
+    """Imports a command when it is named. Further commands are entry points of the group `PLUGINS`."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return sorted([*_COMMANDS, *(point.name for point in entry_points(group=PLUGINS))])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        command = import_module(f"llbkit.cli.{name}").command
-        assert isinstance(command, click.Command)
+        if name in _COMMANDS:
+            command = import_module(f"llbkit.cli.{name}").command
+        else:
+            found = list(entry_points(group=PLUGINS, name=name))
+            if not found:
+                return None
+            command = found[0].load()
+        assert isinstance(command, click.Command), f"{name} is no command"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(_COMMANDS.items()))
+            others = [
+                (p.name, f"From {p.dist.name if p.dist else p.value}.") for p in entry_points(group=PLUGINS)
+            ]
+            formatter.write_dl(sorted([*_COMMANDS.items(), *others]))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from grammar import nearest
 
-            known = nearest(args[0], _COMMANDS)
+            known = nearest(args[0], self.list_commands(ctx))
             hint = f"; did you mean {known!r}?" if known else ""
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a vector run gives, and how differences are made readable."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A case whose outcome differs: its name and the difference as text."""
+
+    name: str
+    difference: str
+
+
+def difference(expected: object, actual: object, *, limit: int = 60) -> str:
+    """Return a unified diff of two JSON-like values (or texts), at most ``limit`` lines; "" if they are equal."""
+    if expected == actual:
+        return ""
+    lines = list(
+        difflib.unified_diff(_lines(expected), _lines(actual), "expected", "actual", lineterm="", n=2)
+    )
+    if len(lines) > limit:
+        lines = [*lines[:limit], f"... {len(lines) - limit} more lines"]
+    return "\n".join(lines)
+
+
+def _lines(value: object) -> list[str]:
+    if isinstance(value, str):
+        return value.split("\n")
+    return json.dumps(value, indent=1, sort_keys=True, default=str, ensure_ascii=False).split("\n")
