@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which OCI runtime this host can use, found by trying.
+
+Hosts differ in ways that versions do not tell: a runtime may refuse hybrid cgroups, or lack the right to load a device
+filter. So each runtime found is asked to run a process, in one *mode* after the other, and the fastest that answers
+right is taken. The verdict is kept in a file, and is good until a runtime's binary or the kernel's boot changes.
+
+Modes: ``cgroups`` leaves everything to the runtime (limits, device filter); ``bare`` starts it without cgroup
+management; ``unified`` does the same below a fresh cgroup2 mount on /sys/fs/cgroup, for runtimes that refuse hosts with
+both versions. The mount is made in the pools' private mount namespace and seen by nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from worker.base import EnvironmentLackError
+from worker.runtime.spec import MountSpec, Sandbox, build
+
+Mode = Literal["cgroups", "bare", "unified"]
+
+_SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+_MODES: dict[str, tuple[Mode, ...]] = {"crun": ("cgroups", "bare", "unified"), "runc": ("cgroups",)}
+_ORDER: tuple[Mode, ...] = ("cgroups", "bare", "unified")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_CGROUP2_MAGIC = "cgroup2"
+_ANSWER = 42
+_TIMEOUT = 20.0
+_UNCOVER = (
+    "unshare",
+    "-m",
+    "--propagation",
+    "unchanged",
+    "sh",
+    "-c",
+    'umount /sys/fs/cgroup && exec "$0" "$@"',
+)
+INSTALL = "apt-get install -y crun (or runc)"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A runtime that passed its test. ``seconds`` is what it took to run a trivial process."""
+
+    name: str
+    path: str
+    mode: Mode
+    seconds: float
+
+    @property
+    def manages_cgroups(self) -> bool:
+        """Whether it can limit resources and filter devices."""
+        return self.mode == "cgroups"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at on this host; ``help`` is the command or step that mends it."""
+
+    name: str
+    ok: bool
+    detail: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was found: runtimes that work, fastest first, and one finding for each attempt."""
+
+    runtimes: tuple[Runtime, ...]
+    findings: tuple[Finding, ...]
+
+    def choose(self, *, cgroups: bool = False) -> Runtime:
+        """Return the fastest runtime; with ``cgroups`` the fastest that can limit resources.
+
+        Raises:
+            EnvironmentLackError: there is none.
+        """
+        for runtime in self.runtimes:
+            if runtime.manages_cgroups or not cgroups:
+                return runtime
+        if self.runtimes:
+            raise EnvironmentLackError(
+                "this host's OCI runtime cannot limit resources", help="install runc, or boot with cgroup v2"
+            )
+        failed = [finding.detail for finding in self.findings if not finding.ok]
+        raise EnvironmentLackError("no OCI runtime works here: " + "; ".join(failed), help=INSTALL)
+
+
+def detect(cache_file: Path | None = None) -> Verdict:
+    """Return what runtimes can do here, from ``cache_file`` if that is still right.
+
+    Must be called on a thread of the pools that containers are started from: the test may cover /sys/fs/cgroup.
+    """
+    binaries = dict(_find_binaries())
+    key = _identity(binaries)
+    known = _load(cache_file, key)
+    if known is None:
+        known = _test_all(binaries)
+        if known.runtimes:
+            _store(cache_file, key, known)
+    elif any(runtime.mode == "unified" for runtime in known.runtimes):
+        cover_cgroups()
+    return known
+
+
+def check_host(cache_file: Path | None = None) -> list[Finding]:
+    """Return what a report on this host should say about containers; see `detect` for the calling thread."""
+    verdict = detect(cache_file)
+    findings = list(verdict.findings)
+    if not verdict.runtimes:
+        findings.append(Finding(name="OCI runtime", ok=False, detail="none works", help=INSTALL))
+        return findings
+    best = verdict.choose()
+    detail = f"{best.name} ({best.mode}), {best.seconds * 1000:.0f} ms to start"
+    findings.append(Finding(name="OCI runtime", ok=True, detail=detail))
+    limits = any(runtime.manages_cgroups for runtime in verdict.runtimes)
+    findings.append(
+        Finding(
+            name="resource limits",
+            ok=limits,
+            detail="can be set" if limits else "no runtime here manages cgroups",
+            help="" if limits else "install runc, or boot with cgroup v2",
+        )
+    )
+    return findings
+
+
+def command(runtime: Runtime, state: Path) -> tuple[str, ...]:
+    """Return the command prefix that calls ``runtime`` with its state below ``state``."""
+    prefix: tuple[str, ...] = (runtime.path, "--root", os.fspath(state))
+    if runtime.mode != "cgroups":
+        return (*prefix, "--cgroup-manager=disabled")
+    if _covered():
+        return (*_UNCOVER, *prefix)
+    return prefix
+
+
+def cover_cgroups() -> None:
+    """Mount an empty cgroup2 tree over /sys/fs/cgroup in this thread's mount namespace, unless there is one.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if _mounted_types()[-1:] == [_CGROUP2_MAGIC]:
+        return
+    if _libc.mount(b"llbkit", os.fsencode(_CGROUP_ROOT), b"cgroup2", 0, None) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), os.fspath(_CGROUP_ROOT))
+
+
+def _covered() -> bool:
+    return len(_mounted_types()) > 1
+
+
+def _mounted_types() -> list[str]:
+    """The types of the file systems mounted on /sys/fs/cgroup in this thread's namespace, the visible one last."""
+    types = []
+    for line in Path("/proc/thread-self/mountinfo").read_text(encoding="utf-8").splitlines():
+        fields = line.split()
+        if fields[4] == str(_CGROUP_ROOT):
+            types.append(fields[fields.index("-") + 1])
+    return types
+
+
+def _find_binaries() -> Iterator[tuple[str, str]]:
+    search = os.pathsep.join((os.environ.get("PATH", ""), *_SEARCH))
+    for name in _MODES:
+        path = shutil.which(name, path=search)
+        if path is not None:
+            yield name, os.path.realpath(path)
+
+
+def _identity(binaries: dict[str, str]) -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    stamps = [f"{name}={path}@{os.stat(path).st_mtime_ns}" for name, path in sorted(binaries.items())]
+    return " ".join([boot, f"uid={os.geteuid()}", *stamps])
+
+
+def _load(file: Path | None, key: str) -> Verdict | None:
+    if file is None:
+        return None
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["key"] != key:
+            return None
+        return Verdict(
+            runtimes=tuple(Runtime(**item) for item in data["runtimes"]),
+            findings=tuple(Finding(**item) for item in data["findings"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _store(file: Path | None, key: str, verdict: Verdict) -> None:
+    if file is None:
+        return
+    runtimes = [
+        {"name": r.name, "path": r.path, "mode": r.mode, "seconds": r.seconds} for r in verdict.runtimes
+    ]
+    findings = [{"name": f.name, "ok": f.ok, "detail": f.detail, "help": f.help} for f in verdict.findings]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=file.parent, prefix=file.name, delete=False, encoding="utf-8"
+    ) as out:
+        json.dump({"key": key, "runtimes": runtimes, "findings": findings}, out)
+    os.replace(out.name, file)
+
+
+def _test_all(binaries: dict[str, str]) -> Verdict:
+    working: list[Runtime] = []
+    refusals: dict[str, list[str]] = {name: [] for name in _MODES}
+    for mode in _ORDER:
+        for name, path in binaries.items():
+            needless = mode != "cgroups" and any(runtime.name == name for runtime in working)
+            if mode not in _MODES[name] or needless:
+                continue
+            outcome = _test(name, path, mode)
+            if isinstance(outcome, Runtime):
+                working.append(outcome)
+            else:
+                refusals[name].append(f"{mode}: {outcome}")
+    working.sort(key=lambda runtime: runtime.seconds)
+    findings = [_finding(name, name in binaries, working, refusals[name]) for name in _MODES]
+    return Verdict(runtimes=tuple(working), findings=tuple(findings))
+
+
+def _finding(name: str, installed: bool, working: Sequence[Runtime], refusals: Sequence[str]) -> Finding:
+    if not installed:
+        return Finding(
+            name=name, ok=False, detail=f"{name} is not installed", help=f"apt-get install -y {name}"
+        )
+    good = [f"{r.mode}: works, {r.seconds * 1000:.0f} ms" for r in working if r.name == name]
+    return Finding(name=name, ok=bool(good), detail=f"{name} ({'; '.join((*good, *refusals))})")
+
+
+def _test(name: str, path: str, mode: Mode) -> Runtime | str:
+    """Run a process that ends with a known code; return the runtime, or what went wrong."""
+    with tempfile.TemporaryDirectory(prefix="llbkit-probe-") as directory:
+        bundle = Path(directory)
+        if mode == "unified":
+            try:
+                cover_cgroups()
+            except OSError as error:
+                return str(error)
+        cgroup = f"/llbkit-probe-{os.getpid()}" if mode == "cgroups" else ""
+        _write_probe(bundle, cgroup)
+        runtime = Runtime(name=name, path=path, mode=mode, seconds=0)
+        prefix = command(runtime, bundle / "state")
+        argv = (*prefix, "run", "--bundle", directory, f"llbkit-probe-{os.getpid()}")
+        seconds = _TIMEOUT
+        for _ in range(2):
+            start = time.perf_counter()
+            failure = _run_probe(argv)
+            if failure:
+                return failure
+            seconds = min(seconds, time.perf_counter() - start)
+        return Runtime(name=name, path=path, mode=mode, seconds=round(seconds, 4))
+
+
+def _run_probe(argv: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == _ANSWER:
+        return ""
+    text = done.stderr.decode(errors="replace").strip().splitlines()
+    return text[-1] if text else f"unexpected exit code {done.returncode}"
+
+
+def _write_probe(bundle: Path, cgroup: str) -> None:
+    """A root made of the host's programs, read-only."""
+    root = bundle / "rootfs"
+    root.mkdir()
+    mounts = []
+    for name in ("bin", "gnu", "lib", "lib32", "lib64", "nix", "sbin", "usr"):
+        host = Path("/", name)
+        if host.is_symlink():
+            (root / name).symlink_to(os.readlink(host))
+        elif host.is_dir():
+            mounts.append(
+                MountSpec(destination=str(host), type="bind", source=str(host), options=("rbind", "ro"))
+            )
+    sandbox = Sandbox(
+        root=root, args=("/bin/sh", "-c", f"exit {_ANSWER}"), mounts=tuple(mounts), cgroup=cgroup
+    )
+    (bundle / "config.json").write_text(json.dumps(build(sandbox)), encoding="utf-8")

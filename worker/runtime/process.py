@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running one process in a container: start, output as it comes, exit code, and a sure end on cancellation."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from worker.base import CancelToken
+from worker.runtime.detect import Runtime, Verdict, command, detect
+from worker.runtime.devices import confine_thread
+from worker.runtime.rundir import RunDirectory
+from worker.runtime.spec import Sandbox, build, without_device_access
+
+Log = Callable[[int, bytes], None]
+"""``log(stream, data)``: 1 is stdout, 2 is stderr."""
+
+_CHUNK = 1 << 16
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process ended. ``reason`` says more in words ("" if there is nothing to say).
+
+    A process that could not be started has the code a shell would give: 127 not found, 126 not executable.
+    """
+
+    code: int
+    reason: str = ""
+
+
+class Containers:
+    """Runs containers for one llbkit process. Thread-safe; all methods are called on the pools' threads.
+
+    ``run_root`` holds the directories of running containers (shared between processes); ``verdict_file`` remembers
+    what the host's runtimes can do. Nothing is touched before the first use.
+    """
+
+    def __init__(self, run_root: Path, verdict_file: Path | None = None) -> None:
+        self._run_root = run_root
+        self._verdict_file = verdict_file
+        self._lock = threading.Lock()
+        self._verdict: Verdict | None = None
+        self._directory: RunDirectory | None = None
+        self._starter: ThreadPoolExecutor | None = None
+        self._devices_confined = False
+
+    def work(self) -> AbstractContextManager[Path]:
+        """Return a context with a fresh directory in memory, for what is mounted into one container."""
+        return self._open().work()
+
+    def run(
+        self, sandbox: Sandbox, log: Log, cancel: CancelToken, *, work: Path, cgroup_parent: str = ""
+    ) -> Exit:
+        """Run the process of ``sandbox`` to its end and report its output on the way.
+
+        ``work`` is a directory from `work`. When ``cancel`` is cancelled the container is killed and its records are
+        deleted before this returns; the caller asks ``cancel`` afterwards.
+
+        Raises:
+            EnvironmentLackError: no runtime can do what is asked.
+            WorkerError: the sandbox is not valid.
+        """
+        directory = self._open()
+        runtime = self._choose(sandbox, cgroup_parent)
+        name = directory.next_id()
+        state = directory.state(runtime.name)
+        prefix = command(runtime, state)
+        directory.watch(runtime.name, prefix)
+        (work / "config.json").write_text(
+            json.dumps(build(self._adapt(sandbox, runtime, name, cgroup_parent)))
+        )
+        log_file = work / "runtime.log"
+        argv = (*prefix, "--log", os.fspath(log_file), "--log-format", "json", "run")
+        argv = (*argv, "--bundle", os.fspath(work), "--pid-file", os.fspath(work / "pid"), name)
+        kills = _kill_count()
+        process = self._start(argv, confined=not (sandbox.insecure or runtime.manages_cgroups))
+        try:
+            with cancel.on_cancel(lambda: _kill(process, work / "pid")):
+                _stream(process, log)
+                code = process.wait()
+        finally:
+            if process.poll() is None:
+                _kill(process, work / "pid")
+                process.wait()
+            if cancel.cancelled or process.returncode < 0 or (state / name).exists():
+                subprocess.run((*prefix, "delete", "--force", name), capture_output=True, check=False)
+        return _explain(code, log_file, out_of_memory=_kill_count() > kills)
+
+    def close(self) -> None:
+        """Remove this process's traces. All runs must have ended."""
+        with self._lock:
+            if self._starter is not None:
+                self._starter.shutdown()
+                self._starter = None
+            if self._directory is not None:
+                self._directory.close()
+                self._directory = None
+
+    def verdict(self) -> Verdict:
+        """Return what the host's runtimes can do."""
+        with self._lock:
+            return self._detected()
+
+    def _detected(self) -> Verdict:
+        if self._verdict is None:
+            self._verdict = detect(self._verdict_file)
+        return self._verdict
+
+    def _open(self) -> RunDirectory:
+        with self._lock:
+            if self._directory is None:
+                runtimes = self._detected().runtimes
+                self._detected().choose()
+                found = {runtime.name: runtime for runtime in runtimes}
+                self._directory = RunDirectory(
+                    self._run_root,
+                    lambda name, state: command(found[name], state) if name in found else None,
+                )
+                self._starter = ThreadPoolExecutor(1, thread_name_prefix="llbkit-starter")
+                if not found or not self._detected().choose().manages_cgroups:
+                    self._devices_confined = self._starter.submit(confine_thread).result()
+            return self._directory
+
+    def _choose(self, sandbox: Sandbox, cgroup_parent: str) -> Runtime:
+        return self.verdict().choose(cgroups=sandbox.resources is not None or bool(cgroup_parent))
+
+    def _adapt(self, sandbox: Sandbox, runtime: Runtime, name: str, parent: str) -> Sandbox:
+        if runtime.manages_cgroups:
+            return replace(sandbox, cgroup=os.path.join("/", parent or "llbkit", name))
+        if not (self._devices_confined or sandbox.insecure):
+            return without_device_access(sandbox)
+        return sandbox
+
+    def _start(self, argv: Sequence[str], *, confined: bool) -> subprocess.Popen[bytes]:
+        def spawn() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=_ENVIRONMENT,
+                start_new_session=True,
+            )
+
+        if confined and self._starter is not None:
+            return self._starter.submit(spawn).result()
+        return spawn()
+
+
+def _stream(process: subprocess.Popen[bytes], log: Log) -> None:
+    """Hand on output until both streams have ended: when the last process that could write is gone."""
+    streams: tuple[tuple[int, IO[bytes] | None], ...] = ((1, process.stdout), (2, process.stderr))
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as files:
+        for number, pipe in streams:
+            if pipe is not None:
+                files.enter_context(pipe)
+                selector.register(pipe, selectors.EVENT_READ, number)
+        while selector.get_map():
+            for key, _ in selector.select():
+                data = os.read(key.fd, _CHUNK)
+                if data:
+                    log(key.data, data)
+                else:
+                    selector.unregister(key.fileobj)
+
+
+def _kill(process: subprocess.Popen[bytes], pid_file: Path) -> None:
+    """Kill the container's first process, and with it all others; or the runtime, if it has not got that far."""
+    try:
+        os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+    except (OSError, ValueError):
+        process.kill()
+
+
+def _explain(code: int, log_file: Path, *, out_of_memory: bool) -> Exit:
+    failure = _runtime_error(log_file) if code else ""
+    if failure:
+        missing = "not found" in failure or "no such file" in failure.lower()
+        return Exit(code=_NOT_FOUND if missing else _NOT_EXECUTABLE, reason=failure)
+    if code > 128:
+        number = code - 128
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(number).name
+            reason = f"killed by signal {number} ({name})"
+            if number == signal.SIGKILL:
+                reason += ": the kernel ran out of memory" if out_of_memory else ": out of memory?"
+            return Exit(code=code, reason=reason)
+    return Exit(code=code)
+
+
+def _runtime_error(log_file: Path) -> str:
+    """Return the last error that the runtime itself reported, "" if none."""
+    try:
+        lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if entry.get("level") == "error":
+                return str(entry.get("msg", "")).strip()
+    return ""
+
+
+def _kill_count() -> int:
+    """How many processes the kernel has killed for memory since it started."""
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            for line in file:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

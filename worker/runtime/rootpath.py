@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths inside a root filesystem that never lead out of it, whatever symbolic links it holds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+_MAX_LINKS = 255
+
+
+def resolve(root: Path, path: str) -> Path:
+    """Return where ``path`` is below ``root``, with every symbolic link followed as if ``root`` were ``/``.
+
+    Components that do not exist are kept as written, so the result may be created. ``..`` stops at ``root``.
+
+    Raises:
+        OSError: ELOOP if more than 255 links are followed.
+    """
+    base = os.fspath(root)
+    pending = path.split("/")[::-1]
+    done: list[str] = []
+    links = 0
+    while pending:
+        name = pending.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            if done:
+                done.pop()
+            continue
+        here = os.path.join(base, *done, name)
+        try:
+            target = os.readlink(here)
+        except OSError:
+            done.append(name)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if target.startswith("/"):
+            done.clear()
+        pending.extend(target.split("/")[::-1])
+    return Path(base, *done)
+
+
+def read_file(root: Path, path: str, *, limit: int = 16 << 20) -> bytes | None:
+    """Return the first ``limit`` bytes of a regular file below ``root``; None if there is none."""
+    try:
+        fd = os.open(resolve(root, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        return file.read(limit)
+
+
+def make_directories(root: Path, path: str, *, uid: int = 0, gid: int = 0, mode: int = 0o755) -> None:
+    """Create ``path`` below ``root`` with its parents; only what is created gets the owner and the mode.
+
+    Raises:
+        OSError: NotADirectoryError if a component is a file, or what creating a directory raises.
+    """
+    target = resolve(root, path)
+    missing: list[Path] = []
+    while target != root and not target.is_dir():
+        missing.append(target)
+        target = target.parent
+    for directory in reversed(missing):
+        directory.mkdir()
+        os.chown(directory, uid, gid)
+        directory.chmod(mode)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who a process runs as: names and numbers looked up in the root filesystem's own passwd and group files.
+
+Rules as BuildKit's: no user means root; ``uid:gid`` in numbers needs no files; a number alone takes its group from
+the passwd file (0 if it is not there); supplementary groups apply only if no group is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.base import WorkerError
+from worker.runtime.rootpath import read_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Numeric identity of a process, with the home directory that goes with it."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+def lookup(root: Path, text: str) -> User:
+    """Return the user that ``text`` (``name|uid[:group|gid]``, or empty for root) means inside ``root``.
+
+    Raises:
+        WorkerError: a name is in none of the files.
+    """
+    who, _, group = text.partition(":")
+    who = who or "0"
+    accounts = list(_accounts(root))
+    uid = _number(who)
+    account = next((a for a in accounts if (a.uid == uid if uid is not None else a.name == who)), None)
+    if account is None:
+        if uid is None:
+            raise WorkerError(
+                f"unable to find user {who}: no matching entries in passwd file",
+                help="create the user in an earlier step, or give a numeric id",
+            )
+        account = _Account("", uid, 0, "/")
+    home = account.home or "/"
+    if group:
+        return User(uid=account.uid, gid=_group(root, group), home=home)
+    extra = {gid for name, gid, members in _groups(root) if account.name and account.name in members}
+    return User(uid=account.uid, gid=account.gid, groups=tuple(sorted(extra)), home=home)
+
+
+def _group(root: Path, text: str) -> int:
+    gid = _number(text)
+    if gid is not None:
+        return gid
+    for name, number, _ in _groups(root):
+        if name == text:
+            return number
+    raise WorkerError(
+        f"unable to find group {text}: no matching entries in group file",
+        help="create the group in an earlier step, or give a numeric id",
+    )
+
+
+def _number(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
+        return None
+    number = int(text)
+    return number if number < 2**31 else None
+
+
+def _rows(root: Path, path: str, least: int) -> Iterator[list[str]]:
+    for line in (read_file(root, path) or b"").decode("utf-8", "surrogateescape").splitlines():
+        fields = line.strip().split(":")
+        if len(fields) >= least and not line.startswith("#"):
+            yield fields
+
+
+def _accounts(root: Path) -> Iterator[_Account]:
+    for fields in _rows(root, "/etc/passwd", 4):
+        uid, gid = _number(fields[2]), _number(fields[3])
+        if uid is not None and gid is not None:
+            yield _Account(fields[0], uid, gid, fields[5] if len(fields) > 5 else "")
+
+
+def _groups(root: Path) -> Iterator[tuple[str, int, frozenset[str]]]:
+    for fields in _rows(root, "/etc/group", 3):
+        gid = _number(fields[2])
+        if gid is not None:
+            members = fields[3].split(",") if len(fields) > 3 else ()
+            yield fields[0], gid, frozenset(members)
