@@ -154,7 +154,7 @@ def merge_index(existing: Mapping[str, Any] | None, added: list[dict[str, Any]])
     """Return an ``index.json`` in which ``added`` descriptors replace those of the same name."""
     kept: list[dict[str, Any]] = list((existing or {}).get("manifests") or [])
     for entry in added:
-        kept: list[dict[str, Any]] = list((existing or {}).get("manifests") or [])
+        kept = [old for old in kept if not _same_name(old, entry)]
     return {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
