@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading ``.dockerignore``; matching is in `grammar.patterns`, which the worker shares."""
+
+from __future__ import annotations
+
+from grammar.patterns import SPACE, PatternError, PatternMatcher, clean_path
+
+MAX_LINE = 65536
+"""A line of this many bytes is refused, as BuildKit's reader does."""
+
+
+def read_patterns(text: str) -> list[str]:
+    """Return the patterns of an ignore file: comments and blank lines dropped, paths made relative and clean.
+
+    Raises:
+        PatternError: A line is longer than BuildKit reads.
+    """
+    patterns = []
+    for line in text.removeprefix("\ufeff").split("\n"):
+        if len(line) * 4 >= MAX_LINE and len(line.encode("utf-8", "surrogateescape")) >= MAX_LINE:
+            raise PatternError("bufio.Scanner: token too long")
+        pattern = "" if line.startswith("#") else line.strip(SPACE)
+        if pattern:
+            patterns.append(_normalise(pattern))
+    return patterns
+
+
+def _normalise(pattern: str) -> str:
+    if pattern.startswith("!"):
+        rest = pattern[1:].strip(SPACE)
+        return f"!{_relative(rest)}" if rest else "!"
+    return _relative(pattern)
+
+
+def _relative(pattern: str) -> str:
+    cleaned = clean_path(pattern)
+    return cleaned[1:] if len(cleaned) > 1 and cleaned[0] == "/" else cleaned
+
+
+def load_matcher(text: str) -> PatternMatcher:
+    """Read and compile an ignore file.
+
+    Raises:
+        PatternError: A pattern is malformed.
+    """
+    return PatternMatcher(read_patterns(text))

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Path patterns: the language of ``.dockerignore``, of ``COPY --exclude`` and of local source filters.
+
+``*`` and ``?`` stay inside one path element, ``**`` crosses elements, ``!`` at the start takes paths back, the
+last pattern that matches a path or one of its parents wins. The corners are those of BuildKit's matcher and are
+recorded in the ``dockerignore`` reference vectors: ``**.log`` also matches in the root, ``^`` is an anchor in a
+pattern with wildcards, a leading ``[!`` is not a negation.
+
+Patterns are compiled once: exact ones to string comparisons, the rest to one regular expression each.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from grammar.goregex import GoRegexError, compile_go
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class PatternError(ValueError):
+    """A pattern that cannot be used; the text is BuildKit's."""
+
+
+BAD_PATTERN = "syntax error in pattern"
+
+SPACE = " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+"""The white space of Go's ``unicode.IsSpace``."""
+
+
+def clean_path(path: str) -> str:
+    """Return the shortest form of a slash-separated path: ``.`` and inner ``..`` resolved, never empty.
+
+    The rules are those of Go's ``path.Clean``.
+    """
+    rooted = path.startswith("/")
+    kept: list[str] = []
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        if part != "..":
+            kept.append(part)
+        elif kept and kept[-1] != "..":
+            kept.pop()
+        elif not rooted:
+            kept.append(part)
+    return ("/" if rooted else "") + "/".join(kept) or ("/" if rooted else ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One cleaned pattern. ``match`` answers for a path alone; it raises `PatternError` if it cannot."""
+
+    text: str
+    exclusion: bool
+    match: Callable[[str], bool]
+
+    def __str__(self) -> str:
+        return f"!{self.text}" if self.exclusion else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class WalkState:
+    """What a directory walk carries from a directory to its entries."""
+
+    matched: tuple[bool, ...] = ()
+    ignored: bool = False
+
+
+class PatternMatcher:
+    """An ordered list of patterns.
+
+    Raises:
+        PatternError: A pattern is malformed, or is a lone ``!``. `matches` and its kin raise it for the few
+            that are found out only by matching (``[z-a]``).
+    """
+
+    __slots__ = ("_steps", "has_exclusions", "patterns")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self.patterns: tuple[Pattern, ...] = tuple(
+            _compile(clean_path(stripped)) for text in patterns if (stripped := text.strip(SPACE))
+        )
+        self.has_exclusions: bool = any(pattern.exclusion for pattern in self.patterns)
+        self._steps = tuple((pattern.match, not pattern.exclusion) for pattern in self.patterns)
+
+    def __bool__(self) -> bool:
+        return bool(self.patterns)
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    def matches(self, path: str) -> bool:
+        """Say whether ``path`` itself is matched; its parents do not count. Cost: patterns."""
+        verdict = False
+        for match, positive in self._steps:
+            # A pattern that could not change the verdict is not tried.
+            if verdict is not positive and match(path):
+                verdict = positive
+        return verdict
+
+    def matches_or_parent(self, path: str) -> bool:
+        """Say whether ``path`` or one of its parents is matched. Cost: patterns x depth."""
+        parents = _parents(path)
+        verdict = False
+        for match, positive in self._steps:
+            if verdict is not positive and (match(path) or any(map(match, parents))):
+                verdict = positive
+        return verdict
+
+    def walk(self, path: str, parent: WalkState | None = None) -> WalkState:
+        """Answer for ``path`` given the answer for its directory (None at the top). Cost: patterns.
+
+        A pattern that matched the directory counts as matching everything below it. The verdict may differ
+        from `matches_or_parent` where a parent is taken back after its child was matched, as in BuildKit.
+        """
+        inherited = parent.matched if parent is not None else ()
+        parents = () if inherited else _parents(path)
+        matched = []
+        verdict = False
+        for index, (match, positive) in enumerate(self._steps):
+            hit = bool(inherited) and inherited[index]
+            if not hit and verdict is not positive:
+                hit = match(path) or any(map(match, parents))
+            matched.append(hit)
+            if hit:
+                verdict = positive
+        return WalkState(tuple(matched), verdict)
+
+
+def _parents(path: str) -> list[str]:
+    """The directories above ``path``, outermost first; none for a path in the root."""
+    head, slash, _ = path.rpartition("/")
+    directory = clean_path(head or slash)
+    if directory == ".":
+        return []
+    parts = directory.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+_CLASS_CHAR = r"(?:\\[^\ud800-\udfff]|[^\\\]\-\ud800-\udfff])"
+_WELL_FORMED = re.compile(rf"(?:[^\[\\]|\\.|\[\^?(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?)+\])*", re.DOTALL)
+"""What Go's ``filepath.Match`` takes as a pattern."""
+
+
+def _compile(cleaned: str) -> Pattern:
+    exclusion = cleaned.startswith("!")
+    text = cleaned[1:] if exclusion else cleaned
+    if not text:
+        raise PatternError('illegal exclusion pattern: "!"')
+    if not _WELL_FORMED.fullmatch(text):
+        raise PatternError(BAD_PATTERN)
+    return Pattern(text, exclusion, _matcher(text))
+
+
+_TOKEN = re.compile(r"(\*\*/?)|(\*)|(\?)|([.+()|{}$])|\\(.)|([\[\]])|(.)", re.DOTALL)
+
+
+@lru_cache(maxsize=1024)
+def _matcher(text: str) -> Callable[[str], bool]:
+    """Choose the cheapest way to match ``text``: equality, prefix, suffix, or a regular expression."""
+    kind = "exact"
+    expression = ["^"]
+    for token in _TOKEN.finditer(text):
+        double, star, question, special, escaped, bracket, plain = token.groups()
+        if double:
+            if token.end() < len(text):
+                expression.append("(.*/)?")
+                kind = "regex"
+            elif kind == "exact":
+                kind = "prefix"
+            else:
+                expression.append(".*")
+                kind = "regex"
+            if token.start() == 0:
+                kind = "suffix"
+        elif star or question:
+            expression.append("[^/]*" if star else "[^/]")
+            kind = "regex"
+        elif escaped or bracket:
+            expression.append(f"\\{escaped}" if escaped else bracket)
+            kind = "regex"
+        else:
+            expression.append(f"\\{special}" if special else plain)
+    return _MATCHERS[kind](text if kind != "regex" else "".join((*expression, "$")))
+
+
+def _regex(expression: str) -> Callable[[str], bool]:
+    try:
+        search = compile_go(expression).search
+    except GoRegexError:
+        return _refuse
+    return lambda path: search(path) is not None
+
+
+def _refuse(path: str) -> bool:
+    raise PatternError(BAD_PATTERN)
+
+
+def _suffix(text: str) -> Callable[[str], bool]:
+    suffix = text[2:]
+    if not suffix.startswith("/"):
+        return lambda path: path.endswith(suffix)
+    name = suffix[1:]
+    return lambda path: path.endswith(suffix) or path == name
+
+
+def _prefix(text: str) -> Callable[[str], bool]:
+    prefix = text[:-2]
+    return lambda path: path.startswith(prefix)
+
+
+_MATCHERS: dict[str, Callable[[str], Callable[[str], bool]]] = {
+    "exact": lambda text: text.__eq__,
+    "prefix": _prefix,
+    "suffix": _suffix,
+    "regex": _regex,
+}
