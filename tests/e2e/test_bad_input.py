@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong for users: one screen, a next step, the right exit code, and a state directory that still works."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+def one_screen(text: str) -> bool:
+    return len(text.splitlines()) <= 40
+
+
+def test_a_misspelt_instruction_is_shown_with_a_suggestion(cli, project) -> None:
+    done = cli.build(project("FROM base\nRUNN echo hi\n"), code=1)
+    assert "Dockerfile:5" in done.stderr
+    assert "RUNN echo hi" in done.stderr
+    assert "^" in done.stderr
+    assert "RUN" in done.stderr
+    assert one_screen(done.stderr)
+
+
+def test_a_missing_dockerfile_is_named(cli, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = cli.build(tmp_path / "empty", code=1)
+    assert "Dockerfile" in done.stderr
+    assert one_screen(done.stderr)
+
+
+def test_a_missing_context_is_wrong_use(cli, tmp_path) -> None:
+    done = cli.build(tmp_path / "nowhere", code=2)
+    assert "does not exist" in done.stderr
+
+
+def test_a_missing_source_file_points_at_its_line(cli, project) -> None:
+    done = cli.build(project("FROM base\nCOPY settings.jsn /\n", {"settings.json": "{}"}), code=1)
+    assert "settings.jsn" in done.stderr
+    assert "COPY settings.jsn /" in done.stderr
+    assert "settings.json" in done.stderr
+    assert one_screen(done.stderr)
+
+
+def test_a_failing_command_shows_output_line_and_exit_code(cli, project) -> None:
+    done = cli.build(project("FROM base\nRUN echo because; exit 7\n"), code=1)
+    assert "because" in done.stderr
+    assert "exit code: 7" in done.stderr
+    assert "Dockerfile:5" in done.stderr
+
+
+def test_an_unreachable_registry_is_told_from_a_missing_image(cli, project) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = cli.build(project(f"FROM 127.0.0.1:{port}/x:1\n"), code=1)
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "help:" in done.stderr
+    assert one_screen(done.stderr)
+
+
+def test_a_full_disk_loses_nothing(cli, project, tmp_path) -> None:
+    """The state directory is a tmpfs that the build does not fit into; afterwards a smaller build works."""
+    cli.root.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"tmpfs", os.fsencode(cli.root), b"tmpfs", 0, b"size=24m") == 0
+    try:
+        big = project("FROM base\nRUN dd if=/dev/zero of=/big bs=1M count=64\n")
+        done = cli.build(big, code=1)
+        assert "No space left" in done.stderr
+        assert one_screen(done.stderr)
+        cli.build(
+            project("FROM scratch\nCOPY Dockerfile /\n", base=False, name="small"), "-o", tmp_path / "out"
+        )
+        assert (tmp_path / "out" / "Dockerfile").exists()
+    finally:
+        libc.umount2(os.fsencode(cli.root), 2)
+
+
+def test_without_a_runtime_the_environment_is_at_fault(cli, project) -> None:
+    cli.environment["LLBKIT_RUNTIME"] = "/nonexistent/runc"
+    done = cli.build(project("FROM base\nRUN true\n"), code=3)
+    assert "runc" in done.stderr
+    assert "help:" in done.stderr
+
+
+def test_interrupting_kills_the_container_and_keeps_what_was_done(cli, project) -> None:
+    folder = project("FROM base\nRUN echo done > /done\nRUN echo started; sleep 613\n")
+    process = subprocess.Popen(
+        cli.argv("build", "--progress=plain", folder), env=cli.env(), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith("started") and "RUN" not in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130, rest
+    assert "Traceback" not in rest
+    assert not _running("sleep 613")
+    (folder / "Dockerfile").write_text((folder / "Dockerfile").read_text().replace("sleep 613", "true"))
+    again = cli.build(folder)
+    assert again.stderr.count("CACHED") >= 3
+
+
+def test_a_killed_build_leaves_a_usable_state(cli, project) -> None:
+    folder = project("FROM base\nRUN echo done > /done\nRUN echo started; sleep 617\n")
+    process = subprocess.Popen(
+        cli.argv("build", "--progress=plain", folder), env=cli.env(), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith("started") and "RUN" not in line:
+            break
+    process.kill()
+    process.wait()
+    (folder / "Dockerfile").write_text((folder / "Dockerfile").read_text().replace("sleep 617", "true"))
+    again = cli.build(folder)
+    assert again.stderr.count("CACHED") >= 3
+    for _ in range(50):
+        if not _running("sleep 617"):
+            break
+        time.sleep(0.1)
+    assert not _running("sleep 617")
+
+
+def test_a_wrong_flag_is_wrong_use(cli, project) -> None:
+    folder = project("FROM base\n")
+    assert "did you mean" in cli.run("biuld", folder, code=2).stderr
+    assert "--secret" in cli.build(folder, "--secret", "id=x,src=/nowhere", code=2).stderr
+    assert "type" in cli.build(folder, "-o", "type=floppy", code=2).stderr
+
+
+def test_a_required_secret_that_is_missing_names_the_flag(cli, project) -> None:
+    done = cli.build(
+        project("FROM base\nRUN --mount=type=secret,id=token,required=true cat /run/secrets/token\n"), code=1
+    )
+    assert "token" in done.stderr
+    assert "--secret" in done.stderr
+
+
+def _running(command: str) -> bool:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(
+                    errors="replace"
+                ).strip() == command:
+                    return True
+            except OSError:
+                continue
+    return False
