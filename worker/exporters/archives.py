@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ``oci`` and ``docker`` outputs share: the index of names, and where the archive is written."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from worker.base import StorageError
+from worker.content.archive import write_directory, write_tar
+from worker.content.layout import IMAGE_NAME, REF_NAME
+from worker.exporters import moment
+from worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
+from worker.exporters.commit import Image
+from worker.reference import Reference, parse
+
+CREATED = "org.opencontainers.image.created"
+
+
+def references(names: tuple[str, ...]) -> list[Reference]:
+    """Return the references of image names, each with a tag or digest.
+
+    Raises:
+        worker.reference.InvalidReferenceError: one is malformed.
+    """
+    return [parse(name).with_default_tag() for name in names]
+
+
+def layout_index(image: Image, options: ImageOptions, clock: float) -> dict[str, Any]:
+    """Return ``index.json``: one descriptor for each name, or one without a name."""
+    created = moment.write(int(options.epoch if options.epoch is not None else clock) * 1_000_000_000)
+    entries = []
+    for ref in references(options.names) or [None]:
+        root = image.root.to_json()
+        annotations = {**image.root.annotations, CREATED: created}
+        if ref is not None:
+            annotations |= {IMAGE_NAME: str(ref)} | ({REF_NAME: ref.tag} if ref.tag else {})
+        root.pop("annotations", None)
+        platform = root.pop("platform", None)
+        root["annotations"] = dict(sorted(annotations.items()))
+        if platform is not None:
+            root["platform"] = platform
+        entries.append(root)
+    return {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": entries,
+    }
+
+
+def write_archive(
+    request: ExportRequest, image: Image, options: ImageOptions, run: Run, *, tar: bool, manifest: bytes | None
+) -> None:
+    """Write an image to the request's destination.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    index = layout_index(image, options, run.tools.clock())
+    blobs = [*image.blobs, *image.manifests]
+    name = str(request.dest) if request.dest is not None else "standard output"
+    run.report("archive", f"writing {name}", 0, 0, False)
+    image.fetch_missing(run)
+    if not tar:
+        if request.dest is None:
+            raise ExportError("tar=false needs a directory", help="add dest=DIR")
+        write_directory(request.dest, store=run.tools.store, blobs=blobs, index=index, cancel=run.cancel)
+    else:
+        with output(request) as stream:
+            write_tar(
+                stream, store=run.tools.store, blobs=blobs, index=index, docker_manifest=manifest, cancel=run.cancel
+            )
+    size = sum(blob.size for blob in blobs)
+    run.report("archive", f"writing {name}", size, size, True)
+
+
+@contextmanager
+def output(request: ExportRequest) -> Iterator[BinaryIO]:
+    """Open the request's file; it appears under its name only when it is whole. Streams are flushed.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if request.stream is not None:
+        try:
+            yield request.stream
+            request.stream.flush()
+        except BrokenPipeError as error:
+            raise StorageError("nobody reads the output any more", help="check the command behind the pipe") from error
+        return
+    if request.dest is None:
+        raise ExportError("the output has no destination", help="add dest=FILE, or dest=- for standard output")
+    if request.dest.is_dir():
+        raise ExportError(f"{request.dest} is a directory", help="name a file: dest=FILE")
+    special = request.dest.exists() and not request.dest.is_file()
+    temporary = request.dest if special else request.dest.with_name(f".{request.dest.name}.{os.getpid()}-{time.time_ns():x}")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+        if not special:
+            temporary.replace(request.dest)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {request.dest}: {error.strerror or error}", help="check the path, the rights and the space"
+        ) from error
+    finally:
+        if not special:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an export is asked for, what it works with, and how its attributes are read.
+
+Source of attribute names and defaults: BuildKit's exporters at compatibility version 30.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO, Protocol, cast
+
+from llb.ops import Platform
+from worker.base import (
+    CancelToken,
+    Compression,
+    LayerBlob,
+    LayerInfo,
+    Snapshot,
+    Snapshotter,
+    StatusReport,
+    WorkerError,
+)
+from worker.content.provider import Blobs
+from worker.content.push import Pusher
+from worker.images import ImageStore
+from worker.oci import Descriptor
+
+_NONE: Mapping[str, bytes] = MappingProxyType({})
+_METADATA = ("containerimage.", "frontend.", "refs.platforms", "source.date.epoch", "image.name")
+
+
+class ExportError(WorkerError):
+    """A result cannot be exported as asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformExport:
+    """One platform's result. ``id`` is its key in a multi-platform result, ``linux/amd64``."""
+
+    id: str
+    platform: Platform
+    snapshot: Snapshot
+    config: bytes | None = None
+    base_config: bytes | None = None
+    metadata: Mapping[str, bytes] = field(default_factory=lambda: _NONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """One export.
+
+    ``multi`` writes an index even for one platform. ``attrs`` are the exporter's attributes by their wire names,
+    without ``type`` and ``dest``. ``names`` are image references (added to ``attrs["name"]``). ``dest`` is a file or
+    directory; ``stream`` is written to instead if it is set.
+    """
+
+    results: tuple[PlatformExport, ...]
+    multi: bool = False
+    metadata: Mapping[str, bytes] = field(default_factory=lambda: _NONE)
+    attrs: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    names: tuple[str, ...] = ()
+    dest: Path | None = None
+    stream: BinaryIO | None = None
+
+
+class Layers(Protocol):
+    """What is used of the layer store (`worker.snapshot.layers.LayerStore`)."""
+
+    def info(self, layer: int) -> LayerInfo:
+        """Return what is known of a layer."""
+
+    def ensure(self, snapshot: Snapshot, cancel: CancelToken, report: StatusReport | None = None) -> None:
+        """Fetch and unpack what is lazy."""
+
+    def blob(
+        self,
+        layer: int,
+        *,
+        compression: Compression = "gzip",
+        level: int | None = None,
+        force: bool = False,
+        cancel: CancelToken | None = None,
+    ) -> LayerBlob:
+        """Return a layer as a blob in the content store, made if there is none in that compression."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportTools:
+    """The parts of the worker that exporters use.
+
+    ``fetch`` brings a blob of a source into the store, see `worker.base.Fetch`.
+    """
+
+    store: Blobs
+    layers: Layers
+    snapshotter: Snapshotter
+    images: ImageStore
+    pusher: Pusher
+    fetch: Callable[[Descriptor, str], None]
+    clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One running export: the tools, how to stop it, where to report."""
+
+    tools: ExportTools
+    cancel: CancelToken
+    report: StatusReport
+
+
+@dataclass(slots=True)
+class Attrs:
+    """Reads attributes and remembers which were known."""
+
+    values: Mapping[str, str]
+    _known: set[str] = field(default_factory=set)
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return an attribute as it is."""
+        self._known.add(key)
+        return self.values.get(key, default)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return a boolean attribute; an empty value is true.
+
+        Raises:
+            ExportError: it is no boolean.
+        """
+        text = self.text(key, str(default).lower())
+        if text in ("", "1", "t", "T", "true", "TRUE", "True"):
+            return True
+        if text in ("0", "f", "F", "false", "FALSE", "False"):
+            return False
+        raise ExportError(f"{key}={text!r} is not a boolean", help="use true or false")
+
+    def choice(self, key: str, options: Sequence[str], default: str) -> str:
+        """Return an attribute that is one of ``options``.
+
+        Raises:
+            ExportError: it is not.
+        """
+        text = self.text(key, default) or default
+        if text not in options:
+            raise ExportError(f"{key}={text!r} is not supported", help=f"use one of {', '.join(options)}")
+        return text
+
+    def number(self, key: str) -> int | None:
+        """Return an integer attribute, None if it is not given.
+
+        Raises:
+            ExportError: it is no integer.
+        """
+        text = self.text(key)
+        if not text:
+            return None
+        try:
+            return int(text)
+        except ValueError as error:
+            raise ExportError(f"{key}={text!r} is not a whole number") from error
+
+    def refuse(self, key: str) -> None:
+        """Accept an attribute only if it is off.
+
+        Raises:
+            ExportError: it is on.
+        """
+        if key in self.values and self.text(key) not in ("0", "f", "F", "false", "FALSE", "False", "none"):
+            raise ExportError(f"{key} is not supported yet", help=f"leave it out, or set {key}=false")
+
+    def rest(self, prefixes: Collection[str] = ()) -> dict[str, str]:
+        """Return the attributes that nobody asked for and that start with one of ``prefixes``.
+
+        Raises:
+            ExportError: there are others.
+        """
+        left = {key: value for key, value in self.values.items() if key not in self._known}
+        for key in left:
+            if not key.startswith(tuple(prefixes)):
+                near = difflib.get_close_matches(key, self._known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(sorted(self._known))}"
+                raise ExportError(f"the exporter does not know the attribute {key!r}", help=hint)
+        return left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """The attributes that all image exporters share."""
+
+    names: tuple[str, ...]
+    oci: bool
+    compression: Compression
+    level: int | None
+    force_compression: bool
+    epoch: int | None
+    rewrite_timestamp: bool
+    metadata: Mapping[str, bytes]
+    annotations: Mapping[str, str]
+
+
+def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
+    """Read the shared attributes. Call it after the exporter has read its own.
+
+    Raises:
+        ExportError: an attribute is unknown or wrong, or asks for what is not supported.
+    """
+    for key in ("sbom", "provenance", "attestation-inline", "prefer-nondist-layers"):
+        attrs.refuse(key)
+    attrs.flag("oci-artifact", True)
+    attrs.flag("unpack")
+    names = [name.strip() for name in attrs.text("name").split(",") if name.strip() not in ("", "*")]
+    if attrs.text("name") == "*":
+        names += request.metadata.get("image.name", b"").decode().split(",")
+    names += [name for name in request.names if name not in names]
+    compression = attrs.choice("compression", ("gzip", "zstd", "uncompressed"), "gzip")
+    level = attrs.number("compression-level")
+    top = {"gzip": 9, "zstd": 22}.get(compression, 0)
+    if level is not None and not 0 <= level <= top:
+        raise ExportError(f"compression-level={level} is out of range for {compression}", help=f"use 0 to {top}")
+    options = ImageOptions(
+        names=tuple(dict.fromkeys(name for name in names if name)),
+        oci=attrs.flag("oci-mediatypes", True),
+        compression=cast("Compression", compression),
+        level=level,
+        force_compression=attrs.flag("force-compression"),
+        epoch=epoch(request, attrs),
+        rewrite_timestamp=attrs.flag("rewrite-timestamp"),
+        annotations={key: value for key, value in attrs.values.items() if key.startswith("annotation")},
+        metadata={},
+    )
+    overrides = attrs.rest((*_METADATA, "annotation"))
+    found = {key: value.encode() for key, value in overrides.items() if not key.startswith("annotation")}
+    return replace(options, metadata={**request.metadata, **found})
+
+
+def epoch(request: ExportRequest, attrs: Attrs) -> int | None:
+    """Return SOURCE_DATE_EPOCH in seconds: the attribute, or what the frontend said, or None.
+
+    Raises:
+        ExportError: it is no number.
+    """
+    text = attrs.text("source-date-epoch")
+    if not text:
+        text = request.metadata.get("source.date.epoch", b"").decode()
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ExportError(f"source-date-epoch={text!r} is not a number of seconds") from error
+
+
+def platform_dir(platform: Platform) -> str:
+    """Return the name of a platform's directory in a split result: ``linux_arm_v7``."""
+    return "_".join(part for part in (platform.os, platform.architecture, platform.variant) if part)

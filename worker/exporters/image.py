@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``type=image``: the image under its names in the local image store; ``push=true`` sends it to their registries.
+
+``type=registry`` is ``type=image,push=true,store=false``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from worker.content.push import Push
+from worker.exporters.base import Attrs, ExportError, ExportRequest, ImageOptions, Run, image_options
+from worker.exporters.commit import Image, commit
+from worker.reference import Reference, parse
+
+_IMAGE_SCHEME = "docker-image://"
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    push: bool
+    by_digest: bool
+    insecure: bool | None
+    store: bool
+    canonical: bool
+    dangling: str
+    dangling_only: bool
+
+
+def export(request: ExportRequest, run: Run) -> dict[str, str]:
+    """Store and push the image and return the response.
+
+    Raises:
+        WorkerError: an attribute or name is wrong, or a registry refuses.
+    """
+    attrs = Attrs(request.attrs)
+    delivery = _Delivery(
+        push=attrs.flag("push"),
+        by_digest=attrs.flag("push-by-digest"),
+        insecure=attrs.flag("registry.insecure") or None,
+        store=attrs.flag("store", True),
+        canonical=attrs.flag("name-canonical"),
+        dangling=attrs.text("dangling-name-prefix"),
+        dangling_only=attrs.flag("danging-name-empty-only"),
+    )
+    options = image_options(request, attrs)
+    targets = _targets(options, delivery)
+    image = commit(request, options, run)
+    stored = _stored_names(image, options, delivery)
+    if delivery.store:
+        image.fetch_missing(run)
+        for name in stored:
+            run.tools.images.put(name, image.root)
+    for target in targets if delivery.push else ():
+        _push(target, image, delivery, run)
+    return image.response(options.names or [name for name in stored if delivery.store])
+
+
+def _targets(options: ImageOptions, delivery: _Delivery) -> list[Reference]:
+    targets = [parse(name) for name in options.names]
+    if delivery.push and not targets:
+        raise ExportError("an image without a name cannot be pushed", help="name it with --tag or name=")
+    for ref in targets:
+        if delivery.by_digest and ref.tag:
+            raise ExportError(
+                f"push-by-digest and the tag of {ref.familiar} exclude each other", help=f"use {ref.domain}/{ref.path}"
+            )
+        if ref.digest:
+            raise ExportError(f"{ref.familiar}: an image cannot be named by a digest", help="give it a tag")
+    return [ref if delivery.by_digest else ref.with_default_tag() for ref in targets]
+
+
+def _stored_names(image: Image, options: ImageOptions, delivery: _Delivery) -> list[str]:
+    refs = [parse(name) for name in options.names]
+    names = [str(ref.with_default_tag()) for ref in refs]
+    if delivery.canonical:
+        names += [str(replace(ref, tag="", digest=image.root.digest)) for ref in refs]
+    if delivery.dangling and not (delivery.dangling_only and names):
+        names.append(f"{delivery.dangling}@{image.root.digest}")
+    return names
+
+
+def _push(target: Reference, image: Image, delivery: _Delivery, run: Run) -> None:
+    sources: dict[str, list[str]] = {}
+    for digest, origin in image.origins.items():
+        if origin.startswith(_IMAGE_SCHEME):
+            sources.setdefault(digest, []).append(parse(origin.removeprefix(_IMAGE_SCHEME)).name)
+    run.tools.pusher.push(
+        target,
+        Push(manifests=image.manifests, blobs=image.blobs, sources=sources),
+        cancel=run.cancel,
+        need=lambda blob: image.need(run, blob),
+        report=run.report,
+        by_digest=delivery.by_digest,
+        insecure=delivery.insecure,
+    )

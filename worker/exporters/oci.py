@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``type=oci``: an OCI image layout, as a tar archive or (``tar=false``) a directory, with all platforms."""
+
+from __future__ import annotations
+
+from worker.exporters.archives import write_archive
+from worker.exporters.base import Attrs, ExportRequest, Run, image_options
+from worker.exporters.commit import commit
+
+
+def export(request: ExportRequest, run: Run) -> dict[str, str]:
+    """Write the layout and return the response.
+
+    Raises:
+        WorkerError: an attribute is wrong, or the layout cannot be written.
+    """
+    attrs = Attrs(request.attrs)
+    tar = attrs.flag("tar", True)
+    options = image_options(request, attrs)
+    image = commit(request, options, run)
+    write_archive(request, image, options, run, tar=tar, manifest=None)
+    return image.response(options.names)

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``type=registry``: ``type=image`` that is pushed and not kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from worker.exporters import image
+from worker.exporters.base import ExportRequest, Run
+
+
+def export(request: ExportRequest, run: Run) -> dict[str, str]:
+    """Push the image and return the response.
+
+    Raises:
+        WorkerError: an attribute or name is wrong, or a registry refuses.
+    """
+    return image.export(replace(request, attrs={"push": "true", "store": "false", **request.attrs}), run)
