@@ -68,6 +68,16 @@ class Endpoint:
     mirror: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Body
+    scopes: frozenset[str]
+    authorization: str | None
+
+
 class HttpError(SourceError):
     """A registry answered with an error. ``code`` is the distribution API's, "" if it sent none."""
 
@@ -143,20 +153,22 @@ class Transport:
         accept: Collection[int] = (),
         retry: bool = True,
         authorize: bool = True,
+        authorization: str | None = None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """Send a request and give its answer, whose body is not read yet.
 
         ``target`` is a path below the endpoint's ``/v2/`` or a full URL. ``accept`` lists statuses besides 2xx that
         the caller handles. The connection is shut when ``cancel`` is cancelled.
+        ``authorization`` is sent as it is, in place of what the registry's challenges lead to.
 
         Raises:
             UnreachableError: no answer.
             HttpError: any other status.
         """
         url = target if "://" in target else f"{endpoint.base}/v2/{target}"
-        response = self._attempts(
-            endpoint, method, url, cancel, headers, body, frozenset(scopes), retry, authorize
-        )
+        authorizer = self._authorizer(endpoint) if authorize and authorization is None else None
+        request = _Request(method, url, headers, body, frozenset(scopes), authorization)
+        response = self._attempts(endpoint, request, authorizer, cancel, retry=retry)
         try:
             if not (200 <= response.status < 300 or response.status in accept):
                 raise _refused(endpoint, method, url, response)
@@ -168,42 +180,38 @@ class Transport:
     def _attempts(
         self,
         endpoint: Endpoint,
-        method: str,
-        url: str,
+        request: _Request,
+        authorizer: Authorizer | None,
         cancel: CancelToken,
-        headers: Mapping[str, str],
-        body: Body,
-        scopes: frozenset[str],
+        *,
         retry: bool,
-        authorize: bool,
     ) -> urllib3.BaseHTTPResponse:
-        authorizer = self._authorizer(endpoint) if authorize else None
         previous, attempt = 0, 0
         while True:
             cancel.check()
             attempt += 1
-            sent = authorizer.header(scopes) if authorizer is not None else None
+            sent = authorizer.header(request.scopes) if authorizer is not None else request.authorization
             try:
-                response = self._follow(endpoint, method, url, headers, body, sent)
+                response = self._follow(endpoint, request, sent)
             except UnreachableError:
-                if not retry or attempt >= _ATTEMPTS or attempt > 2:
+                if not retry or attempt >= 3:
                     raise
                 self._pause(cancel, 0.2 * 2**attempt)
                 continue
             if attempt >= _ATTEMPTS:
                 return response
             if response.status == 401 and authorizer is not None:
-                challenges = response.headers.getlist("WWW-Authenticate")
-                if not authorizer.challenged(challenges, scopes, sent):
+                if not authorizer.challenged(
+                    response.headers.getlist("WWW-Authenticate"), request.scopes, sent
+                ):
                     return response
+                response.drain_conn()
             elif response.status in _TRANSIENT and retry and self._may_repeat(response.status, previous):
                 previous = response.status
                 response.drain_conn()
                 self._pause(cancel, _retry_after(response) or 0.2 * 2**attempt)
-                continue
             else:
                 return response
-            response.drain_conn()
 
     @staticmethod
     def _may_repeat(status: int, previous: int) -> bool:
@@ -216,27 +224,21 @@ class Transport:
             self._sleep(min(deadline, 0.2))
             deadline -= 0.2
 
-    def _follow(
-        self,
-        endpoint: Endpoint,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: Body,
-        sent: str | None,
-    ) -> urllib3.BaseHTTPResponse:
-        target = url
+    def _follow(self, endpoint: Endpoint, request: _Request, sent: str | None) -> urllib3.BaseHTTPResponse:
+        target = request.url
         for _ in range(_REDIRECTS):
-            own = dict(headers)
-            if sent is not None and same_host(target, url):
+            own = dict(request.headers)
+            if sent is not None and same_host(target, request.url):
                 own["Authorization"] = sent
-            response = self._once(endpoint, method, target, own, body)
+            response = self._once(endpoint, request.method, target, own, request.body)
             location = response.headers.get("Location")
-            if method not in ("GET", "HEAD") or response.status not in _REDIRECT or not location:
+            if request.method not in ("GET", "HEAD") or response.status not in _REDIRECT or not location:
                 return response
             response.drain_conn()
             target = urljoin(target, location)
-        raise SourceError(f"{endpoint.host} redirects in circles", help=f"the request was {method} {url}")
+        raise SourceError(
+            f"{endpoint.host} redirects in circles", help=f"the request was {request.method} {request.url}"
+        )
 
     def _once(
         self, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str], body: Body

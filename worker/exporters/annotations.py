@@ -38,7 +38,9 @@ class Annotations:
             )
         platform = match[2] or ""
         if kind.startswith("index") and platform:
-            raise ExportError(f"{key!r}: an index annotation belongs to no platform", help="leave out the brackets")
+            raise ExportError(
+                f"{key!r}: an index annotation belongs to no platform", help="leave out the brackets"
+            )
         self._all.setdefault((kind, platform), {})[match[3]] = value
 
     def of(self, kind: str, platform: str = "") -> dict[str, str]:
@@ -69,7 +71,9 @@ def collect(
                 found.add(key, data.decode())
     extra = sorted(found.kinds() - {"manifest"})
     if extra and not oci:
-        raise ExportError(f"{extra[0]} annotations need OCI media types", help="leave out oci-mediatypes=false")
+        raise ExportError(
+            f"{extra[0]} annotations need OCI media types", help="leave out oci-mediatypes=false"
+        )
     if not index and found.kinds() & {"index"}:
         raise ExportError(
             "index annotations need an index, and a single manifest is written",

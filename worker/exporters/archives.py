@@ -33,7 +33,8 @@ def layout_index(image: Image, options: ImageOptions, clock: float) -> dict[str,
     """Return ``index.json``: one descriptor for each name, or one without a name."""
     created = moment.write(int(options.epoch if options.epoch is not None else clock) * 1_000_000_000)
     entries = []
-    for ref in references(options.names) or [None]:
+    refs: list[Reference | None] = [*references(options.names)]
+    for ref in refs or [None]:
         root = image.root.to_json()
         annotations = {**image.root.annotations, CREATED: created}
         if ref is not None:
@@ -52,7 +53,13 @@ def layout_index(image: Image, options: ImageOptions, clock: float) -> dict[str,
 
 
 def write_archive(
-    request: ExportRequest, image: Image, options: ImageOptions, run: Run, *, tar: bool, manifest: bytes | None
+    request: ExportRequest,
+    image: Image,
+    options: ImageOptions,
+    run: Run,
+    *,
+    tar: bool,
+    manifest: bytes | None,
 ) -> None:
     """Write an image to the request's destination.
 
@@ -71,7 +78,12 @@ def write_archive(
     else:
         with output(request) as stream:
             write_tar(
-                stream, store=run.tools.store, blobs=blobs, index=index, docker_manifest=manifest, cancel=run.cancel
+                stream,
+                store=run.tools.store,
+                blobs=blobs,
+                index=index,
+                docker_manifest=manifest,
+                cancel=run.cancel,
             )
     size = sum(blob.size for blob in blobs)
     run.report("archive", f"writing {name}", size, size, True)
@@ -89,14 +101,22 @@ def output(request: ExportRequest) -> Iterator[BinaryIO]:
             yield request.stream
             request.stream.flush()
         except BrokenPipeError as error:
-            raise StorageError("nobody reads the output any more", help="check the command behind the pipe") from error
+            raise StorageError(
+                "nobody reads the output any more", help="check the command behind the pipe"
+            ) from error
         return
     if request.dest is None:
-        raise ExportError("the output has no destination", help="add dest=FILE, or dest=- for standard output")
+        raise ExportError(
+            "the output has no destination", help="add dest=FILE, or dest=- for standard output"
+        )
     if request.dest.is_dir():
         raise ExportError(f"{request.dest} is a directory", help="name a file: dest=FILE")
     special = request.dest.exists() and not request.dest.is_file()
-    temporary = request.dest if special else request.dest.with_name(f".{request.dest.name}.{os.getpid()}-{time.time_ns():x}")
+    temporary = (
+        request.dest
+        if special
+        else request.dest.with_name(f".{request.dest.name}.{os.getpid()}-{time.time_ns():x}")
+    )
     try:
         with temporary.open("wb") as stream:
             yield stream
@@ -104,7 +124,8 @@ def output(request: ExportRequest) -> Iterator[BinaryIO]:
             temporary.replace(request.dest)
     except OSError as error:
         raise StorageError(
-            f"cannot write {request.dest}: {error.strerror or error}", help="check the path, the rights and the space"
+            f"cannot write {request.dest}: {error.strerror or error}",
+            help="check the path, the rights and the space",
         ) from error
     finally:
         if not special:

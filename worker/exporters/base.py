@@ -221,7 +221,9 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
     level = attrs.number("compression-level")
     top = {"gzip": 9, "zstd": 22}.get(compression, 0)
     if level is not None and not 0 <= level <= top:
-        raise ExportError(f"compression-level={level} is out of range for {compression}", help=f"use 0 to {top}")
+        raise ExportError(
+            f"compression-level={level} is out of range for {compression}", help=f"use 0 to {top}"
+        )
     options = ImageOptions(
         names=tuple(dict.fromkeys(name for name in names if name)),
         oci=attrs.flag("oci-mediatypes", True),

@@ -107,7 +107,10 @@ def commit(request: ExportRequest, options: ImageOptions, run: Run) -> Image:
     all_annotations = collect(options.annotations, *tables, oci=options.oci, index=request.multi)
     parts = [
         _platform(
-            result, options, run, collect(options.annotations, options.metadata, result.metadata, oci=options.oci)
+            result,
+            options,
+            run,
+            collect(options.annotations, options.metadata, result.metadata, oci=options.oci),
         )
         for result in request.results
     ]
@@ -161,11 +164,15 @@ def _platform(result: PlatformExport, options: ImageOptions, run: Run, annotatio
     if found := annotations.of("manifest", key):
         body["annotations"] = dict(sorted(found.items()))
     manifest = _put(body, str(body["mediaType"]), run)
-    manifest = replace(manifest, annotations=annotations.of("manifest-descriptor", key), platform=_plain(result.platform))
+    manifest = replace(
+        manifest, annotations=annotations.of("manifest-descriptor", key), platform=_plain(result.platform)
+    )
     return _Part(manifest, config_descriptor, layers, origins)
 
 
-def _index(manifests: Sequence[Descriptor], options: ImageOptions, annotations: Annotations, run: Run) -> Descriptor:
+def _index(
+    manifests: Sequence[Descriptor], options: ImageOptions, annotations: Annotations, run: Run
+) -> Descriptor:
     body: dict[str, object] = {
         "schemaVersion": 2,
         "mediaType": INDEX if options.oci else DOCKER_LIST,
@@ -205,7 +212,11 @@ def _base_layers(result: PlatformExport) -> int:
 
 
 def _plain(platform: Platform) -> Platform:
-    return replace(platform, variant="") if (platform.architecture, platform.variant) == ("arm64", "v8") else platform
+    return (
+        replace(platform, variant="")
+        if (platform.architecture, platform.variant) == ("arm64", "v8")
+        else platform
+    )
 
 
 def compression_of(media_type: str) -> str:

@@ -76,7 +76,9 @@ def default_config(platform: Platform) -> dict[str, Any]:
     return value
 
 
-def complete_history(history: Sequence[Mapping[str, Any]], layers: Sequence[LayerFacts]) -> list[dict[str, Any]]:
+def complete_history(
+    history: Sequence[Mapping[str, Any]], layers: Sequence[LayerFacts]
+) -> list[dict[str, Any]]:
     """Return a history with one non-empty entry for each layer, and a time in every entry where one is known."""
     entries = [dict(entry) for entry in history]
     for entry in entries:
@@ -85,8 +87,7 @@ def complete_history(history: Sequence[Mapping[str, Any]], layers: Sequence[Laye
     full = [entry for entry in entries if not entry.get("empty_layer")]
     for entry in full[len(layers) :]:
         entry["empty_layer"] = True
-    for layer in layers[len(full) :]:
-        entries.append({"created_by": layer.description, "comment": COMMENT})
+    entries += [{"created_by": layer.description, "comment": COMMENT} for layer in layers[len(full) :]]
     facts = iter(layers)
     for entry in entries:
         if not entry.get("empty_layer"):

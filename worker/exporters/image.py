@@ -63,7 +63,8 @@ def _targets(options: ImageOptions, delivery: _Delivery) -> list[Reference]:
     for ref in targets:
         if delivery.by_digest and ref.tag:
             raise ExportError(
-                f"push-by-digest and the tag of {ref.familiar} exclude each other", help=f"use {ref.domain}/{ref.path}"
+                f"push-by-digest and the tag of {ref.familiar} exclude each other",
+                help=f"use {ref.domain}/{ref.path}",
             )
         if ref.digest:
             raise ExportError(f"{ref.familiar}: an image cannot be named by a digest", help="give it a tag")

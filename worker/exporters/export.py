@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one entrance to the exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from worker.base import CancelToken, StatusReport
+from worker.exporters import docker, image, local, oci, registry, tar
+from worker.exporters.base import ExportError, ExportRequest, ExportTools, Run
+
+EXPORTERS: Mapping[str, Callable[[ExportRequest, Run], dict[str, str]]] = {
+    "docker": docker.export,
+    "image": image.export,
+    "local": local.export,
+    "oci": oci.export,
+    "registry": registry.export,
+    "tar": tar.export,
+}
+
+
+def export(
+    kind: str, request: ExportRequest, tools: ExportTools, *, cancel: CancelToken, report: StatusReport
+) -> dict[str, str]:
+    """Export a result as ``kind`` and return what the client is told, by BuildKit's keys.
+
+    Blocking: call it on a thread of the pools (it looks at snapshots).
+
+    Raises:
+        ExportError: the kind or an attribute is not known, or cannot be met.
+        WorkerError: a destination cannot be reached or written.
+    """
+    exporter = EXPORTERS.get(kind)
+    if exporter is None:
+        raise ExportError(f"{kind!r} is not an output type", help=f"types are {', '.join(EXPORTERS)}")
+    return exporter(request, Run(tools=tools, cancel=cancel, report=report))

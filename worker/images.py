@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local image store: names that point to images in the content store.
+
+What a name points to is a root of garbage collection (`ImageStore.roots`); removing the name frees it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.base import CancelToken, SourceError
+from worker.content.provider import INDEXES, Blobs, descriptor_from, read_json
+from worker.oci import Descriptor
+from worker.reference import Reference, parse
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS images (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, created_at REAL NOT NULL)"
+
+
+class Database(Protocol):
+    """What is used of `worker.metadata.Metadata`."""
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Open a write transaction, committed when the context is left normally."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """One name. ``created_at`` is in seconds since 1970."""
+
+    name: str
+    descriptor: Descriptor
+    created_at: float
+
+
+class ImageStore:
+    """Images by name. Thread-safe, and shared by processes; also a `worker.content.provider.Provider`.
+
+    Args:
+        database: where the table lives (made if missing).
+        blobs: the content store that holds what names point to.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+        with database.transaction() as connection:
+            connection.execute(_SCHEMA)
+
+    def put(self, name: str, descriptor: Descriptor) -> None:
+        """Let ``name`` point to an image, whatever it pointed to before."""
+        row = (name, json.dumps(descriptor.to_json()), self._clock())
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", row)
+
+    def get(self, name: str) -> StoredImage | None:
+        """Return what ``name`` (normalised, with tag) points to."""
+        return next((image for image in self.list() if image.name == name), None)
+
+    def list(self) -> list[StoredImage]:
+        """Return all names, sorted."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT name, descriptor, created_at FROM images ORDER BY name"
+            ).fetchall()
+        return [
+            StoredImage(name=name, descriptor=descriptor_from(name, json.loads(text)), created_at=created)
+            for name, text, created in rows
+        ]
+
+    def tag(self, source: str, target: str) -> None:
+        """Give the image ``source`` a second name.
+
+        Raises:
+            SourceError: there is no such image.
+        """
+        self.put(str(parse(target).with_default_tag()), self._require(source).descriptor)
+
+    def remove(self, name: str) -> StoredImage:
+        """Forget a name, in any spelling, or the image whose digest starts with ``name``; return what it was.
+
+        Raises:
+            SourceError: there is no such image.
+        """
+        image = self._require(name)
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM images WHERE name = ?", (image.name,))
+        return image
+
+    def roots(self) -> frozenset[str]:
+        """Return the digests that names keep alive: manifests, configs and layers, as far as they are stored."""
+        found: set[str] = set()
+        for image in self.list():
+            self._reach(image.descriptor, found)
+        return frozenset(found)
+
+    def resolve(self, ref: Reference, cancel: CancelToken) -> Descriptor:
+        """Return what a reference points to.
+
+        Raises:
+            SourceError: there is no such image.
+        """
+        image = self.get(str(ref.with_default_tag()))
+        if image is not None:
+            return image.descriptor
+        for other in self.list():
+            if ref.digest and other.descriptor.digest == ref.digest:
+                return other.descriptor
+        raise SourceError(
+            f"{ref.familiar} is not in the local image store", help="llbkit images shows what is"
+        )
+
+    def manifest(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> bytes:
+        """Return a manifest or index."""
+        return self._blobs.read(descriptor.digest)
+
+    def chunks(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> Iterator[bytes]:
+        """Give a blob piece by piece."""
+        with self._blobs.open(descriptor.digest) as stream:
+            while piece := stream.read(1 << 20):
+                cancel.check()
+                yield piece
+
+    def _require(self, name: str) -> StoredImage:
+        images = self.list()
+        prefix = name if name.startswith("sha256:") else f"sha256:{name}"
+        by_digest = [
+            image for image in images if len(prefix) >= 14 and image.descriptor.digest.startswith(prefix)
+        ]
+        if by_digest:
+            return by_digest[0]
+        wanted = str(parse(name).with_default_tag())
+        for image in images:
+            if wanted == image.name:
+                return image
+        raise SourceError(f"no image named {name}", help="llbkit images lists what there is")
+
+    def _reach(self, root: Descriptor, found: set[str]) -> None:
+        pending = [root]
+        while pending:
+            descriptor = pending.pop()
+            if descriptor.digest in found:
+                continue
+            found.add(descriptor.digest)
+            if not self._blobs.exists(descriptor.digest):
+                continue
+            body = read_json(descriptor.digest, self._blobs.read(descriptor.digest))
+            if descriptor.media_type in INDEXES:
+                pending += [descriptor_from("index", entry) for entry in body.get("manifests") or ()]
+            else:
+                leaves = [body.get("config"), *(body.get("layers") or ())]
+                found |= {str(leaf["digest"]) for leaf in leaves if leaf}

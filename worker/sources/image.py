@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images as sources: from a name to a digest, a platform's manifest, a config, and layers that are fetched when needed.
+
+A tag is resolved once in a session, so one build sees one image. What is known by digest is taken from the content
+store and needs no network. Everything blocks: use it on the ``net`` pool.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qs, quote
+
+from llb.ops import Platform
+from worker.base import CancelToken, Session, SourceError
+from worker.content.layout import Layout
+from worker.content.provider import (
+    INDEXES,
+    Blobs,
+    Progress,
+    Provider,
+    WrongDigestError,
+    descriptor_from,
+    fetch,
+    fetch_manifest,
+    read_json,
+)
+from worker.images import ImageStore
+from worker.oci import Descriptor, is_digest
+from worker.reference import Reference, parse
+from worker.sources.platform import choose, show
+
+ResolveMode = Literal["default", "pull", "local"]
+DOCKER_IMAGE = "docker-image://"
+OCI_LAYOUT = "oci-layout://"
+_SESSIONS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedImage:
+    """A name's answer: canonical reference, digest of the manifest or index, config bytes of the platform."""
+
+    ref: str
+    digest: str
+    config: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedImage:
+    """A platform's image: its manifest, config and layers (descriptor, diff id), and where blobs come from.
+
+    ``source`` is an identifier that `ImageResolver.fetch` understands in any later process.
+    """
+
+    root: Descriptor
+    manifest: Descriptor
+    config: bytes
+    layers: tuple[tuple[Descriptor, str], ...]
+    history: tuple[Mapping[str, Any], ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    provider: Provider
+    ref: Reference
+    source: str
+
+
+class ImageResolver:
+    """Finds images.
+
+    Args:
+        store: where manifests, configs and blobs are kept.
+        registry: answers for references (`worker.content.registry.RegistryProvider`).
+        images: the local image store.
+    """
+
+    def __init__(self, *, store: Blobs, registry: Provider, images: ImageStore) -> None:
+        self._store = store
+        self._registry = registry
+        self._images = images
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[str, str], tuple[threading.Lock, list[tuple[Descriptor, _Place]]]]
+        self._known = OrderedDict()
+
+    def resolve(
+        self,
+        ref: str,
+        platform: Platform,
+        mode: ResolveMode,
+        cancel: CancelToken,
+        *,
+        session: Session,
+        oci_store: str = "",
+    ) -> ResolvedImage:
+        """Return the digest and config of an image.
+
+        Raises:
+            SourceError: there is no such image or platform, or it cannot be reached.
+        """
+        parsed = parse(ref).with_default_tag()
+        root, place = self._root(parsed, mode, cancel, session, self._layout(session, oci_store, ref))
+        manifest = self._manifest(root, place, platform, cancel)
+        body = self._read(manifest, place, cancel)
+        return ResolvedImage(ref=str(parsed), digest=root.digest, config=self._config(body, place, cancel))
+
+    def locate(
+        self,
+        identifier: str,
+        attrs: Mapping[str, str],
+        platform: Platform,
+        cancel: CancelToken,
+        *,
+        session: Session,
+    ) -> LocatedImage:
+        """Return what a ``docker-image://`` or ``oci-layout://`` source consists of, without its layers' content.
+
+        Raises:
+            SourceError: there is no such image or platform, or ``image.checksum`` is not its digest.
+        """
+        ref, layout = self._target(identifier, attrs, session)
+        mode = attrs.get("image.resolvemode", "default")
+        root, place = self._root(ref, "local" if mode == "local" else "default", cancel, session, layout)
+        wanted = attrs.get("image.checksum", "")
+        if wanted and wanted != root.digest:
+            raise WrongDigestError(ref.familiar, wanted, root.digest)
+        manifest = self._manifest(root, place, platform, cancel)
+        body = self._read(manifest, place, cancel)
+        config = self._config(body, place, cancel)
+        table = read_json(f"the config of {ref.familiar}", config)
+        layers = [
+            descriptor_from(f"the manifest of {ref.familiar}", item) for item in body.get("layers") or ()
+        ]
+        diff_ids = [str(item) for item in (table.get("rootfs") or {}).get("diff_ids") or ()]
+        if len(layers) != len(diff_ids) or not all(map(is_digest, diff_ids)):
+            raise SourceError(
+                f"{ref.familiar}: the manifest has {len(layers)} layers, the config names {len(diff_ids)}",
+                help="the image is damaged, or is no container image: build and push it again",
+            )
+        limit = attrs.get("image.layerlimit") or attrs.get("oci.layerlimit") or ""
+        count = int(limit) if limit.isdigit() else len(layers)
+        history = [dict(h) for h in table.get("history") or () if not h.get("empty_layer")]
+        return LocatedImage(
+            root=root,
+            manifest=manifest,
+            config=config,
+            layers=tuple(zip(layers, diff_ids, strict=True))[:count],
+            history=tuple(history)[:count],
+            source=place.source,
+        )
+
+    def blob(
+        self, identifier: str, attrs: Mapping[str, str], cancel: CancelToken, *, session: Session
+    ) -> tuple[str, int]:
+        """Fetch the blob of a ``+blob://`` source; return its digest and size.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
+        ref, layout = self._target(identifier.replace("+blob://", "://", 1), attrs, session)
+        if not ref.digest:
+            raise SourceError(f"{identifier}: a blob is named by its digest", help="add @sha256:...")
+        provider = self._registry if layout is None else Layout(layout)
+        fetch(self._store, provider, ref, Descriptor(media_type="", digest=ref.digest, size=-1), cancel)
+        with self._store.open(ref.digest) as stream:
+            return ref.digest, stream.seek(0, 2)
+
+    def fetch(
+        self, descriptor: Descriptor, source: str, cancel: CancelToken, progress: Progress | None = None
+    ) -> None:
+        """Bring a layer blob into the store; ``source`` is a `LocatedImage.source`. See `worker.base.Fetch`.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
+        if self._store.exists(descriptor.digest):
+            return
+        place = self._place(source)
+        fetch(self._store, place.provider, place.ref, descriptor, cancel, progress)
+
+    def _place(self, source: str) -> _Place:
+        if source.startswith(DOCKER_IMAGE):
+            return _Place(self._registry, parse(source.removeprefix(DOCKER_IMAGE)), source)
+        if source.startswith(OCI_LAYOUT):
+            name, _, query = source.removeprefix(OCI_LAYOUT).partition("?")
+            return _Place(Layout(Path(parse_qs(query)["path"][0])), parse(name), source)
+        raise SourceError(
+            "a layer is gone from the local store and its origin is unknown",
+            help="build again with --no-cache",
+        )
+
+    def _target(
+        self, identifier: str, attrs: Mapping[str, str], session: Session
+    ) -> tuple[Reference, Path | None]:
+        scheme, _, name = identifier.partition("://")
+        ref = parse(name).with_default_tag()
+        if scheme != "oci-layout":
+            return ref, None
+        return ref, self._layout(session, attrs.get("oci.store") or ref.name, name)
+
+    @staticmethod
+    def _layout(session: Session, store: str, ref: str) -> Path | None:
+        if not store:
+            return None
+        path = session.oci_stores.get(store)
+        if path is None:
+            known = ", ".join(sorted(session.oci_stores)) or "none"
+            raise SourceError(
+                f"{ref}: the build was given no OCI layout named {store!r}",
+                help=f"it has {known}; give one with --build-context NAME=oci-layout://DIR",
+            )
+        return path
+
+    def _root(
+        self, ref: Reference, mode: ResolveMode, cancel: CancelToken, session: Session, layout: Path | None
+    ) -> tuple[Descriptor, _Place]:
+        key = (session.id, f"{layout or ''} {mode} {ref}")
+        with self._lock:
+            lock, answer = self._known.setdefault(key, (threading.Lock(), []))
+            while len({session_id for session_id, _ in self._known}) > _SESSIONS:
+                self._known.popitem(last=False)
+        with lock:
+            if not answer:
+                answer.append(self._ask(ref, mode, cancel, layout))
+            return answer[0]
+
+    def _ask(
+        self, ref: Reference, mode: ResolveMode, cancel: CancelToken, layout: Path | None
+    ) -> tuple[Descriptor, _Place]:
+        if layout is not None:
+            path = layout.absolute()
+            place = _Place(Layout(path), ref, f"{OCI_LAYOUT}{ref}?path={quote(str(path))}")
+            return place.provider.resolve(ref, cancel), place
+        place = _Place(self._registry, ref, f"{DOCKER_IMAGE}{ref}")
+        if mode == "local" and (stored := self._images.get(str(ref))) is not None:
+            return stored.descriptor, place
+        if ref.digest and (known := self._kept(ref)) is not None:
+            return known, place
+        root = self._registry.resolve(ref, cancel)
+        fetch_manifest(self._store, self._registry, ref, root, cancel)
+        return root, place
+
+    def _kept(self, ref: Reference) -> Descriptor | None:
+        """Return the manifest or index of a digest that the store holds."""
+        if not self._store.exists(ref.digest):
+            return None
+        data = self._store.read(ref.digest)
+        body = read_json(ref.familiar, data)
+        kind = body.get("mediaType") or (
+            "application/vnd.oci.image.index.v1+json"
+            if "manifests" in body
+            else "application/vnd.oci.image.manifest.v1+json"
+        )
+        return Descriptor(media_type=str(kind), digest=ref.digest, size=len(data))
+
+    def _manifest(
+        self, root: Descriptor, place: _Place, platform: Platform, cancel: CancelToken
+    ) -> Descriptor:
+        current, depth = root, 0
+        while current.media_type in INDEXES:
+            body = self._read(current, place, cancel)
+            entries = [descriptor_from(place.ref.familiar, item) for item in body.get("manifests") or ()]
+            chosen = choose(entries, platform)
+            depth += 1
+            if chosen is None or depth > 4:
+                names = sorted(
+                    {show(e.platform) for e in entries if e.platform and e.platform.os != "unknown"}
+                )
+                raise SourceError(
+                    f"{place.ref.familiar}: no image for the platform {show(platform)}",
+                    help=f"it has {', '.join(names)}: choose one with --platform"
+                    if names
+                    else "its index is empty",
+                )
+            current = chosen
+        return current
+
+    def _read(self, descriptor: Descriptor, place: _Place, cancel: CancelToken) -> dict[str, Any]:
+        data = fetch_manifest(self._store, place.provider, place.ref, descriptor, cancel)
+        body = read_json(f"the manifest of {place.ref.familiar}", data)
+        if body.get("schemaVersion") != 2:
+            raise SourceError(
+                f"{place.ref.familiar}: the manifest's format is not supported", help="push the image again"
+            )
+        return body
+
+    def _config(self, body: Mapping[str, Any], place: _Place, cancel: CancelToken) -> bytes:
+        descriptor = descriptor_from(f"the manifest of {place.ref.familiar}", body.get("config"))
+        fetch(self._store, place.provider, place.ref, descriptor, cancel)
+        return self._store.read(descriptor.digest)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which manifest of an index suits a platform: normalised, then the best of what it can run (containerd's order)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from llb.ops import Platform
+from worker.oci import Descriptor
+
+_OS = {"macos": "darwin"}
+_ARCH = {"i386": "386", "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+_ARM = {"armhf": "v7", "armel": "v6"}
+
+
+def normalize(platform: Platform) -> Platform:
+    """Return the canonical spelling of a platform."""
+    os, arch, variant = platform.os.lower(), platform.architecture.lower(), platform.variant.lower()
+    os, arch = _OS.get(os, os), _ARCH.get(arch, arch)
+    if arch in _ARM:
+        arch, variant = "arm", _ARM[arch]
+    if arch == "amd64" and variant == "v1":
+        variant = ""
+    if arch == "arm64" and variant in ("8", "v8", "9", "9.0", "v9.0"):
+        variant = "" if "8" in variant else "v9"
+    if arch == "arm":
+        variant = f"v{variant}" if variant in ("5", "6", "7", "8") else variant or "v7"
+    return replace(platform, os=os, architecture=arch, variant=variant)
+
+
+def fallbacks(platform: Platform) -> Iterator[Platform]:
+    """Give what a machine of ``platform`` can run, best first."""
+    platform = normalize(platform)
+    yield platform
+    number = platform.variant.removeprefix("v")
+    if platform.architecture == "amd64":
+        if number.isdigit():
+            for lower in range(int(number) - 1, 1, -1):
+                yield replace(platform, variant=f"v{lower}")
+            yield replace(platform, variant="")
+        yield replace(platform, architecture="386", variant="")
+    elif platform.architecture == "arm" and number.isdigit():
+        for lower in range(int(number) - 1, 4, -1):
+            yield replace(platform, variant=f"v{lower}")
+    elif platform.architecture == "arm64":
+        yield from _arm64(platform, number)
+        for lower in (8, 7, 6, 5):
+            yield replace(platform, architecture="arm", variant=f"v{lower}")
+
+
+def _arm64(platform: Platform, number: str) -> Iterator[Platform]:
+    major, _, minor = number.partition(".")
+    if not major.isdigit():
+        return
+    for lower in range(int(minor or 0) - 1, -1, -1):
+        yield normalize(replace(platform, variant=f"v{major}.{lower}" if lower else f"v{major}"))
+    if major == "9":
+        for lower in range(min(int(minor or 0) + 5, 9), 0, -1):
+            yield replace(platform, variant=f"v8.{lower}")
+        yield replace(platform, variant="")
+
+
+def choose(manifests: Sequence[Descriptor], platform: Platform) -> Descriptor | None:
+    """Return the manifest of an index that suits ``platform`` best, None if none does."""
+    known = [(normalize(m.platform), m) for m in manifests if m.platform is not None]
+    for candidate in fallbacks(platform):
+        for found, manifest in known:
+            if (found.os, found.architecture, found.variant) == (
+                candidate.os,
+                candidate.architecture,
+                candidate.variant,
+            ):
+                return manifest
+    return next((m for m in manifests if m.platform is None and not m.annotations), None)
+
+
+def show(platform: Platform) -> str:
+    """Return ``os/arch[/variant]``."""
+    return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
