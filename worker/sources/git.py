@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Git repositories as sources, through the ``git`` program.
+
+Each remote has one bare repository below the state directory, which holds what was ever fetched, shallowly; processes
+take turns by a file lock. Nothing of the user's or system's git configuration takes part, nothing is ever asked, and
+secrets reach git through its environment only.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.base import CancelToken, EnvironmentLackError, Session, SourceError
+from worker.sources.giturl import GitSpec
+
+_UMASK = 0o022
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitCommit:
+    """What a ref stands for: the commit, the full ref ("" for a bare commit), the tag object if it is annotated."""
+
+    commit: str
+    ref: str = ""
+    tag: str = ""
+
+
+class GitSource:
+    """Resolves and checks out repositories. Blocking; thread-safe.
+
+    Args:
+        directory: where the bare repositories live (made if missing).
+        program: the git executable.
+    """
+
+    def __init__(self, directory: Path, program: str = "git") -> None:
+        self._directory = directory
+        self._program = program
+
+    def resolve(self, spec: GitSpec, cancel: CancelToken, *, session: Session) -> GitCommit:
+        """Return the commit of a ref; asks the remote unless the ref is a commit.
+
+        Raises:
+            SourceError: there is no such remote or ref, or it is not the one that the checksum says.
+            EnvironmentLackError: git is not installed.
+        """
+        if spec.is_commit:
+            found = GitCommit(commit=spec.ref)
+        else:
+            with self._environment(spec, session) as env:
+                wanted = [spec.ref, f"{spec.ref}^{{}}"] if spec.ref else ["HEAD"]
+                listing = self._git(["ls-remote", "--", spec.remote, *wanted], env, cancel, spec)
+            found = _select(spec, listing.decode())
+        if spec.checksum and not any(
+            sha.startswith(spec.checksum) for sha in (found.commit, found.tag) if len(spec.checksum) >= 7
+        ):
+            raise SourceError(
+                f"{spec.shown}: {spec.ref or 'HEAD'} is {found.commit}, not {spec.checksum}",
+                help="the ref has moved: fix the checksum, or name the commit",
+            )
+        return found
+
+    def commit_object(
+        self, spec: GitSpec, found: GitCommit, cancel: CancelToken, *, session: Session
+    ) -> bytes:
+        """Return the raw commit object, fetched if need be.
+
+        Raises:
+            SourceError: it cannot be fetched.
+        """
+        with self._repository(spec) as bare, self._environment(spec, session) as env:
+            self._fetch(bare, spec, found, env, cancel)
+            return self._git(["-C", str(bare), "cat-file", "commit", found.commit], env, cancel, spec)
+
+    def checkout(
+        self, spec: GitSpec, found: GitCommit, target: Path, cancel: CancelToken, *, session: Session
+    ) -> None:
+        """Write the files of a commit into the empty directory ``target``.
+
+        Raises:
+            SourceError: the commit or directory is not there.
+        """
+        with self._repository(spec) as bare, self._environment(spec, session) as env:
+            self._fetch(bare, spec, found, env, cancel)
+            modules = spec.submodules and self._has(bare, f"{found.commit}:.gitmodules", env)
+            if modules or spec.keep_git_dir:
+                self._clone(bare, spec, found, target, env, cancel, modules=modules)
+            else:
+                self._export(bare, spec, found, target, env, cancel)
+            if spec.commit_mtime:
+                seconds = self._git(
+                    ["-C", str(bare), "show", "-s", "--format=%ct", found.commit], env, cancel, spec
+                )
+                _set_times(target, int(seconds))
+
+    @contextmanager
+    def _repository(self, spec: GitSpec) -> Iterator[Path]:
+        bare = self._directory / hashlib.sha256(spec.remote.encode()).hexdigest()
+        bare.mkdir(parents=True, exist_ok=True)
+        with (self._directory / f"{bare.name}.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield bare
+
+    def _fetch(
+        self, bare: Path, spec: GitSpec, found: GitCommit, env: Mapping[str, str], cancel: CancelToken
+    ) -> None:
+        at = ["-C", str(bare)]
+        if not (bare / "HEAD").exists():
+            self._git([*at, "init", "--quiet", "--bare"], env, cancel, spec)
+        if self._has(bare, f"{found.commit}^{{tree}}", env):
+            return
+        fetch = [*at, "fetch", "--quiet", "--no-tags", "--update-head-ok", "--depth=1", "--", spec.remote]
+        try:
+            self._git([*fetch, found.commit], env, cancel, spec)
+        except SourceError:
+            if found.ref:
+                self._git([*fetch, found.ref], env, cancel, spec)
+            else:  # a server that does not give single commits
+                everything = [
+                    *at,
+                    "fetch",
+                    "--quiet",
+                    "--tags",
+                    "--",
+                    spec.remote,
+                    "+refs/heads/*:refs/heads/*",
+                ]
+                self._git(everything, env, cancel, spec)
+        if not self._has(bare, f"{found.commit}^{{tree}}", env):
+            raise SourceError(
+                f"{spec.shown} has no commit {found.commit}", help="check the commit id, or build again"
+            )
+
+    def _export(
+        self,
+        bare: Path,
+        spec: GitSpec,
+        found: GitCommit,
+        target: Path,
+        env: Mapping[str, str],
+        cancel: CancelToken,
+    ) -> None:
+        tree = f"{found.commit}:{spec.subdir}" if spec.subdir else f"{found.commit}^{{tree}}"
+        kind = self._kind(bare, tree, env)
+        if kind != "tree":
+            raise SourceError(
+                f"{spec.shown}: there is no directory {spec.subdir!r} at {spec.ref or found.commit}",
+                help="check the part after the colon",
+            )
+        with tempfile.TemporaryDirectory(dir=self._directory) as scratch:
+            own = {**env, "GIT_INDEX_FILE": f"{scratch}/index", "GIT_DIR": str(bare)}
+            at = ["-C", str(target), f"--work-tree={target}"]
+            self._git([*at, "read-tree", tree], own, cancel, spec)
+            self._git([*at, "checkout-index", "--all", "--force"], own, cancel, spec)
+
+    def _clone(
+        self,
+        bare: Path,
+        spec: GitSpec,
+        found: GitCommit,
+        target: Path,
+        env: Mapping[str, str],
+        cancel: CancelToken,
+        *,
+        modules: bool,
+    ) -> None:
+        with ExitStack() as stack:
+            work = target
+            if spec.subdir:
+                work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._directory)))
+            at = ["-C", str(work)]
+            self._git([*at, "init", "--quiet"], env, cancel, spec)
+            self._git(
+                [*at, "fetch", "--quiet", "--depth=1", f"file://{bare}", found.commit], env, cancel, spec
+            )
+            self._git([*at, "remote", "add", "origin", spec.shown], env, cancel, spec)
+            self._git([*at, "checkout", "--quiet", "--detach", "--force", found.commit], env, cancel, spec)
+            if modules:
+                own = {**env, "GIT_ALLOW_PROTOCOL": _protocols(spec)}
+                self._git(
+                    [*at, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"],
+                    own,
+                    cancel,
+                    spec,
+                )
+            if not spec.keep_git_dir or spec.subdir:
+                _strip(work)
+            if spec.subdir:
+                _move(work, spec.subdir, target, spec)
+
+    def _has(self, bare: Path, name: str, env: Mapping[str, str]) -> bool:
+        return self._kind(bare, name, env) != ""
+
+    def _kind(self, bare: Path, name: str, env: Mapping[str, str]) -> str:
+        done = subprocess.run(
+            [self._program, "-C", str(bare), "cat-file", "-t", name],
+            env=dict(env),
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.stdout.decode().strip() if done.returncode == 0 else ""
+
+    def _git(self, args: Sequence[str], env: Mapping[str, str], cancel: CancelToken, spec: GitSpec) -> bytes:
+        cancel.check()
+        try:
+            process = subprocess.Popen(
+                [self._program, *args],
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                umask=_UMASK,
+            )
+        except FileNotFoundError as error:
+            raise EnvironmentLackError(
+                "git is needed for this source and is not installed", help="install it: apt-get install git"
+            ) from error
+        with process, cancel.on_cancel(lambda: _kill(process)):
+            out, err = process.communicate()
+        cancel.check()
+        if process.returncode != 0:
+            raise _failure(spec, err.decode(errors="replace"))
+        return out
+
+    @contextmanager
+    def _environment(self, spec: GitSpec, session: Session) -> Iterator[dict[str, str]]:
+        """Make git's whole environment: no configuration but ours, no prompts, the session's secrets."""
+        with ExitStack() as stack:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            home = stack.enter_context(tempfile.TemporaryDirectory(dir=self._directory, prefix="home-"))
+            env = {
+                "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+                "HOME": home,
+                "LC_ALL": "C",
+                "GIT_TERMINAL_PROMPT": "0",
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_CONFIG_GLOBAL": "/dev/null",
+                "GIT_ASKPASS": "/bin/false",
+                "GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file",
+            }
+            for key in (
+                "HTTP_PROXY",
+                "HTTPS_PROXY",
+                "NO_PROXY",
+                "http_proxy",
+                "https_proxy",
+                "no_proxy",
+                "SSL_CERT_FILE",
+            ):
+                if key in os.environ:
+                    env[key] = os.environ[key]
+            options = {
+                "init.defaultBranch": "main",
+                "advice.detachedHead": "false",
+                "core.autocrlf": "false",
+                "core.hooksPath": "/dev/null",
+                "gc.auto": "0",
+                **_authorization(spec, session),
+            }
+            env["GIT_CONFIG_COUNT"] = str(len(options))
+            for number, (key, value) in enumerate(options.items()):
+                env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = key, value
+            env |= _ssh(spec, session, Path(home))
+            yield env
+
+
+def _authorization(spec: GitSpec, session: Session) -> dict[str, str]:
+    match = re.match(r"(https?://)(?:[^/@]*@)?([^/]+/)", spec.remote)
+    if match is None:
+        return {}
+    for name, is_token in ((spec.header_secret, False), (spec.token_secret, True)):
+        value = session.secrets.get(f"{name}.{spec.host}") or session.secrets.get(name)
+        if value is None:
+            continue
+        text = value().decode().strip()
+        if is_token:
+            text = "basic " + base64.b64encode(f"x-access-token:{text}".encode()).decode()
+        return {f"http.{match[1]}{match[2]}.extraheader": f"Authorization: {text}"}
+    return {}
+
+
+def _ssh(spec: GitSpec, session: Session, home: Path) -> dict[str, str]:
+    out: dict[str, str] = {}
+    command = "ssh -F /dev/null -o BatchMode=yes"
+    if spec.known_hosts:
+        hosts = home / "known_hosts"
+        hosts.write_text(spec.known_hosts if spec.known_hosts.endswith("\n") else spec.known_hosts + "\n")
+        command += f" -o UserKnownHostsFile={hosts} -o StrictHostKeyChecking=yes"
+    else:
+        command += " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    socket = session.ssh.get(spec.ssh or "default")
+    if socket is not None:
+        out["SSH_AUTH_SOCK"] = str(socket)
+    elif spec.ssh and not spec.remote.startswith(("http", "file")):
+        raise SourceError(
+            f"{spec.shown} needs the SSH agent {spec.ssh!r}, which the build was not given",
+            help=f"add --ssh {spec.ssh}",
+        )
+    return {**out, "GIT_SSH_COMMAND": command}
+
+
+def _protocols(spec: GitSpec) -> str:
+    return "http:https:ssh:git:file" if spec.remote.startswith("file://") else "http:https:ssh:git"
+
+
+def _select(spec: GitSpec, listing: str) -> GitCommit:
+    refs = {name: sha for sha, _, name in (line.partition("\t") for line in listing.splitlines())}
+    if not spec.ref:
+        if "HEAD" in refs:
+            return GitCommit(commit=refs["HEAD"], ref="HEAD")
+    else:
+        short = spec.ref.removeprefix("refs/")
+        for name in (spec.ref, f"refs/{short}", f"refs/heads/{spec.ref}", f"refs/tags/{spec.ref}"):
+            if name in refs and name.startswith("refs/"):
+                peeled = refs.get(f"{name}^{{}}")
+                return GitCommit(commit=peeled or refs[name], ref=name, tag=refs[name] if peeled else "")
+    raise SourceError(
+        f"{spec.shown} has no branch or tag {spec.ref!r}" if spec.ref else f"{spec.shown} is empty",
+        help="git ls-remote shows what it has; commits are named in full (40 digits)",
+    )
+
+
+def _failure(spec: GitSpec, said: str) -> SourceError:
+    lines = [line for line in said.strip().splitlines() if line]
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR"))] or lines[-1:]
+    text = (fatal[0] if fatal else "git failed").replace(spec.remote, spec.shown)
+    text = re.sub(r"^(fatal|error|ERROR): ", "", text)
+    hint = "check the address and the network"
+    if re.search("terminal prompts disabled|Authentication|could not read (User|Pass)|askpass", said):
+        hint = f"it needs authorization: give a token with --secret id={spec.token_secret}"
+    elif "Permission denied (publickey" in said:
+        hint = "it needs a key: add --ssh default"
+    elif "Host key verification failed" in said:
+        hint = "the host's key is not the known one"
+    return SourceError(f"git: {spec.shown}: {text}", help=hint)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _strip(work: Path) -> None:
+    """Remove .git directories and the .git files of submodules."""
+    for folder, directories, files in os.walk(work):
+        if ".git" in directories:
+            shutil.rmtree(os.path.join(folder, ".git"))
+            directories.remove(".git")
+        if ".git" in files:
+            os.unlink(os.path.join(folder, ".git"))
+
+
+def _move(work: Path, subdir: str, target: Path, spec: GitSpec) -> None:
+    source = work
+    for part in subdir.split("/"):
+        source /= part
+        if source.is_symlink() or not source.is_dir():
+            raise SourceError(
+                f"{spec.shown}: there is no directory {subdir!r}", help="check the part after the colon"
+            )
+    for entry in sorted(os.listdir(source)):
+        shutil.move(source / entry, target / entry)
+
+
+def _set_times(root: Path, seconds: int) -> None:
+    for folder, directories, files in os.walk(root, topdown=False):
+        for name in [*files, *directories]:
+            os.utime(os.path.join(folder, name), (seconds, seconds), follow_symlinks=False)
+    os.utime(root, (seconds, seconds))

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files over HTTP. What was fetched once is asked for again with its validators, and not sent if it is unchanged.
+
+The body is a blob of the content store; a table remembers url, ETag, Last-Modified, name and digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from worker.base import CancelToken, Session, SourceError
+from worker.content.provider import Blobs, Progress, WrongDigestError
+from worker.content.transport import CHUNK, Endpoint, HttpError, Transport
+from worker.images import Database
+from worker.oci import is_digest
+
+if TYPE_CHECKING:
+    import urllib3
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS http_sources (key TEXT PRIMARY KEY, value TEXT NOT NULL, checked_at REAL NOT NULL)"
+_DISPOSITION = re.compile(r"filename\*?=(?:UTF-8'[^']*')?\"?([^\";]+)\"?", re.IGNORECASE)
+_SENT = {"http.header.accept": "Accept", "http.header.user-agent": "User-Agent"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpFile:
+    """A fetched file: digest of its content, name, and Last-Modified in seconds since 1970 (None: not said)."""
+
+    digest: str
+    filename: str
+    etag: str = ""
+    last_modified: float | None = None
+
+
+class HttpSource:
+    """Fetches files.
+
+    Args:
+        transport: sends the requests.
+        store: keeps the bodies.
+        database: keeps the validators.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        store: Blobs,
+        database: Database,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._transport = transport
+        self._store = store
+        self._database = database
+        self._clock = clock
+        with database.transaction() as connection:
+            connection.execute(_SCHEMA)
+
+    def resolve(
+        self,
+        url: str,
+        attrs: Mapping[str, str],
+        cancel: CancelToken,
+        *,
+        session: Session,
+        progress: Progress | None = None,
+    ) -> HttpFile:
+        """Return what is behind ``url``, its body in the store unless it was pruned and the server says "unchanged".
+
+        Raises:
+            SourceError: it cannot be fetched.
+            WrongDigestError: it is not what ``http.checksum`` says.
+        """
+        checksum = attrs.get("http.checksum", "")
+        if checksum and not is_digest(checksum):
+            raise SourceError(
+                f"{url}: {checksum!r} is not a digest", help="write sha256: and 64 hexadecimal digits"
+            )
+        headers = {name: attrs[key] for key, name in _SENT.items() if attrs.get(key)}
+        secret = attrs.get("http.authheadersecret", "")
+        authorization = _authorization(session, secret)
+        key = (
+            "sha256:"
+            + hashlib.sha256(json.dumps([url, sorted(headers.items()), secret]).encode()).hexdigest()
+        )
+        known = self._known(key)
+        if checksum and known is not None and known.digest == checksum and self._store.exists(checksum):
+            return self._named(known, url, attrs)
+        found = self._ask(url, headers, authorization, known, cancel, progress)
+        if found != known:
+            self._remember(key, found)
+        if checksum and found.digest != checksum:
+            raise WrongDigestError(url, checksum, found.digest)
+        return self._named(found, url, attrs)
+
+    def fetch(
+        self,
+        url: str,
+        attrs: Mapping[str, str],
+        cancel: CancelToken,
+        *,
+        session: Session,
+        progress: Progress | None = None,
+    ) -> HttpFile:
+        """Return what is behind ``url``, its body in the store for certain.
+
+        Raises:
+            SourceError: it cannot be fetched.
+        """
+        found = self.resolve(url, attrs, cancel, session=session, progress=progress)
+        if self._store.exists(found.digest):
+            return found
+        headers = {name: attrs[key] for key, name in _SENT.items() if attrs.get(key)}
+        authorization = _authorization(session, attrs.get("http.authheadersecret", ""))
+        again = self._ask(url, headers, authorization, None, cancel, progress)
+        if again.digest != found.digest:
+            raise SourceError(f"{url} changed during the build", help="build again")
+        return found
+
+    def _named(self, found: HttpFile, url: str, attrs: Mapping[str, str]) -> HttpFile:
+        name = attrs.get("http.filename") or found.filename or posixpath.basename(unquote(urlsplit(url).path))
+        name = posixpath.basename(name.replace("\\", "/"))
+        if name in ("", ".", ".."):
+            name = "download"
+        return HttpFile(
+            digest=found.digest, filename=name, etag=found.etag, last_modified=found.last_modified
+        )
+
+    def _ask(
+        self,
+        url: str,
+        headers: dict[str, str],
+        authorization: str | None,
+        known: HttpFile | None,
+        cancel: CancelToken,
+        progress: Progress | None,
+    ) -> HttpFile:
+        headers = {"Accept-Encoding": "identity", **headers}
+        if known is not None and known.etag:
+            headers["If-None-Match"] = known.etag
+        parts = urlsplit(url)
+        endpoint = Endpoint(host=parts.netloc.rpartition("@")[2], base=f"{parts.scheme}://{parts.netloc}")
+        try:
+            with self._transport.send(
+                endpoint,
+                "GET",
+                url,
+                cancel=cancel,
+                headers=headers,
+                accept=(304,),
+                authorize=False,
+                authorization=authorization,
+            ) as response:
+                etag = response.headers.get("ETag", "")
+                if known is not None and known.etag and (response.status == 304 or etag == known.etag):
+                    return known
+                digest = self._receive(url, response, cancel, progress)
+                return HttpFile(
+                    digest=digest,
+                    filename=_disposition(response.headers.get("Content-Disposition", "")),
+                    etag=etag,
+                    last_modified=_date(response.headers.get("Last-Modified", "")),
+                )
+        except HttpError as error:
+            hint = {401: "it needs authorization", 403: "it needs authorization", 404: "check the address"}
+            raise SourceError(
+                f"{url}: the server answered HTTP {error.status}",
+                help=hint.get(error.status, "try again later"),
+            ) from error
+
+    def _receive(
+        self, url: str, response: urllib3.BaseHTTPResponse, cancel: CancelToken, progress: Progress | None
+    ) -> str:
+        import urllib3.exceptions
+
+        total = int(response.headers.get("Content-Length") or 0)
+        hasher, seen = hashlib.sha256(), 0
+        with tempfile.TemporaryFile() as spool:
+            try:
+                for chunk in response.stream(CHUNK, decode_content=False):
+                    cancel.check()
+                    hasher.update(chunk)
+                    spool.write(chunk)
+                    seen += len(chunk)
+                    if progress is not None:
+                        progress(seen, total)
+            except urllib3.exceptions.HTTPError as error:
+                raise SourceError(
+                    f"{url}: the connection broke after {seen} bytes", help="try again"
+                ) from error
+            digest = "sha256:" + hasher.hexdigest()
+            if not self._store.exists(digest):
+                spool.seek(0)
+                with self._store.writer(digest, seen) as writer:
+                    while piece := spool.read(CHUNK):
+                        writer.write(piece)
+        return digest
+
+    def _known(self, key: str) -> HttpFile | None:
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT value FROM http_sources WHERE key = ?", (key,)).fetchone()
+        return HttpFile(**json.loads(row[0])) if row else None
+
+    def _remember(self, key: str, found: HttpFile) -> None:
+        row = (key, json.dumps(asdict(found)), self._clock())
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO http_sources VALUES (?, ?, ?)", row)
+
+
+def permissions(attrs: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return mode, uid and gid of the file of an HTTP or blob source; 0600 0:0 by default.
+
+    Raises:
+        SourceError: one of them is not a number.
+    """
+    try:
+        return (
+            int(attrs.get("http.perm") or "0600", 8),
+            int(attrs.get("http.uid") or 0),
+            int(attrs.get("http.gid") or 0),
+        )
+    except ValueError as error:
+        raise SourceError(f"http.perm, http.uid and http.gid must be numbers: {error}") from error
+
+
+def _authorization(session: Session, secret: str) -> str | None:
+    if not secret:
+        return None
+    value = session.secrets.get(secret)
+    return value().decode().strip() if value is not None else None
+
+
+def _disposition(header: str) -> str:
+    match = _DISPOSITION.search(header)
+    return unquote(match[1]).strip() if match else ""
+
+
+def _date(header: str) -> float | None:
+    if not header:
+        return None
+    try:
+        return parsedate_to_datetime(header).timestamp()
+    except (TypeError, ValueError):
+        return None
