@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which operation a source identifier asks for, and what is known of a source without fetching it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from llb.ops import Platform, Source
+from solver.ports import Operation
+from worker.base import CancelToken, Session, Snapshotter, SourceError
+from worker.content.provider import Blobs
+from worker.ops.source_git import GitOperation
+from worker.ops.source_http import HttpOperation
+from worker.ops.source_image import BlobOperation, ImageOperation, RemoteLayers
+from worker.pools import Pools
+from worker.sources.git import GitSource
+from worker.sources.giturl import parse as parse_git
+from worker.sources.http import HttpSource
+from worker.sources.image import ImageResolver
+
+SCHEMES = (
+    "docker-image",
+    "oci-layout",
+    "docker-image+blob",
+    "oci-layout+blob",
+    "git",
+    "http",
+    "https",
+    "local",
+)
+
+LocalFactory = Callable[[Source, Session], Operation]
+"""Makes the operation of a ``local://`` source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceInfo:
+    """What is known of a git or HTTP source: the worker's side of a frontend's ``resolve_source``."""
+
+    identifier: str
+    attrs: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    checksum: str = ""
+    ref: str = ""
+    commit_object: bytes = b""
+    filename: str = ""
+    last_modified: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Everything that sources need; ``local`` makes the operations of local directories."""
+
+    resolver: ImageResolver
+    git: GitSource
+    http: HttpSource
+    local: LocalFactory
+    store: Blobs
+    layers: RemoteLayers
+    snapshotter: Snapshotter
+    pools: Pools
+
+    def operation(self, op: Source, platform: Platform, session: Session) -> Operation:
+        """Return the operation of a source.
+
+        Raises:
+            SourceError: its scheme is not known or it is malformed.
+        """
+        scheme = op.identifier.partition("://")[0]
+        pools, store, snapshotter = self.pools, self.store, self.snapshotter
+        match scheme:
+            case "docker-image" | "oci-layout":
+                return ImageOperation(
+                    op, platform, session, resolver=self.resolver, layers=self.layers, pools=pools
+                )
+            case "docker-image+blob" | "oci-layout+blob":
+                return BlobOperation(
+                    op, session, resolver=self.resolver, store=store, snapshotter=snapshotter, pools=pools
+                )
+            case "git":
+                return GitOperation(op, session, source=self.git, snapshotter=snapshotter, pools=pools)
+            case "http" | "https":
+                return HttpOperation(
+                    op, session, source=self.http, store=store, snapshotter=snapshotter, pools=pools
+                )
+            case "local":
+                return self.local(op, session)
+        raise SourceError(
+            f"{op.identifier}: {scheme!r} is not a kind of source", help=f"there are {', '.join(SCHEMES)}"
+        )
+
+    def describe(
+        self, identifier: str, attrs: Mapping[str, str], cancel: CancelToken, *, session: Session
+    ) -> SourceInfo:
+        """Return what is known of a git or HTTP source; of others, the source as it is. Blocking.
+
+        Raises:
+            SourceError: it cannot be reached.
+        """
+        info = SourceInfo(identifier=identifier, attrs=attrs)
+        if identifier.startswith("git://"):
+            spec = parse_git(identifier, attrs)
+            commit = self.git.resolve(spec, cancel, session=session)
+            data = self.git.commit_object(spec, commit, cancel, session=session)
+            return replace(info, checksum=commit.commit, ref=commit.ref, commit_object=data)
+        if identifier.startswith(("http://", "https://")):
+            found = self.http.resolve(identifier, attrs, cancel, session=session)
+            return replace(
+                info, checksum=found.digest, filename=found.filename, last_modified=found.last_modified
+            )
+        return info

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Source operations for images and for single blobs of images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from llb.ops import Platform, Source
+from solver.ports import CacheMap, ContentKey, Result, Step
+from worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from worker.content.provider import Blobs
+from worker.exporters import moment
+from worker.oci import Descriptor
+from worker.pools import Pools, Token
+from worker.sources.file import write_file
+from worker.sources.http import permissions
+from worker.sources.image import ImageResolver, LocatedImage
+from worker.sources.platform import normalize, show
+
+
+class RemoteLayers(Protocol):
+    """What is used of the layer store (`worker.snapshot.layers.LayerStore`)."""
+
+    def add_remote(
+        self,
+        descriptor: Descriptor,
+        *,
+        diff_id: str,
+        parent_chain_id: str,
+        source: str,
+        description: str = "",
+        created_at: float = 0.0,
+    ) -> int:
+        """Return the number of a layer that is known by its blob; the same for the same chain of diff ids."""
+
+
+class ImageOperation:
+    """``docker-image://`` and ``oci-layout://``: a snapshot of layers, none of which is fetched yet.
+
+    Args:
+        op: the source.
+        platform: which of an index's images.
+        session: what the build brought along.
+        resolver: finds images.
+        layers: knows layers.
+        pools: runs blocking work.
+    """
+
+    def __init__(
+        self,
+        op: Source,
+        platform: Platform,
+        session: Session,
+        *,
+        resolver: ImageResolver,
+        layers: RemoteLayers,
+        pools: Pools,
+    ) -> None:
+        self._op = op
+        self._platform = platform
+        self._session = session
+        self._resolver = resolver
+        self._layers = layers
+        self._pools = pools
+        self._found: LocatedImage | None = None
+
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """It uses the network."""
+        return {"net": 1}
+
+    async def cache_map(self, step: Step) -> CacheMap:
+        """Return the digest of the platform's manifest: nothing is pulled."""
+        found = await self._locate()
+        platform = show(normalize(self._platform))
+        limit = str(len(found.layers))
+        return CacheMap(
+            digest=key_digest("image", found.manifest.digest, platform, limit),
+            ingredients={
+                "source": self._op.identifier,
+                "manifest": found.manifest.digest,
+                "platform": platform,
+                "layers": limit,
+            },
+        )
+
+    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+        """Sources have no inputs."""
+        return None
+
+    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+        """Return the image's layers as a snapshot."""
+        found = await self._locate()
+        return [await self._pools.run("disk", lambda token: self._add(found, token))]
+
+    async def _locate(self) -> LocatedImage:
+        if self._found is None:
+            self._found = await self._pools.run(
+                "net",
+                lambda token: self._resolver.locate(
+                    self._op.identifier, self._op.attrs, self._platform, token, session=self._session
+                ),
+            )
+        return self._found
+
+    def _add(self, found: LocatedImage, token: Token) -> Snapshot:
+        numbers: list[int] = []
+        chain = ""
+        for position, (descriptor, diff_id) in enumerate(found.layers):
+            token.check()
+            entry: Mapping[str, Any] = found.history[position] if position < len(found.history) else {}
+            created = moment.parse(str(entry.get("created", "")))
+            numbers.append(
+                self._layers.add_remote(
+                    descriptor,
+                    diff_id=diff_id,
+                    parent_chain_id=chain,
+                    source=found.source,
+                    description=str(entry.get("created_by", "")),
+                    created_at=(created or 0) / 1_000_000_000,
+                )
+            )
+            chain = key_chain(chain, diff_id)
+        return Snapshot(tuple(numbers))
+
+
+class BlobOperation:
+    """``docker-image+blob://`` and ``oci-layout+blob://``: one blob as a file.
+
+    Args:
+        op: the source.
+        session: what the build brought along.
+        resolver: fetches blobs.
+        store: holds them.
+        snapshotter: makes the file's snapshot.
+        pools: runs blocking work.
+    """
+
+    def __init__(
+        self,
+        op: Source,
+        session: Session,
+        *,
+        resolver: ImageResolver,
+        store: Blobs,
+        snapshotter: Snapshotter,
+        pools: Pools,
+    ) -> None:
+        self._op = op
+        self._session = session
+        self._resolver = resolver
+        self._store = store
+        self._snapshotter = snapshotter
+        self._pools = pools
+
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """It uses the network."""
+        return {"net": 1}
+
+    async def cache_map(self, step: Step) -> CacheMap:
+        """Return a key of digest, name and permissions; asks nobody."""
+        mode, uid, gid = permissions(self._op.attrs)
+        digest = self._op.identifier.rpartition("@")[2]
+        name = self._name(digest)
+        return CacheMap(
+            digest=key_digest("blob", digest, name, str(mode), str(uid), str(gid)),
+            ingredients={
+                "source": self._op.identifier,
+                "filename": name,
+                "mode": mode,
+                "uid": uid,
+                "gid": gid,
+            },
+        )
+
+    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+        """Sources have no inputs."""
+        return None
+
+    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+        """Fetch the blob and return a snapshot with the one file."""
+
+        def work(token: Token) -> Snapshot:
+            digest, _ = self._resolver.blob(self._op.identifier, self._op.attrs, token, session=self._session)
+            mode, uid, gid = permissions(self._op.attrs)
+            with self._snapshotter.prepare(SCRATCH) as active:
+                write_file(self._store, digest, active.path / self._name(digest), mode, uid, gid, 0.0)
+                return active.commit(step.name)
+
+        return [await self._pools.run("net", work)]
+
+    def _name(self, digest: str) -> str:
+        name = self._op.attrs.get("http.filename", "").replace("\\", "/").rpartition("/")[2]
+        return name if name not in ("", ".", "..") else digest.rpartition(":")[2]
+
+
+def key_digest(*parts: str) -> str:
+    """Return the digest of a source's cache key."""
+    return "sha256:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def key_chain(chain: str, diff_id: str) -> str:
+    """Return the chain id of one layer more."""
+    return "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest() if chain else diff_id
