@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -41,7 +41,7 @@ class Push:
 
     manifests: Sequence[Descriptor]
     blobs: Sequence[Descriptor]
-    sources: Mapping[str, Sequence[str]] = MappingProxyType({})
+    sources: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Pusher:

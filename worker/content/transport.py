@@ -346,7 +346,8 @@ def _unreachable(endpoint: Endpoint, url: str, error: Exception) -> UnreachableE
         return UnreachableError(
             f"no host named {where}", help="check the name and the network; a mirror can be configured"
         )
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
         return UnreachableError(f"{where} does not answer", help="check the network and try again")
     reason = reason.rpartition(": ")[2] or type(error).__name__
     return UnreachableError(

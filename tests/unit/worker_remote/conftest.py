@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the tests of sources and exporters."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from support.registry import registry as run_registry
+from support.remote import DirectoryLayers, MemoryBlobs, MemoryDatabase
+
+from worker.content.auth import ANONYMOUS
+from worker.content.push import Pusher
+from worker.content.registry import RegistryProvider
+from worker.content.transport import Transport
+from worker.exporters.base import ExportTools
+from worker.images import ImageStore
+from worker.pools import Token
+from worker.sources.image import ImageResolver
+
+
+@pytest.fixture(scope="session")
+def registry_host(tmp_path_factory: pytest.TempPathFactory):
+    with run_registry(tmp_path_factory.mktemp("registry")) as host:
+        yield host
+
+
+@pytest.fixture
+def token() -> Token:
+    return Token()
+
+
+@pytest.fixture
+def store() -> MemoryBlobs:
+    return MemoryBlobs()
+
+
+@pytest.fixture
+def database():
+    database = MemoryDatabase()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def transport() -> Transport:
+    return Transport(credentials=lambda host: ANONYMOUS, sleep=lambda seconds: None)
+
+
+@pytest.fixture
+def images(database: MemoryDatabase, store: MemoryBlobs) -> ImageStore:
+    return ImageStore(database, store)
+
+
+@pytest.fixture
+def layers(store: MemoryBlobs) -> DirectoryLayers:
+    return DirectoryLayers(store)
+
+
+@pytest.fixture
+def resolver(store: MemoryBlobs, transport: Transport, images: ImageStore) -> ImageResolver:
+    return ImageResolver(store=store, registry=RegistryProvider(transport), images=images)
+
+
+@pytest.fixture
+def tools(store, layers, images, transport, resolver) -> ExportTools:
+    return ExportTools(
+        store=store,
+        layers=layers,
+        snapshotter=layers,
+        images=images,
+        pusher=Pusher(transport, store),
+        fetch=lambda descriptor, source: resolver.fetch(descriptor, source, Token()),
+        clock=lambda: 1_700_000_000.0,
+    )
