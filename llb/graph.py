@@ -7,12 +7,14 @@ result (names, source spans, caps, progress groups) is `Metadata`, kept in a tab
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from grammar import Span
 from llb.ops import Op, Platform
+from llb.sourcemap import SourceMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,24 @@ class Metadata:
     linux_resources: LinuxResources | None = None
 
 
+NO_METADATA = Metadata()
+
+
+def merge_metadata(first: Metadata, second: Metadata) -> Metadata:
+    """Return the metadata of two vertices that became one.
+
+    The second's words win (name, group, limits, cache export); what forbids or demands is united (ignored cache, caps).
+    """
+    return Metadata(
+        ignore_cache=first.ignore_cache or second.ignore_cache,
+        description={**first.description, **second.description},
+        export_cache=first.export_cache if second.export_cache is None else second.export_cache,
+        caps=tuple(sorted({*first.caps, *second.caps})),
+        progress_group=second.progress_group or first.progress_group,
+        linux_resources=second.linux_resources or first.linux_resources,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Edge:
     """Output ``index`` of a vertex."""
@@ -71,6 +91,24 @@ class Vertex:
     platform: Platform | None = None
     constraints: tuple[str, ...] = ()
 
+    @classmethod
+    def make(
+        cls,
+        op: Op,
+        inputs: tuple[Edge, ...] = (),
+        *,
+        platform: Platform | None = None,
+        constraints: tuple[str, ...] | None = (),
+    ) -> Vertex:
+        """Return the vertex of an op: encoded, and digested from its wire bytes."""
+        from llb.wire.encode import encode_op
+
+        raw = encode_op(op, [(edge.vertex.digest, edge.index) for edge in inputs], platform, constraints)
+        digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+        return cls(
+            op=op, inputs=inputs, digest=digest, raw=raw, platform=platform, constraints=constraints or ()
+        )
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vertex) and self.digest == other.digest
 
@@ -83,13 +121,23 @@ class Graph:
     """A verified set of vertices with one wanted result.
 
     ``vertices`` are in the order of the wire's ``Definition.def`` (inputs before users; the terminal pointer op is
-    not a vertex). ``head`` is None for scratch. ``metadata`` and ``spans`` are keyed by vertex digest.
+    not a vertex). ``head`` is None for scratch. ``metadata`` and ``source_map`` are keyed by vertex digest.
+    ``terminal`` is the metadata of the wire's pointer op: the caps that the definition as a whole needs.
     """
 
     vertices: tuple[Vertex, ...]
     head: Edge | None
     metadata: Mapping[str, Metadata] = field(default_factory=lambda: MappingProxyType({}))
-    spans: Mapping[str, tuple[Span, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    source_map: SourceMap = field(default_factory=SourceMap)
+    terminal: Metadata = NO_METADATA
+
+    def spans_of(self, digest: str) -> tuple[Span, ...]:
+        """Return the spans a vertex comes from, the most telling first."""
+        return self.source_map.spans(digest)
+
+    def metadata_of(self, digest: str) -> Metadata:
+        """Return a vertex's metadata; empty if there is none."""
+        return self.metadata.get(digest, NO_METADATA)
 
     def __iter__(self) -> Iterator[Vertex]:
         return iter(self.vertices)

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong with a graph or a definition."""
+
+from __future__ import annotations
+
+
+class LLBError(Exception):
+    """Base: DefinitionError (a wire message or a graph breaks the rules), StateError (a builder call makes no sense)."""
+
+
+class DefinitionError(LLBError):
+    """A definition cannot be used. The message names the op and the field."""
+
+
+class StateError(LLBError):
+    """A state cannot become a graph."""

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a graph must satisfy: a table of rules, run on every decoded definition and on every built graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llb import ops
+from llb.errors import DefinitionError
+from llb.graph import Graph, Vertex
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``holds`` must be true of every vertex whose op is a ``kind``; ``message`` says what is not."""
+
+    kind: type[object]
+    holds: Callable[[Vertex], bool]
+    message: str
+
+
+def _within(vertex: Vertex, *indexes: int, least: int = -1) -> bool:
+    return all(least <= index < len(vertex.inputs) for index in indexes)
+
+
+def _exec(vertex: Vertex) -> ops.Exec:
+    assert isinstance(vertex.op, ops.Exec)
+    return vertex.op
+
+
+def _actions_in_range(vertex: Vertex) -> bool:
+    assert isinstance(vertex.op, ops.File)
+    count = len(vertex.inputs)
+    return all(
+        -1 <= action.input < count + number and -1 <= action.secondary_input < count + number
+        for number, action in enumerate(vertex.op.actions)
+    )
+
+
+def _field(name: str) -> Callable[[Vertex], int]:
+    return lambda vertex: int(getattr(vertex.op, name))
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(object, lambda v: all(edge.index >= 0 for edge in v.inputs), "inputs: an output index is negative"),
+    Rule(ops.Exec, lambda v: bool(_exec(v).meta.args), "exec.meta.args: must not be empty"),
+    Rule(ops.Exec, lambda v: any(m.dest == "/" for m in _exec(v).mounts), 'exec.mounts: none has dest "/"'),
+    Rule(ops.Exec, lambda v: _within(v, *(m.input for m in _exec(v).mounts)), "exec.mounts: no such input"),
+    Rule(
+        ops.Source,
+        lambda v: "://" in str(getattr(v.op, "identifier", "")),
+        "source.identifier: has no scheme",
+    ),
+    Rule(ops.Source, lambda v: not v.inputs, "source: has inputs"),
+    Rule(ops.File, lambda v: bool(getattr(v.op, "actions", ())), "file.actions: must not be empty"),
+    Rule(ops.File, _actions_in_range, "file.actions: no such input or action"),
+    Rule(
+        ops.Merge, lambda v: _within(v, *getattr(v.op, "inputs", ()), least=0), "merge.inputs: no such input"
+    ),
+    Rule(ops.Diff, lambda v: _within(v, _field("lower")(v), _field("upper")(v)), "diff: no such input"),
+    Rule(ops.Build, lambda v: _within(v, _field("builder")(v)), "build.builder: no such input"),
+    Rule(
+        ops.Build, lambda v: _within(v, *getattr(v.op, "inputs", {}).values()), "build.inputs: no such input"
+    ),
+    Rule(
+        ops.Passthrough,
+        lambda v: _within(v, *getattr(v.op, "outputs", ()), least=0),
+        "passthrough.outputs: no such input",
+    ),
+)
+
+
+def verify(graph: Graph) -> None:
+    """Check every rule on every vertex.
+
+    Raises:
+        DefinitionError: names the first op and field that break a rule.
+    """
+    for vertex in graph:
+        for rule in RULES:
+            if isinstance(vertex.op, rule.kind) and not rule.holds(vertex):
+                raise DefinitionError(f"op {vertex.digest}: {rule.message}")

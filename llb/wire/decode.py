@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wire bytes to graphs. A decoded vertex keeps its bytes, so unknown fields and digests survive."""
+
+from __future__ import annotations
+
+import hashlib
+from types import MappingProxyType
+
+from google.protobuf.message import DecodeError
+
+from grammar import Source as Text
+from llb import ops
+from llb.errors import DefinitionError
+from llb.graph import NO_METADATA, Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
+from llb.sourcemap import Location, SourceInfo, SourceMap
+from llb.verify import verify
+from llb.walk import postorder
+from llb.wire import ops_pb2 as pb
+
+
+def decode(data: bytes) -> Graph:
+    """Return the verified graph of a ``pb.Definition``.
+
+    Raises:
+        DefinitionError: the bytes are no definition, an input is missing, or a rule of `llb.verify` is broken.
+    """
+    try:
+        definition = pb.Definition.FromString(data)
+    except DecodeError as error:
+        raise DefinitionError(f"not a pb.Definition: {error}") from error
+    raws = list(getattr(definition, "def"))
+    if not raws:
+        return Graph(vertices=(), head=None)
+    messages = [_parse(raw, number) for number, raw in enumerate(raws)]
+    terminal = messages.pop()
+    pointer = "sha256:" + hashlib.sha256(raws.pop()).hexdigest()
+    if terminal.WhichOneof("op") is not None or len(terminal.inputs) != 1:
+        raise DefinitionError("the last op of the definition is no terminal op with one input")
+    digests = ["sha256:" + hashlib.sha256(raw).hexdigest() for raw in raws]
+    vertices = _vertices(digests, raws, messages)
+    head = terminal.inputs[0]
+    if head.digest not in vertices:
+        raise DefinitionError(f"the terminal op names {head.digest}, which is not in the definition")
+    graph = Graph(
+        vertices=tuple(vertices.values()),
+        head=Edge(vertices[head.digest], head.index),
+        metadata=MappingProxyType(
+            {digest: _metadata(item) for digest, item in definition.metadata.items() if digest in vertices}
+        ),
+        source_map=_source_map(definition.Source),
+        terminal=_metadata(definition.metadata[pointer]) if pointer in definition.metadata else NO_METADATA,
+    )
+    verify(graph)
+    return graph
+
+
+def _parse(raw: bytes, number: int) -> pb.Op:
+    try:
+        return pb.Op.FromString(raw)
+    except DecodeError as error:
+        raise DefinitionError(f"op {number} of the definition is no pb.Op: {error}") from error
+
+
+def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> dict[str, Vertex]:
+    numbers = {digest: number for number, digest in enumerate(digests)}
+
+    def below(number: int) -> list[int]:
+        try:
+            return [numbers[edge.digest] for edge in messages[number].inputs]
+        except KeyError as error:
+            raise DefinitionError(f"op {digests[number]}: input {error} is not in the definition") from None
+
+    try:
+        order = postorder(range(len(messages)), below)
+    except ValueError as error:
+        raise DefinitionError(f"the definition is no graph: {error}") from error
+    made: dict[int, Vertex] = {}
+    for number in order:
+        message = messages[number]
+        made[number] = Vertex(
+            op=_op(message, digests[number]),
+            inputs=tuple(Edge(made[numbers[i.digest]], i.index) for i in message.inputs),
+            digest=digests[number],
+            raw=raws[number],
+            platform=_platform(message.platform) if message.HasField("platform") else None,
+            constraints=tuple(message.constraints.filter),
+        )
+    return {digests[number]: made[number] for number in numbers.values()}
+
+
+def decode_op(raw: bytes) -> tuple[ops.Op, tuple[tuple[str, int], ...]]:
+    """Return an op and its (digest, index) inputs.
+
+    Raises:
+        DefinitionError: the bytes are no op.
+    """
+    message = _parse(raw, 0)
+    return _op(message, "op"), tuple((i.digest, i.index) for i in message.inputs)
+
+
+def _platform(message: pb.Platform) -> ops.Platform:
+    return ops.Platform(
+        architecture=message.Architecture,
+        os=message.OS,
+        variant=message.Variant,
+        os_version=message.OSVersion,
+        os_features=tuple(message.OSFeatures),
+    )
+
+
+def _op(message: pb.Op, name: str) -> ops.Op:
+    kind = message.WhichOneof("op")
+    try:
+        match kind:
+            case "exec":
+                return _exec(message.exec)
+            case "source":
+                return ops.Source(identifier=message.source.identifier, attrs=dict(message.source.attrs))
+            case "file":
+                return ops.File(actions=tuple(_action(action) for action in message.file.actions))
+            case "build":
+                return _build(message.build)
+            case "merge":
+                return ops.Merge(inputs=tuple(i.input for i in message.merge.inputs))
+            case "diff":
+                return _diff(message.diff)
+            case "passthrough":
+                return ops.Passthrough(id=message.passthrough.id, outputs=tuple(message.passthrough.outputs))
+            case _:
+                raise DefinitionError("has no op this version knows")
+    except ValueError as error:
+        raise DefinitionError(f"op {name} ({kind}): {error}") from error
+    except DefinitionError as error:
+        raise DefinitionError(f"op {name}: {error}") from None
+
+
+def _diff(message: pb.DiffOp) -> ops.Diff:
+    if not message.HasField("lower") or not message.HasField("upper"):
+        raise DefinitionError("diff needs lower and upper")
+    return ops.Diff(lower=message.lower.input, upper=message.upper.input)
+
+
+def _build(message: pb.BuildOp) -> ops.Build:
+    return ops.Build(
+        builder=message.builder,
+        inputs={name: item.input for name, item in message.inputs.items()},
+        definition=getattr(message, "def").SerializeToString(deterministic=True)
+        if message.HasField("def")
+        else None,
+        attrs=dict(message.attrs),
+    )
+
+
+def _exec(message: pb.ExecOp) -> ops.Exec:
+    return ops.Exec(
+        meta=_meta(message.meta),
+        mounts=tuple(_mount(mount) for mount in message.mounts),
+        network=ops.NetMode(message.network),
+        security=ops.SecurityMode(message.security),
+        secret_env=tuple(ops.SecretEnv(id=s.ID, name=s.name, optional=s.optional) for s in message.secretenv),
+        cdi_devices=tuple(ops.CDIDevice(name=d.name, optional=d.optional) for d in message.cdiDevices),
+    )
+
+
+def _meta(meta: pb.Meta) -> ops.Meta:
+    proxy = None
+    if meta.HasField("proxy_env"):
+        p = meta.proxy_env
+        proxy = ops.ProxyEnv(
+            http_proxy=p.http_proxy,
+            https_proxy=p.https_proxy,
+            ftp_proxy=p.ftp_proxy,
+            no_proxy=p.no_proxy,
+            all_proxy=p.all_proxy,
+        )
+    return ops.Meta(
+        args=tuple(meta.args),
+        env=tuple(meta.env),
+        cwd=meta.cwd,
+        user=meta.user,
+        proxy_env=proxy,
+        extra_hosts=tuple(ops.HostIP(host=h.Host, ip=h.IP) for h in meta.extraHosts),
+        hostname=meta.hostname,
+        ulimit=tuple(ops.Ulimit(name=u.Name, soft=u.Soft, hard=u.Hard) for u in meta.ulimit),
+        cgroup_parent=meta.cgroupParent,
+        remove_mount_stubs_recursive=meta.removeMountStubsRecursive,
+        valid_exit_codes=tuple(meta.validExitCodes),
+    )
+
+
+def _mount(mount: pb.Mount) -> ops.Mount:
+    tmpfs = ops.TmpfsOpt(size=mount.TmpfsOpt.size) if mount.HasField("TmpfsOpt") else None
+    cache = secret = ssh = None
+    if mount.HasField("cacheOpt"):
+        cache = ops.CacheOpt(id=mount.cacheOpt.ID, sharing=ops.CacheSharing(mount.cacheOpt.sharing))
+    if mount.HasField("secretOpt"):
+        s = mount.secretOpt
+        secret = ops.SecretOpt(id=s.ID, uid=s.uid, gid=s.gid, mode=s.mode, optional=s.optional)
+    if mount.HasField("SSHOpt"):
+        h = mount.SSHOpt
+        ssh = ops.SSHOpt(id=h.ID, uid=h.uid, gid=h.gid, mode=h.mode, optional=h.optional)
+    return ops.Mount(
+        dest=mount.dest,
+        input=mount.input,
+        selector=mount.selector,
+        output=mount.output,
+        readonly=mount.readonly,
+        mount_type=ops.MountType(mount.mountType),
+        tmpfs=tmpfs,
+        cache=cache,
+        secret=secret,
+        ssh=ssh,
+        result_id=mount.resultID,
+        content_cache=ops.ContentCache(mount.contentCache),
+    )
+
+
+def _action(message: pb.FileAction) -> ops.FileAction:
+    action: ops.Action
+    match message.WhichOneof("action"):
+        case "copy":
+            action = _copy(message.copy)
+        case "mkfile":
+            f = message.mkfile
+            action = ops.MkFile(path=f.path, mode=f.mode, data=f.data, owner=_chown(f), timestamp=f.timestamp)
+        case "mkdir":
+            d = message.mkdir
+            action = ops.MkDir(
+                path=d.path, mode=d.mode, make_parents=d.makeParents, owner=_chown(d), timestamp=d.timestamp
+            )
+        case "rm":
+            r = message.rm
+            action = ops.Rm(path=r.path, allow_not_found=r.allowNotFound, allow_wildcard=r.allowWildcard)
+        case "symlink":
+            link = message.symlink
+            action = ops.Symlink(
+                oldpath=link.oldpath, newpath=link.newpath, owner=_chown(link), timestamp=link.timestamp
+            )
+        case _:
+            raise DefinitionError("file action has no action this version knows")
+    return ops.FileAction(
+        action=action, input=message.input, secondary_input=message.secondaryInput, output=message.output
+    )
+
+
+def _copy(copy: pb.FileActionCopy) -> ops.Copy:
+    return ops.Copy(
+        src=copy.src,
+        dest=copy.dest,
+        owner=_chown(copy),
+        mode=copy.mode,
+        follow_symlink=copy.followSymlink,
+        dir_copy_contents=copy.dirCopyContents,
+        attempt_unpack=copy.attemptUnpackDockerCompatibility,
+        create_dest_path=copy.createDestPath,
+        allow_wildcard=copy.allowWildcard,
+        allow_empty_wildcard=copy.allowEmptyWildcard,
+        timestamp=copy.timestamp,
+        include_patterns=tuple(copy.include_patterns),
+        exclude_patterns=tuple(copy.exclude_patterns),
+        always_replace_existing_dest_paths=copy.alwaysReplaceExistingDestPaths,
+        mode_str=copy.modeStr,
+        required_paths=tuple(copy.required_paths),
+    )
+
+
+def _chown(
+    message: pb.FileActionCopy | pb.FileActionMkFile | pb.FileActionMkDir | pb.FileActionSymlink,
+) -> ops.Chown | None:
+    if not message.HasField("owner"):
+        return None
+    owner = message.owner
+    return ops.Chown(
+        user=_user(owner.user) if owner.HasField("user") else None,
+        group=_user(owner.group) if owner.HasField("group") else None,
+    )
+
+
+def _user(user: pb.UserOpt) -> ops.UserOpt | None:
+    match user.WhichOneof("user"):
+        case "byName":
+            return ops.NamedUser(name=user.byName.name, input=user.byName.input)
+        case "byID":
+            return int(user.byID)
+        case _:
+            return None
+
+
+def _metadata(message: pb.OpMetadata) -> Metadata:
+    group = limits = None
+    if message.HasField("progress_group"):
+        g = message.progress_group
+        group = ProgressGroup(id=g.id, name=g.name, weak=g.weak)
+    if message.HasField("linux_resources"):
+        r = message.linux_resources
+        limits = LinuxResources(
+            memory=r.memory,
+            memory_swap=r.memorySwap,
+            cpu_shares=r.cpuShares,
+            cpu_period=r.cpuPeriod,
+            cpu_quota=r.cpuQuota,
+            cpuset_cpus=r.cpusetCpus,
+            cpuset_mems=r.cpusetMems,
+        )
+    return Metadata(
+        ignore_cache=message.ignore_cache,
+        description=dict(message.description),
+        export_cache=message.export_cache.Value if message.HasField("export_cache") else None,
+        caps=tuple(sorted(name for name, on in message.caps.items() if on)),
+        progress_group=group,
+        linux_resources=limits,
+    )
+
+
+def _source_map(message: pb.Source) -> SourceMap:
+    infos = tuple(
+        SourceInfo(
+            source=Text.from_bytes(info.filename, info.data, info.language),
+            definition=info.definition.SerializeToString(deterministic=True)
+            if info.HasField("definition")
+            else None,
+        )
+        for info in message.infos
+    )
+    locations = {}
+    for digest, entry in message.locations.items():
+        items = []
+        for item in entry.locations:
+            if not 0 <= item.sourceIndex < len(infos):
+                raise DefinitionError(
+                    f"op {digest}: location names text {item.sourceIndex}, which is not there"
+                )
+            items.append(Location(item.sourceIndex, tuple((r.start.line, r.end.line) for r in item.ranges)))
+        locations[digest] = tuple(items)
+    return SourceMap(infos=infos, locations=locations)
