@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 from worker.base import LayerBlob, LayerInfo, Snapshot
 from worker.oci import LAYER, Descriptor, digest_of
@@ -78,7 +79,13 @@ class DirectoryLayers:
         self.directories.append(directory)
         number = len(self.infos)
         info = LayerInfo(
-            id=number, diff_id="", chain_id="", size=1, unpacked=True, description=description, created_at=created_at
+            id=number,
+            diff_id="",
+            chain_id="",
+            size=1,
+            unpacked=True,
+            description=description,
+            created_at=created_at,
         )
         self.infos.append(info)
         return number
@@ -176,7 +183,7 @@ class FaultyServer:
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
-    def __enter__(self) -> FaultyServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from worker.base import StorageError
@@ -129,4 +129,5 @@ def output(request: ExportRequest) -> Iterator[BinaryIO]:
         ) from error
     finally:
         if not special:
-            temporary.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                temporary.unlink()

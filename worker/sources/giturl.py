@@ -97,6 +97,7 @@ def _check(remote: str, ref: str) -> None:
     scheme = remote.partition("://")[0] if "://" in remote else ""
     if (
         remote.startswith("-")
+        or "::" in remote
         or (scheme and scheme not in _SCHEMES)
         or (not scheme and not _SCP.match(remote))
     ):

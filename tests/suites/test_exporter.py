@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every exporter promises, and what each writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.remote import DirectoryLayers, MemoryBlobs, MemoryDatabase, sha256
+
+from llb.ops import Platform
+from worker.base import Snapshot, SourceError, StorageError
+from worker.content.auth import ANONYMOUS
+from worker.content.layout import Layout
+from worker.content.push import Pusher
+from worker.content.transport import Transport
+from worker.exporters.base import ExportError, ExportRequest, ExportTools, PlatformExport
+from worker.exporters.config import LayerFacts, complete_history, image_config
+from worker.exporters.export import EXPORTERS, export
+from worker.images import ImageStore
+from worker.pools import Cancelled, Token
+from worker.reference import parse
+
+AMD64 = Platform(os="linux", architecture="amd64")
+CONFIG = json.dumps(
+    {"os": "linux", "architecture": "amd64", "x-unknown": 1, "config": {"Cmd": ["a<b"]}}
+).encode()
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "files"
+    (folder / "dir").mkdir(parents=True)
+    (folder / "dir" / "run").write_text("run\n")
+    (folder / "dir" / "run").chmod(0o4755)
+    os.link(folder / "dir" / "run", folder / "hard")
+    (folder / "link").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "pipe")
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (1_600_000_000, 1_600_000_000), follow_symlinks=False)
+    return folder
+
+
+@pytest.fixture
+def tools():
+    store, database = MemoryBlobs(), MemoryDatabase()
+    layers = DirectoryLayers(store)
+
+    def fetch(descriptor, source):
+        raise SourceError(f"{source} is gone")
+
+    yield ExportTools(
+        store=store,
+        layers=layers,
+        snapshotter=layers,
+        images=ImageStore(database, store),
+        pusher=Pusher(Transport(credentials=lambda host: ANONYMOUS), store),
+        fetch=fetch,
+        clock=lambda: 1_700_000_000.0,
+    )
+    database.close()
+
+
+def run(
+    tools, files, kind, *, multi=False, dest=None, stream=None, names=(), config=CONFIG, token=None, **attrs
+):
+    result = PlatformExport(
+        id="linux/amd64", platform=AMD64, snapshot=Snapshot((tools.layers.add(files),)), config=config
+    )
+    request = ExportRequest(
+        results=(result,),
+        multi=multi,
+        names=names,
+        dest=dest,
+        stream=stream,
+        attrs={key.replace("__", ".").replace("_", "-"): value for key, value in attrs.items()},
+    )
+    return export(kind, request, tools, cancel=token or Token(), report=lambda *_: None)
+
+
+@pytest.mark.parametrize("kind", sorted(EXPORTERS))
+def test_an_unknown_attribute_is_refused_with_the_nearest_known(tools, files, tmp_path, kind):
+    with pytest.raises(ExportError) as caught:
+        run(tools, files, kind, dest=tmp_path / "o", platform_splitt="1", compresion="gzip")
+    assert caught.value.help
+
+
+@pytest.mark.parametrize("kind", sorted(EXPORTERS))
+def test_attestations_are_refused_unless_off(tools, files, tmp_path, kind):
+    with pytest.raises(ExportError, match="not supported yet"):
+        run(tools, files, kind, dest=tmp_path / "o", names=("x",), sbom="true")
+    if kind != "registry":
+        run(tools, files, kind, dest=tmp_path / "o", names=("x",), sbom="false", provenance="false")
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker", "tar"])
+def test_an_archive_is_the_same_each_time_and_to_a_stream(tools, files, tmp_path, kind):
+    run(tools, files, kind, dest=tmp_path / "a.tar", names=("x",))
+    stream = io.BytesIO()
+    run(tools, files, kind, stream=stream, names=("x",))
+    assert (tmp_path / "a.tar").read_bytes() == stream.getvalue()
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        names = archive.getnames()
+    assert len(names) == len(set(names))
+    assert sorted(os.listdir(tmp_path)) == ["a.tar", "files"]
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker", "tar", "local"])
+def test_a_cancelled_export_leaves_no_file(tools, files, tmp_path, kind):
+    token = Token()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        run(tools, files, kind, dest=tmp_path / "a", token=token)
+    assert not (tmp_path / "a").is_file()
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker", "tar", "local"])
+def test_a_destination_that_cannot_be_written_is_told(tools, files, tmp_path, kind):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError) as caught:
+        run(tools, files, kind, dest=tmp_path / "file" / "below")
+    assert caught.value.help
+
+
+def test_an_oci_archive_holds_what_its_index_says(tools, files, tmp_path):
+    response = run(tools, files, "oci", dest=tmp_path / "a.tar", names=("alpine", "r.example/x:v1"))
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        content = {m.name: archive.extractfile(m).read() for m in archive if m.isreg()}
+        modes = {m.name: (m.mode, m.mtime, m.uid) for m in archive}
+    assert (
+        modes["oci-layout"] == modes[f"blobs/sha256/{response['containerimage.digest'][7:]}"] == (0o444, 0, 0)
+    )
+    assert "manifest.json" not in content
+    assert list(modes) == sorted(modes)
+    index = json.loads(content["index.json"])
+    assert [entry["annotations"] for entry in index["manifests"]] == [
+        {
+            "io.containerd.image.name": name,
+            "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
+            "org.opencontainers.image.ref.name": tag,
+        }
+        for name, tag in (("docker.io/library/alpine:latest", "latest"), ("r.example/x:v1", "v1"))
+    ]
+    for name, data in content.items():
+        if name.startswith("blobs/"):
+            assert sha256(data).endswith(name.rpartition("/")[2])
+    manifest = content[f"blobs/sha256/{response['containerimage.digest'][7:]}"]
+    assert manifest.startswith(
+        b'{\n  "schemaVersion": 2,\n  "mediaType": "application/vnd.oci.image.manifest.v1+json"'
+    )
+    [layer] = json.loads(manifest)["layers"]
+    assert "annotations" not in layer
+    config = content[f"blobs/sha256/{response['containerimage.config.digest'][7:]}"]
+    assert b" " not in config.replace(b"COPY . /", b"")
+    assert b"a\\u003cb" in config
+    assert list(json.loads(config)) == sorted(json.loads(config))
+    assert json.loads(config)["history"] == [
+        {
+            "created": "2020-09-13T12:26:40.5Z",
+            "created_by": "COPY . /",
+            "comment": "buildkit.exporter.image.v0",
+        }
+    ]
+
+
+def test_a_layout_directory_collects_images_and_is_read_back(tools, files, tmp_path):
+    first = run(tools, files, "oci", dest=tmp_path / "l", names=("x:1",), tar="false")
+    second = run(
+        tools, files, "oci", dest=tmp_path / "l", names=("x:2",), tar="false", oci_mediatypes="false"
+    )
+    layout = Layout(tmp_path / "l")
+    assert layout.resolve(parse("x:1"), Token()).digest == first["containerimage.digest"]
+    assert layout.resolve(parse("x:2"), Token()).digest == second["containerimage.digest"]
+    with pytest.raises(SourceError, match="holds no '3'") as caught:
+        layout.resolve(parse("x:3"), Token())
+    assert "1, 2" in caught.value.help
+    run(tools, files, "oci", dest=tmp_path / "l.tar", names=("x:1",))
+    archive = Layout(tmp_path / "l.tar")
+    descriptor = archive.resolve(parse("x:1"), Token())
+    assert archive.manifest(parse("x:1"), descriptor, Token()) == layout.manifest(
+        parse("x:1"), descriptor, Token()
+    )
+
+
+@pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is not installed")
+@pytest.mark.parametrize(("kind", "scheme"), [("oci", "oci-archive"), ("docker", "docker-archive")])
+def test_buildah_reads_the_archives(tools, files, tmp_path, kind, scheme):
+    run(tools, files, kind, dest=tmp_path / "a.tar", names=("x:1",))
+    done = subprocess.run(
+        ["buildah", "--root", tmp_path / "r", "--runroot", tmp_path / "rr", "--storage-driver", "vfs",
+         "pull", f"{scheme}:{tmp_path / 'a.tar'}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_docker_archive_names_its_layers_and_holds_one_platform(tools, files, tmp_path):
+    run(tools, files, "docker", dest=tmp_path / "a.tar", names=("alpine:3",))
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        [entry] = json.load(archive.extractfile("manifest.json"))
+        assert entry["RepoTags"] == ["alpine:3"]
+        for name in (entry["Config"], *entry["Layers"]):
+            assert archive.getmember(name).isreg()
+    with pytest.raises(ExportError, match="one platform"):
+        run(tools, files, "docker", dest=tmp_path / "b.tar", multi=True)
+
+
+def test_annotations_go_where_they_are_told(tools, files, tmp_path):
+    attrs = {
+        "annotation.a": "m",
+        "annotation-index.b": "i",
+        "annotation-manifest-descriptor[linux/amd64].c": "d",
+        "annotation[linux/arm64].e": "no",
+    }
+    result = PlatformExport(
+        id="linux/amd64", platform=AMD64, snapshot=Snapshot((tools.layers.add(files),)), config=CONFIG
+    )
+    request = ExportRequest(results=(result,), multi=True, attrs=attrs, dest=tmp_path / "a.tar")
+    response = export("oci", request, tools, cancel=Token(), report=lambda *_: None)
+    assert "containerimage.config.digest" not in response
+    index = json.loads(tools.store.read(response["containerimage.digest"]))
+    assert index["annotations"] == {"b": "i"}
+    [entry] = index["manifests"]
+    assert (entry["annotations"], entry["platform"]) == ({"c": "d"}, {"architecture": "amd64", "os": "linux"})
+    assert json.loads(tools.store.read(entry["digest"]))["annotations"] == {"a": "m"}
+
+
+@pytest.mark.parametrize("attrs", [{"oci_mediatypes": "false"}, {}])
+def test_index_annotations_without_an_index_are_refused(tools, files, tmp_path, attrs):
+    with pytest.raises(ExportError):
+        run(tools, files, "oci", dest=tmp_path / "a", **{"annotation-index.b": "i"}, **attrs)
+
+
+def test_rewrite_timestamp_clamps_files_and_config(tools, files, tmp_path):
+    response = run(
+        tools, files, "oci", dest=tmp_path / "a.tar", source_date_epoch="1500000000", rewrite_timestamp="true"
+    )
+    config = json.loads(tools.store.read(response["containerimage.config.digest"]))
+    assert (config["created"], config["history"][0]["created"]) == ("2017-07-14T02:40:00Z",) * 2
+    [layer] = json.loads(tools.store.read(response["containerimage.digest"]))["layers"]
+    with tarfile.open(fileobj=io.BytesIO(tools.store.read(layer["digest"]))) as archive:
+        members = archive.getmembers()
+        assert {member.mtime for member in members} == {1500000000}
+        assert len(members) == 5
+    import gzip
+
+    assert config["rootfs"]["diff_ids"] == [sha256(gzip.decompress(tools.store.read(layer["digest"])))]
+
+
+def test_local_keeps_modes_times_and_links(tools, files, tmp_path):
+    out = tmp_path / "out"
+    run(tools, files, "local", dest=out)
+    assert (out / "dir" / "run").stat().st_mode & 0o7777 == 0o4755
+    assert (out / "dir" / "run").stat().st_mtime == 1_600_000_000
+    assert (out / "dir").stat().st_mtime == 1_600_000_000
+    assert os.path.samefile(out / "hard", out / "dir" / "run")
+    assert os.readlink(out / "link") == "/etc/passwd"
+    run(tools, files, "local", dest=out)
+    assert sorted(os.listdir(out)) == ["dir", "hard", "link", "pipe"]
+
+
+def test_local_writes_through_no_link_of_the_destination(tools, files, tmp_path):
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    (outside / "victim").write_text("kept")
+    out.mkdir()
+    (out / "dir").symlink_to(outside)
+    (out / "hard").symlink_to(outside / "victim")
+    run(tools, files, "local", dest=out)
+    assert os.listdir(outside) == ["victim"]
+    assert (outside / "victim").read_text() == "kept"
+    assert (out / "dir" / "run").read_text() == (out / "hard").read_text() == "run\n"
+
+
+@pytest.mark.parametrize(("mode", "left"), [("copy", True), ("delete", False)])
+def test_local_deletes_what_the_result_lacks_only_when_told(tools, files, tmp_path, mode, left):
+    out = tmp_path / "out"
+    (out / "dir" / "old").mkdir(parents=True)
+    (out / "stale").write_text("")
+    run(tools, files, "local", dest=out, mode=mode)
+    assert ((out / "dir" / "old").exists(), (out / "stale").exists()) == (left, left)
+
+
+def test_platforms_are_split_into_directories(tools, files, tmp_path):
+    run(tools, files, "local", dest=tmp_path / "out", multi=True)
+    assert os.listdir(tmp_path / "out") == ["linux_amd64"]
+    run(tools, files, "local", dest=tmp_path / "flat", multi=True, platform_split="false")
+    assert "hard" in os.listdir(tmp_path / "flat")
+
+
+def test_a_tar_holds_links_and_owners(tools, files, tmp_path):
+    run(tools, files, "tar", dest=tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        members = {member.name: member for member in archive}
+    assert list(members) == ["dir", "dir/run", "hard", "link", "pipe"]
+    assert members["hard"].linkname == "dir/run"
+    assert members["pipe"].isfifo()
+    assert members["dir/run"].mode == 0o4755
+
+
+def test_a_stored_image_is_listed_tagged_kept_alive_and_removed(tools, files):
+    response = run(tools, files, "image", names=("x:1",))
+    images = tools.images
+    assert [image.name for image in images.list()] == ["docker.io/library/x:1"]
+    assert images.roots() >= {response["containerimage.digest"], response["containerimage.config.digest"]}
+    assert len(images.roots()) == 3
+    images.tag("x:1", "y")
+    images.remove("x:1")
+    assert [image.name for image in images.list()] == ["docker.io/library/y:latest"]
+    images.remove(response["containerimage.digest"][:19])
+    assert images.roots() == frozenset()
+    with pytest.raises(SourceError):
+        images.remove("x:1")
+
+
+def test_an_image_without_a_name_cannot_be_pushed(tools, files):
+    with pytest.raises(ExportError, match="without a name"):
+        run(tools, files, "registry")
+
+
+def test_history_is_completed_from_layers():
+    layers = [LayerFacts(diff_id=f"d{n}", description=f"step {n}", created=n * 10**9) for n in (1, 2)]
+    history = complete_history(
+        [
+            {"created": "2020-01-01T00:00:00.100Z", "created_by": "base"},
+            {"created_by": "ENV a=b", "empty_layer": True},
+        ],
+        layers,
+    )
+    assert [entry["created"] for entry in history] == [
+        "2020-01-01T00:00:00.1Z",
+        "1970-01-01T00:00:02Z",
+        "1970-01-01T00:00:02Z",
+    ]
+    assert (history[2]["created_by"], history[2]["comment"]) == ("step 2", "buildkit.exporter.image.v0")
+
+
+def test_the_epoch_clamps_all_but_the_base_images_history():
+    base = {
+        "os": "linux",
+        "architecture": "amd64",
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "base"}],
+    }
+    layers = [LayerFacts(diff_id=f"d{n}", description="", created=1_700_000_000 * 10**9) for n in (1, 2)]
+    config = json.loads(
+        image_config(
+            json.dumps(base).encode(), AMD64, layers, epoch=1000, base_config=json.dumps(base).encode()
+        )
+    )
+    assert [entry["created"] for entry in config["history"]] == [
+        "2024-01-01T00:00:00Z",
+        "1970-01-01T00:16:40Z",
+    ]
+    assert config["created"] == "1970-01-01T00:16:40Z"
+
+
+def test_a_result_without_config_gets_a_default_one():
+    config = json.loads(image_config(None, AMD64, []))
+    assert config["config"]["WorkingDir"] == "/"
+    with pytest.raises(ExportError):
+        image_config(b"{}", AMD64, [])

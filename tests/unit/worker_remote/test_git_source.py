@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Git repositories as sources, over file://."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from worker.base import EnvironmentLackError, Session, SourceError
+from worker.sources.git import GitSource
+from worker.sources.giturl import parse
+
+ENV = {
+    **os.environ,
+    "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b",
+    "GIT_AUTHOR_DATE": "1600000000 +0000", "GIT_COMMITTER_DATE": "1600000000 +0000",
+    "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ALLOW_PROTOCOL": "file",
+}  # fmt: skip
+SESSION = Session(id="s")
+
+
+def git(folder, *args):
+    return subprocess.run(
+        ["git", "-C", folder, *args], env=ENV, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repo(tmp_path):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "sub" / "run.sh").chmod(0o755)
+    (folder / "top").write_text("one")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "one")
+    git(folder, "tag", "-am", "release", "v1")
+    (folder / "top").write_text("two")
+    git(folder, "commit", "-qam", "two")
+    git(folder, "branch", "v1-dev")
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    return GitSource(tmp_path / "state" / "git")
+
+
+def checkout(source, repo, tmp_path, token, fragment="", name="out", **attrs):
+    attrs = {"git." + key: value for key, value in attrs.items()}
+    spec = parse(f"git://repo{fragment}", {"git.fullurl": f"file://{repo}", **attrs})
+    found = source.resolve(spec, token, session=SESSION)
+    target = tmp_path / name
+    target.mkdir()
+    source.checkout(spec, found, target, token, session=SESSION)
+    return found, target
+
+
+@pytest.mark.parametrize(
+    ("fragment", "text"), [("", "two"), ("#main", "two"), ("#v1", "one"), ("#refs/tags/v1", "one")]
+)
+def test_branches_and_tags_are_checked_out(source, repo, tmp_path, token, fragment, text):
+    _, target = checkout(source, repo, tmp_path, token, fragment)
+    assert (target / "top").read_text() == text
+    assert sorted(os.listdir(target)) == ["sub", "top"]
+
+
+def test_a_commit_is_resolved_without_asking(source, repo, tmp_path, token):
+    first = git(repo, "rev-parse", "v1^{commit}")
+    spec = parse(f"git://repo#{first}", {"git.fullurl": "file:///nowhere"})
+    assert source.resolve(spec, token, session=SESSION).commit == first
+    _, target = checkout(source, repo, tmp_path, token, f"#{first}")
+    assert (target / "top").read_text() == "one"
+
+
+def test_an_annotated_tag_stands_for_its_commit(source, repo, tmp_path, token):
+    found, _ = checkout(source, repo, tmp_path, token, "#v1")
+    assert (found.commit, found.tag) == (git(repo, "rev-parse", "v1^{commit}"), git(repo, "rev-parse", "v1"))
+    assert source.commit_object(
+        parse("git://repo#v1", {"git.fullurl": f"file://{repo}"}), found, token, session=SESSION
+    ).startswith(b"tree ")
+
+
+def test_a_subdirectory_becomes_the_root_with_its_modes(source, repo, tmp_path, token):
+    _, target = checkout(source, repo, tmp_path, token, "#main:sub", mtime="commit")
+    assert os.listdir(target) == ["run.sh"]
+    status = (target / "run.sh").stat()
+    assert (status.st_mode & 0o777, status.st_mtime) == (0o755, 1600000000)
+
+
+def test_the_git_directory_is_kept_on_demand(source, repo, tmp_path, token):
+    found, target = checkout(source, repo, tmp_path, token, keepgitdir="true")
+    assert git(target, "rev-parse", "HEAD") == found.commit
+    assert git(target, "status", "--porcelain") == ""
+
+
+def test_submodules_come_along_unless_skipped(source, repo, tmp_path, token):
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    git(outer, "init", "-q", "-b", "main")
+    git(outer, "submodule", "add", "-q", f"file://{repo}", "inner")
+    git(outer, "commit", "-qm", "x")
+    _, target = checkout(source, outer, tmp_path, token)
+    assert sorted(os.listdir(target / "inner")) == ["sub", "top"]
+    _, target = checkout(source, outer, tmp_path, token, name="skipped", skipsubmodules="true")
+    assert os.listdir(target / "inner") == []
+
+
+def test_a_checksum_must_match(source, repo, tmp_path, token):
+    commit = git(repo, "rev-parse", "v1^{commit}")
+    checkout(source, repo, tmp_path, token, "#v1", checksum=commit[:10])
+    with pytest.raises(SourceError, match="not 0000000"):
+        checkout(source, repo, tmp_path, token, "#v1", name="b", checksum="0000000")
+
+
+@pytest.mark.parametrize("fragment", ["#nope", "#main:nope", "#" + "a" * 40])
+def test_what_is_not_there_is_told(source, repo, tmp_path, token, fragment):
+    with pytest.raises(SourceError) as caught:
+        checkout(source, repo, tmp_path, token, fragment)
+    assert caught.value.help
+
+
+@pytest.mark.parametrize(
+    ("remote", "fragment"),
+    [("--upload-pack=x", ""), ("ext::sh", ""), ("https://a/b", "#-x"), ("https://a/b", "#m:../x")],
+)
+def test_dangerous_names_are_refused(remote, fragment):
+    with pytest.raises(SourceError):
+        parse(f"git://r{fragment}", {"git.fullurl": remote})
+
+
+def test_secrets_do_not_show(repo):
+    assert parse("git://x", {"git.fullurl": "https://me:pw@host/x"}).shown == "https://me:xxxxx@host/x"
+
+
+def test_a_missing_git_is_a_lack_of_the_host(tmp_path, token):
+    with pytest.raises(EnvironmentLackError):
+        GitSource(tmp_path, program="no-such-git").resolve(
+            parse("git://x", {"git.fullurl": "file:///x"}), token, session=SESSION
+        )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+from support.remote import FaultyServer, sha256
+
+from worker.base import Session, SourceError
+from worker.content.provider import WrongDigestError
+from worker.sources.http import HttpSource
+
+SESSION = Session(id="s", secrets={"auth": lambda: b"Bearer x\n"})
+
+
+@pytest.fixture
+def source(transport, store, database):
+    return HttpSource(transport=transport, store=store, database=database)
+
+
+def serve(body=b"data", **headers):
+    def answer(method, path, request, number):
+        extra = {key.replace("_", "-"): value for key, value in headers.items()}
+        if request.get("if-none-match") and request["if-none-match"] == headers.get("ETag"):
+            return 304, {"ETag": headers["ETag"]}, b""
+        return 200, extra, body
+
+    return FaultyServer(answer)
+
+
+def test_an_unchanged_file_is_not_sent_again(source, token, store):
+    with serve(ETag='"1"', Last_Modified="Sun, 13 Sep 2020 12:26:40 GMT") as server:
+        url = f"http://{server.address}/a/file%20name.txt?x=y"
+        first = source.resolve(url, {}, token, session=SESSION)
+        assert (first.filename, first.last_modified) == ("file name.txt", 1600000000)
+        assert source.resolve(url, {}, token, session=SESSION) == first
+        assert server.requests[1][2]["if-none-match"] == '"1"'
+        store.data.clear()
+        source.fetch(url, {}, token, session=SESSION)
+        assert store.read(first.digest) == b"data"
+
+
+def test_a_known_checksum_asks_nobody_the_second_time(source, token):
+    with serve() as server:
+        attrs = {"http.checksum": sha256(b"data")}
+        for _ in range(2):
+            source.resolve(f"http://{server.address}/f", attrs, token, session=SESSION)
+        assert len(server.requests) == 1
+
+
+def test_a_wrong_checksum_is_an_error(source, token):
+    with serve() as server, pytest.raises(WrongDigestError):
+        source.resolve(f"http://{server.address}/f", {"http.checksum": sha256(b"x")}, token, session=SESSION)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "header", "name"),
+    [
+        ({}, 'attachment; filename="../../etc/x.tgz"', "x.tgz"),
+        ({"http.filename": "mine"}, "attachment; filename=theirs", "mine"),
+        ({"http.filename": ".."}, "", "download"),
+    ],
+)
+def test_the_name_never_leaves_the_directory(source, token, attrs, header, name):
+    with serve(**({"Content_Disposition": header} if header else {})) as server:
+        found = source.resolve(f"http://{server.address}/", attrs, token, session=SESSION)
+        assert found.filename == name
+
+
+def test_headers_and_the_secret_are_sent(source, token):
+    attrs = {"http.header.accept": "text/x", "http.authheadersecret": "auth"}
+    with serve() as server:
+        source.resolve(f"http://{server.address}/f", attrs, token, session=SESSION)
+        headers = server.requests[0][2]
+        assert (headers["accept"], headers["authorization"]) == ("text/x", "Bearer x")
+
+
+@pytest.mark.parametrize("answer", [(404, {}, b""), (200, {"cut": "2"}, b"data")])
+def test_failures_name_the_address(source, token, answer, store):
+    with (
+        FaultyServer(lambda m, p, h, n: (answer[0], dict(answer[1]), answer[2])) as server,
+        pytest.raises(SourceError, match="/f: "),
+    ):
+        source.resolve(f"http://{server.address}/f", {}, token, session=SESSION)
+    assert not store.data
