@@ -1,2 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys, cache, schedule: what has to be executed, and when."""
+"""Keys, cache, schedule: what has to be executed, and when. See docs/solver.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from solver.errors import SolveError, VertexError
+    from solver.job import Job
+    from solver.solver import Solver
+
+__all__ = ["Job", "SolveError", "Solver", "VertexError"]
+
+_LAZY = {"Job": "job", "SolveError": "errors", "Solver": "solver", "VertexError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f"solver.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
