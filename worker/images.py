@@ -17,7 +17,7 @@ from typing import Protocol
 from worker.base import CancelToken, SourceError
 from worker.content.provider import INDEXES, Blobs, descriptor_from, read_json
 from worker.oci import Descriptor
-from worker.reference import Reference, parse
+from llb.reference import Reference, parse
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS images (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, created_at REAL NOT NULL)"
 

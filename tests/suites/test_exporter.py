@@ -29,7 +29,7 @@ from worker.exporters.config import LayerFacts, complete_history, image_config
 from worker.exporters.export import EXPORTERS, export
 from worker.images import ImageStore
 from worker.pools import Cancelled, Token
-from worker.reference import parse
+from llb.reference import parse
 
 AMD64 = Platform(os="linux", architecture="amd64")
 CONFIG = json.dumps(

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from worker.base import CancelToken, SourceError
 from worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
 from worker.oci import Descriptor, is_digest
-from worker.reference import Reference
+from llb.reference import Reference
 
 _CHUNK = 1 << 20
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from llb.ops import Platform
 from worker.base import CancelToken, SourceError
 from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of
-from worker.reference import Reference
+from llb.reference import Reference
 
 MAX_MANIFEST = 4 << 20
 """Largest manifest or index in bytes that is read; larger ones are refused (as containerd does)."""

@@ -18,7 +18,7 @@ from worker.content.provider import Blobs
 from worker.content.registry import ACCEPT, pull_scopes
 from worker.content.transport import CHUNK, Endpoint, HttpError, Transport, same_host, with_query
 from worker.oci import Descriptor
-from worker.reference import Reference
+from llb.reference import Reference
 
 if TYPE_CHECKING:
     import urllib3

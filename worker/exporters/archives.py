@@ -15,7 +15,7 @@ from worker.content.layout import IMAGE_NAME, REF_NAME
 from worker.exporters import moment
 from worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
 from worker.exporters.commit import Image
-from worker.reference import Reference, parse
+from llb.reference import Reference, parse
 
 CREATED = "org.opencontainers.image.created"
 
@@ -24,7 +24,7 @@ def references(names: tuple[str, ...]) -> list[Reference]:
     """Return the references of image names, each with a tag or digest.
 
     Raises:
-        worker.reference.InvalidReferenceError: one is malformed.
+        llb.reference.InvalidReferenceError: one is malformed.
     """
     return [parse(name).with_default_tag() for name in names]
 

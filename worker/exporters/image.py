@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from worker.content.push import Push
 from worker.exporters.base import Attrs, ExportError, ExportRequest, ImageOptions, Run, image_options
 from worker.exporters.commit import Image, commit
-from worker.reference import Reference, parse
+from llb.reference import Reference, parse
 
 _IMAGE_SCHEME = "docker-image://"
 

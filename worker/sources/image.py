@@ -31,7 +31,7 @@ from worker.content.provider import (
 )
 from worker.images import ImageStore
 from worker.oci import Descriptor, is_digest
-from worker.reference import Reference, parse
+from llb.reference import Reference, parse
 from worker.sources.platform import choose, show
 
 ResolveMode = Literal["default", "pull", "local"]

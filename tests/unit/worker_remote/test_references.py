@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llb.ops import Platform
 from worker.oci import INDEX, Descriptor
-from worker.reference import InvalidReferenceError, parse
+from llb.reference import InvalidReferenceError, parse
 from worker.sources.platform import choose, fallbacks, show
 
 DIGEST = "sha256:" + "0" * 64

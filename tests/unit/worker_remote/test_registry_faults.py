@@ -16,7 +16,7 @@ from worker.content.registry import RegistryProvider
 from worker.content.transport import Transport, UnreachableError
 from worker.oci import MANIFEST, Descriptor
 from worker.pools import Cancelled, Token
-from worker.reference import parse
+from llb.reference import parse
 
 BODY = bytes(range(256)) * 4000
 BLOB = Descriptor(media_type="x", digest=sha256(BODY), size=len(BODY))

@@ -17,7 +17,7 @@ from worker.base import Session, Snapshot, SourceError
 from worker.content.registry import RegistryProvider
 from worker.exporters.base import ExportRequest, PlatformExport
 from worker.exporters.export import export
-from worker.reference import parse
+from llb.reference import parse
 from worker.sources.image import ImageResolver
 
 AMD64 = Platform(os="linux", architecture="amd64")
