@@ -1,2 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IR: ops, graph, builder, wire format."""
+"""The IR: ops, graph, builder, wire format. Names are loaded when they are used.
+
+>>> from llb import image, cache
+>>> step = image("docker.io/library/python:3.12").dir("/app").run("pip list", mounts=[cache("/root/.cache")])
+>>> len(step.root.graph(platform="linux/amd64"))
+2
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llb.errors import DefinitionError, LLBError, StateError
+    from llb.graph import Edge, Graph, Metadata, Vertex
+    from llb.mounts import bind, cache, secret, secret_env, ssh, tmpfs
+    from llb.ops import Op, Platform
+    from llb.sources import git, http, image, image_blob, local, oci_layout, oci_layout_blob
+    from llb.state import State, build, diff, from_graph, merge, passthrough, requires, scratch, sh
+
+__all__ = [
+    "DefinitionError",
+    "Edge",
+    "Graph",
+    "LLBError",
+    "Metadata",
+    "Op",
+    "Platform",
+    "State",
+    "StateError",
+    "Vertex",
+    "bind",
+    "build",
+    "cache",
+    "diff",
+    "from_graph",
+    "git",
+    "http",
+    "image",
+    "image_blob",
+    "local",
+    "merge",
+    "oci_layout",
+    "oci_layout_blob",
+    "passthrough",
+    "requires",
+    "scratch",
+    "secret",
+    "secret_env",
+    "sh",
+    "ssh",
+    "tmpfs",
+]
+
+_HOMES = {
+    "errors": ("DefinitionError", "LLBError", "StateError"),
+    "graph": ("Edge", "Graph", "Metadata", "Vertex"),
+    "mounts": ("bind", "cache", "secret", "secret_env", "ssh", "tmpfs"),
+    "ops": ("Op", "Platform"),
+    "sources": ("git", "http", "image", "image_blob", "local", "oci_layout", "oci_layout_blob"),
+    "state": ("State", "build", "diff", "from_graph", "merge", "passthrough", "requires", "scratch", "sh"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"llb.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from worker.base import SourceError
-from worker.oci import is_digest
+from llb.errors import LLBError
 
 _DEFAULT_DOMAIN = "docker.io"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
@@ -22,18 +21,25 @@ _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}
 _REFERENCE = re.compile(
     rf"(?P<domain>{_DOMAIN})/(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
+_CHECKABLE = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _MAX_NAME = 255
 
 
-class InvalidReferenceError(SourceError):
-    """A text is not an image reference."""
+class InvalidReferenceError(LLBError):
+    """A text is not an image reference. ``standard`` is what Docker's tools say of it."""
 
-    def __init__(self, text: str, reason: str, *, help: str = "") -> None:  # noqa: A002
-        super().__init__(
-            f"invalid image reference {text!r}: {reason}",
-            help=help or "write an image as [registry/]name[:tag][@sha256:digest], in lower case",
-        )
+    def __init__(
+        self,
+        text: str,
+        reason: str,
+        *,
+        help: str = "",
+        standard: str = "invalid reference format",
+    ) -> None:
+        super().__init__(f"invalid image reference {text!r}: {reason}")
+        self.standard = standard
+        self.help = help or "write an image as [registry/]name[:tag][@sha256:digest], in lower case"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +99,18 @@ def parse(text: str) -> Reference:
     domain, rest = _split_domain(text)
     path = re.split("[:@]", rest, maxsplit=1)[0]
     if path != path.lower():
-        raise InvalidReferenceError(text, f"the repository name {path!r} must be lower case")
+        raise InvalidReferenceError(
+            text,
+            f"the repository name {path!r} must be lower case",
+            standard=f"invalid reference format: repository name ({path}) must be lowercase",
+        )
     match = _REFERENCE.fullmatch(f"{domain}/{rest}")
     if match is None:
         raise InvalidReferenceError(text, _reason(rest))
     if len(match["domain"]) + 1 + len(match["path"]) > _MAX_NAME:
         raise InvalidReferenceError(text, f"the repository name is longer than {_MAX_NAME} characters")
     digest = match["digest"] or ""
-    if digest and not is_digest(digest):
+    if digest and not _CHECKABLE.fullmatch(digest):
         raise InvalidReferenceError(
             text,
             f"{digest!r} is not a digest that can be checked",

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mounts of a process as values: ``state.run(..., mounts=[bind(local("context"), "/src"), cache("/root/.cache")])``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from llb.ops import CacheOpt, CacheSharing, ContentCache, TmpfsOpt
+
+if TYPE_CHECKING:
+    from llb.state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MountSpec:
+    """A filesystem at ``target``; no ``source`` is an empty one. Only a writable one without cache is a result."""
+
+    target: str
+    source: State | None = None
+    readonly: bool = False
+    selector: str = ""
+    no_output: bool = False
+    cache: CacheOpt | None = None
+    tmpfs: TmpfsOpt | None = None
+    content_cache: ContentCache = ContentCache.DEFAULT
+
+    @property
+    def is_output(self) -> bool:
+        """Whether what the process writes here becomes a result."""
+        return not (self.readonly or self.no_output or self.cache or self.tmpfs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSpec:
+    """A secret as a file (``target``), as an environment variable (``env``), or both."""
+
+    id: str
+    target: str = ""
+    env: str = ""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o400
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SSHSpec:
+    """An SSH agent's socket; no ``target`` is ``/run/buildkit/ssh_agent.N``."""
+
+    id: str = ""
+    target: str = ""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o600
+    optional: bool = False
+
+
+AnyMount: TypeAlias = MountSpec | SecretSpec | SSHSpec
+
+
+def bind(
+    source: State | None,
+    target: str,
+    *,
+    selector: str = "",
+    readonly: bool = True,
+    no_output: bool = False,
+    content_cache: ContentCache = ContentCache.DEFAULT,
+) -> MountSpec:
+    """Mount ``source`` (None: an empty directory) at ``target``; writable ones are results of the run."""
+    return MountSpec(
+        target=target,
+        source=source,
+        selector=selector,
+        readonly=readonly,
+        no_output=no_output,
+        content_cache=content_cache,
+    )
+
+
+def cache(
+    target: str,
+    *,
+    id: str = "",  # noqa: A002
+    sharing: CacheSharing = CacheSharing.SHARED,
+    source: State | None = None,
+) -> MountSpec:
+    """Mount a directory that outlives the step, known by ``id`` (default: its target)."""
+    return MountSpec(target=target, source=source, cache=CacheOpt(id=id or target, sharing=sharing))
+
+
+def tmpfs(target: str, *, size: int = 0) -> MountSpec:
+    """Mount an empty filesystem in memory of at most ``size`` bytes (0: the kernel's default)."""
+    return MountSpec(target=target, tmpfs=TmpfsOpt(size=size))
+
+
+def secret(
+    target: str,
+    *,
+    id: str = "",  # noqa: A002
+    uid: int = 0,
+    gid: int = 0,
+    mode: int = 0o400,
+    optional: bool = False,
+    env: str = "",
+) -> SecretSpec:
+    """Show the secret ``id`` (default: its target) as a file that is in no layer, and as a variable if ``env``."""
+    return SecretSpec(id=id or target, target=target, uid=uid, gid=gid, mode=mode, optional=optional, env=env)
+
+
+def secret_env(name: str, *, id: str = "", optional: bool = False) -> SecretSpec:  # noqa: A002
+    """Show the secret ``id`` (default: the variable's name) as an environment variable."""
+    return SecretSpec(id=id or name, env=name, optional=optional)
+
+
+def ssh(
+    *,
+    id: str = "",  # noqa: A002
+    target: str = "",
+    uid: int = 0,
+    gid: int = 0,
+    mode: int = 0o600,
+    optional: bool = False,
+) -> SSHSpec:
+    """Forward an SSH agent."""
+    return SSHSpec(id=id, target=target, uid=uid, gid=gid, mode=mode, optional=optional)

@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`State`: an immutable, chainable description of a filesystem and of the settings for the next step on it.
+
+Names, defaults and digests are those of BuildKit's ``client/llb``.
+
+>>> from llb import scratch
+>>> graph = scratch().mkdir("/app").mkfile("/app/hello", "hi").graph(platform="linux/amd64")
+>>> [vertex.digest[:14] for vertex in graph]
+['sha256:7f48a20', 'sha256:6c07d34']
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, Unpack
+
+from llb import ops
+from llb.errors import StateError
+from llb.execs import ExecNode, split
+from llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
+from llb.graph import Edge, Graph, Metadata
+from llb.mounts import AnyMount, MountSpec
+from llb.nodes import Base, EdgeList, GraphNode, Made, Node, Output, assemble
+from llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
+from llb.options import Constraints, Options, as_platform
+from llb.settings import Carried, Change, Settings
+
+Command: TypeAlias = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """A filesystem (``output`` None: empty) and the ``settings`` that the next step starts with.
+
+    Every method returns a new state. Steps take the keyword options of `llb.options.Options`.
+    """
+
+    output: Output | None = None
+    settings: Carried = field(default_factory=Carried)
+
+    # -- settings
+
+    def _set(self, change: Change) -> State:
+        return State(self.output, self.settings.then(change))
+
+    def env(self, key: str, value: str) -> State:
+        """Set a variable for the steps that follow."""
+        return self._set(lambda settings: settings.with_env(key, value))
+
+    def dir(self, path: str) -> State:
+        """Change the working directory; relative to the current one."""
+        return self._set(lambda settings: settings.with_dir(path))
+
+    def user(self, name: str) -> State:
+        """Run what follows as ``user[:group]``."""
+        return self._set(lambda settings: settings.set(user=name))
+
+    def hostname(self, name: str) -> State:
+        """Set the host name of the steps that follow."""
+        return self._set(lambda settings: settings.set(hostname=name))
+
+    def network(self, mode: NetMode) -> State:
+        """Set the network of the steps that follow."""
+        return self._set(lambda settings: settings.set(network=mode))
+
+    def security(self, mode: SecurityMode) -> State:
+        """Set the confinement of the steps that follow."""
+        return self._set(lambda settings: settings.set(security=mode))
+
+    def platform(self, value: Platform | str) -> State:
+        """Fix the platform of the steps that follow."""
+        return self._set(lambda settings: settings.set(platform=as_platform(value)))
+
+    def add_extra_host(self, host: str, ip: str) -> State:
+        """Add a line to /etc/hosts of the steps that follow."""
+        return self._set(lambda s: s.set(extra_hosts=(*s.extra_hosts, HostIP(host=host, ip=ip))))
+
+    def add_ulimit(self, name: str, soft: int, hard: int) -> State:
+        """Add a resource limit for the steps that follow."""
+        return self._set(lambda s: s.set(ulimit=(*s.ulimit, Ulimit(name=name, soft=soft, hard=hard))))
+
+    def cgroup_parent(self, path: str) -> State:
+        """Set the parent cgroup of the steps that follow."""
+        return self._set(lambda settings: settings.set(cgroup_parent=path))
+
+    def reset(self, other: State) -> State:
+        """Return this filesystem with the settings of another state."""
+        return State(self.output, other.settings)
+
+    def with_output(self, output: Output | None) -> State:
+        """Return another filesystem with these settings; a platform fixed by the step that made it is taken over."""
+        settings = self.settings
+        if output is not None and (platform := output.node.constraints.platform) is not None:
+            settings = settings.then(lambda s: s.set(platform=platform))
+        return State(output, settings)
+
+    def with_image_config(self, config: bytes | str) -> State:
+        """Take environment, directory, user and platform from an image config (JSON).
+
+        Raises:
+            StateError: it is no image config.
+        """
+        change = image_settings(config)
+        return self._set(change)
+
+    # -- steps
+
+    def run(
+        self,
+        command: Command,
+        *,
+        mounts: Sequence[AnyMount] = (),
+        env: Mapping[str, str] | None = None,
+        dir: str | None = None,  # noqa: A002
+        user: str | None = None,
+        hostname: str | None = None,
+        network: NetMode | None = None,
+        security: SecurityMode | None = None,
+        extra_hosts: Mapping[str, str] | None = None,
+        ulimits: Sequence[Ulimit] = (),
+        cgroup_parent: str | None = None,
+        readonly_root: bool = False,
+        proxy: ProxyEnv | None = None,
+        valid_exit_codes: Sequence[int] = (),
+        devices: Sequence[ops.CDIDevice] = (),
+        **options: Unpack[Options],
+    ) -> ExecState:
+        """Run a process; the result is the filesystem after it.
+
+        A text is split into words as a shell does, but no shell runs it: see `llb.sh`. Settings given here hold for
+        this process only.
+        """
+        settings = self.settings
+        fields = {"user": user, "hostname": hostname, "network": network, "security": security}
+        given = {
+            key: value
+            for key, value in {**fields, "cgroup_parent": cgroup_parent}.items()
+            if value is not None
+        }
+        if given:
+            settings = settings.then(lambda s: s.set(**given))
+        if dir is not None:
+            settings = settings.then(lambda s: s.with_dir(dir))
+        for key, value in (env or {}).items():
+            settings = settings.then(lambda s, key=key, value=value: s.with_env(key, value))  # type: ignore[misc]
+        hosts = tuple(HostIP(host=host, ip=ip) for host, ip in (extra_hosts or {}).items())
+        if hosts or ulimits:
+            limits = tuple(ulimits)
+            settings = settings.then(
+                lambda s: s.set(extra_hosts=(*s.extra_hosts, *hosts), ulimit=(*s.ulimit, *limits))
+            )
+        root = MountSpec(target="/", source=self if self.output is not None else None, readonly=readonly_root)
+        node = ExecNode(
+            args=split(command) if isinstance(command, str) else tuple(command),
+            carried=settings,
+            mounts=(root, *mounts),
+            constraints=Constraints.of(options),
+            proxy=proxy,
+            valid_exit_codes=tuple(valid_exit_codes),
+            devices=tuple(devices),
+        )
+        return ExecState.of(self, node)
+
+    def file(self, *actions: ActionSpec, **options: Unpack[Options]) -> State:
+        """Apply file actions, one after the other, in one step."""
+        node = FileNode(chain=Chain(self, actions), constraints=Constraints.of(options))
+        return self.with_output(Output(node))
+
+    def copy(
+        self,
+        source: State | Chain,
+        src: str,
+        dest: str,
+        *,
+        mode: int | str | None = None,
+        owner: Owner = None,
+        created: int = -1,
+        follow_symlinks: bool = False,
+        dir_contents: bool = False,
+        unpack: bool = False,
+        create_dest_path: bool = False,
+        wildcard: bool = False,
+        empty_wildcard: bool = False,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        **options: Unpack[Options],
+    ) -> State:
+        """Copy ``src`` of another state to ``dest``; see `llb.files.copy`."""
+        action = copy(
+            source,
+            src,
+            dest,
+            mode=mode,
+            owner=owner,
+            created=created,
+            follow_symlinks=follow_symlinks,
+            dir_contents=dir_contents,
+            unpack=unpack,
+            create_dest_path=create_dest_path,
+            wildcard=wildcard,
+            empty_wildcard=empty_wildcard,
+            include=include,
+            exclude=exclude,
+        )
+        return self.file(action, **options)
+
+    def mkdir(
+        self,
+        path: str,
+        mode: int = 0o755,
+        *,
+        parents: bool = False,
+        owner: Owner = None,
+        created: int = -1,
+        **options: Unpack[Options],
+    ) -> State:
+        """Create a directory."""
+        return self.file(mkdir(path, mode, parents=parents, owner=owner, created=created), **options)
+
+    def mkfile(
+        self,
+        path: str,
+        data: bytes | str,
+        mode: int = 0o644,
+        *,
+        owner: Owner = None,
+        created: int = -1,
+        **options: Unpack[Options],
+    ) -> State:
+        """Create or replace a file."""
+        return self.file(mkfile(path, data, mode, owner=owner, created=created), **options)
+
+    def rm(
+        self,
+        path: str,
+        *,
+        allow_not_found: bool = False,
+        allow_wildcard: bool = False,
+        **options: Unpack[Options],
+    ) -> State:
+        """Remove a path and all below it."""
+        return self.file(rm(path, allow_not_found=allow_not_found, allow_wildcard=allow_wildcard), **options)
+
+    def symlink(
+        self,
+        oldpath: str,
+        newpath: str,
+        *,
+        owner: Owner = None,
+        created: int = -1,
+        **options: Unpack[Options],
+    ) -> State:
+        """Create a symbolic link."""
+        return self.file(symlink(oldpath, newpath, owner=owner, created=created), **options)
+
+    # -- ends
+
+    def graph(
+        self,
+        *,
+        platform: Platform | str | None = None,
+        caps: frozenset[str] | None = None,
+        local_unique_id: str = "",
+        require: Sequence[str] = (),
+        description: Mapping[str, str] | None = None,
+        ignore_cache: bool = False,
+    ) -> Graph:
+        """Return the digested, verified graph for a platform (default: this machine's).
+
+        ``caps`` are the receiver's capabilities, where they matter; ``local_unique_id`` tells apart local directories
+        of different clients; the other options hold for every vertex.
+
+        Raises:
+            StateError: a step makes no sense.
+        """
+        metadata = Metadata(ignore_cache=ignore_cache, description=dict(description or {}))
+        constraints = Constraints(platform=as_platform(platform), metadata=metadata, require=tuple(require))
+        return assemble(self.output, Base(constraints=constraints, caps=caps, unique=local_unique_id))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExecState(State):
+    """The state after a process, and the way to its other results."""
+
+    node: ExecNode | None = None
+    before: State = field(default_factory=State)
+
+    @classmethod
+    def of(cls, before: State, node: ExecNode) -> ExecState:
+        """Return the state after ``node`` ran on ``before``."""
+        after = before.with_output(_mount_output(node, "/"))
+        return cls(after.output, after.settings, node, before)
+
+    @property
+    def root(self) -> State:
+        """The root filesystem after the process."""
+        return State(self.output, self.settings)
+
+    def at(self, target: str) -> State:
+        """Return the filesystem of the mount at ``target`` after the process; a read-only one is its source."""
+        assert self.node is not None, "made by State.run"
+        return self.before.with_output(_mount_output(self.node, target))
+
+    def add_mount(self, mount: MountSpec) -> ExecState:
+        """Return the same process with one more mount."""
+        assert self.node is not None, "made by State.run"
+        return ExecState.of(self.before, replace(self.node, mounts=(*self.node.mounts, mount)))
+
+
+def _mount_output(node: ExecNode, target: str) -> Output | None:
+    for mount in node.binds():
+        if mount.target == target and mount.readonly:
+            return mount.source.output if mount.source is not None else None
+    return Output(node, target)
+
+
+def image_settings(config: bytes | str) -> Change:
+    """Return the change that an image config makes to settings.
+
+    Raises:
+        StateError: it is no image config.
+    """
+    try:
+        data = json.loads(config)
+        inner = data.get("config") or {}
+        env = [str(item).partition("=") for item in inner.get("Env") or []]
+        folder, user = str(inner.get("WorkingDir") or "/"), str(inner.get("User") or "")
+        platform = None
+        if data.get("os") and data.get("architecture"):
+            platform = Platform(
+                architecture=data["architecture"], os=data["os"], variant=data.get("variant") or ""
+            )
+    except (ValueError, AttributeError, TypeError) as error:
+        raise StateError(f"not an image config: {error}") from error
+
+    def change(settings: Settings) -> Settings:
+        for key, _, value in env:
+            settings = settings.with_env(key, value)
+        settings = settings.with_dir(folder)
+        if user:
+            settings = settings.set(user=user)
+        return settings.set(platform=platform) if platform is not None else settings
+
+    return change
+
+
+# -- states made of states
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _StackNode:
+    """Merge, diff, build or passthrough: an op made of its inputs' numbers."""
+
+    sources: tuple[Output | None, ...]
+    constraints: Constraints
+    op: Callable[[tuple[int, ...]], ops.Op]
+    caps: tuple[str, ...]
+    specific: bool = False
+    distinct: bool = False
+
+    def reads(self, base: Base) -> Sequence[Output]:
+        return list(dict.fromkeys(output for output in self.sources if output is not None))
+
+    def index_of(self, slot: int | str) -> int:
+        assert isinstance(slot, int), "its outputs are numbered"
+        return slot
+
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+        platform = (self.constraints.platform or base.platform) if self.specific else None
+        if self.distinct:
+            edges = [edge(output) for output in self.sources if output is not None]
+            numbers, count = [], 0
+            for output in self.sources:
+                numbers.append(count if output is not None else -1)
+                count += output is not None
+            return Made(op=self.op(tuple(numbers)), inputs=tuple(edges), caps=self.caps, platform=platform)
+        inputs = EdgeList(edge)
+        numbers = [inputs.add(output) if output is not None else -1 for output in self.sources]
+        return Made(op=self.op(tuple(numbers)), inputs=tuple(inputs.edges), caps=self.caps, platform=platform)
+
+
+def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
+    """Lay states over each other, the first at the bottom; scratch ones do not count."""
+    real = [state for state in inputs if state.output is not None]
+    if not real:
+        return inputs[0] if inputs else State()
+    if len(real) == 1:
+        return real[0]
+    node = _StackNode(
+        sources=tuple(state.output for state in real),
+        constraints=Constraints.of(options),
+        op=lambda numbers: ops.Merge(inputs=numbers),
+        caps=("mergeop",),
+        distinct=True,
+    )
+    return real[0].with_output(Output(node))
+
+
+def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
+    """Return what ``upper`` changes over ``lower``."""
+    if lower.output is None:
+        return upper
+    node = _StackNode(
+        sources=(lower.output, upper.output),
+        constraints=Constraints.of(options),
+        op=lambda numbers: ops.Diff(lower=numbers[0], upper=numbers[1]),
+        caps=("diffop",),
+        distinct=True,
+    )
+    return State().with_output(Output(node))
+
+
+def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> State:
+    """Solve the definition that a file of ``source`` holds."""
+    key = "buildkit.llb.definition"
+    attrs = {"llbbuild.filename": filename} if filename else {}
+    node = _StackNode(
+        sources=(source.output,),
+        constraints=Constraints.of(options),
+        op=lambda numbers: ops.Build(builder=-1, inputs={key: numbers[0]}, attrs=attrs),
+        caps=("source.buildop.llbfilename",),
+        specific=True,
+    )
+    return State().with_output(Output(node))
+
+
+def passthrough(
+    dep_id: str, inputs: Sequence[State], outputs: Sequence[bool], **options: Unpack[Options]
+) -> list[State]:
+    """Return the inputs marked in ``outputs``; whoever uses one has all of them solved."""
+    kept = [number for number, wanted in enumerate(outputs) if wanted]
+    node: Node = _StackNode(
+        sources=tuple(state.output for state in inputs),
+        constraints=Constraints.of(options),
+        op=lambda numbers: ops.Passthrough(id=dep_id, outputs=tuple(numbers[number] for number in kept)),
+        caps=("passthroughop",),
+    )
+    return [inputs[number].with_output(Output(node, slot)) for slot, number in enumerate(kept)]
+
+
+def requires(state: State, dep_id: str, deps: Sequence[State], **options: Unpack[Options]) -> State:
+    """Return ``state``, to be had only once ``deps`` are solved."""
+    return passthrough(dep_id, [state, *deps], [True, *(False for _ in deps)], **options)[0]
+
+
+def from_graph(graph: Graph) -> State:
+    """Return the state of a finished graph; its vertices keep their bytes."""
+    return State(GraphNode.head(graph))
+
+
+def scratch() -> State:
+    """Return the empty filesystem."""
+    return State()
+
+
+def sh(command: str) -> tuple[str, ...]:
+    """Return the arguments that run ``command`` in /bin/sh."""
+    return ("/bin/sh", "-c", command)
