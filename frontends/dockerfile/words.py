@@ -113,11 +113,13 @@ class _Words:
         self._word.clear()
 
     def finish(self) -> list[str]:
-        """Return the words, and start again."""
         if self._word:
             self._end()
-        words, self._words = self._words, []
-        return words
+        return self._words
+
+    def forget(self) -> None:
+        """Drop the word that is being read."""
+        self._word.clear()
 
 
 class _Lexer:
@@ -128,8 +130,7 @@ class _Lexer:
         self._mode = mode
         self._raw_escapes = mode.raw_escapes
         self._out = out
-        # One splitter for all levels: what stands before a nested word is lost to the split, as in BuildKit.
-        self._words = _Words()
+        self._outer: list[_Words] = []
 
     def _peek(self) -> str:
         return self._text[self._at] if self._at < len(self._text) else _END
@@ -149,10 +150,15 @@ class _Lexer:
             return self._until(stop)
         finally:
             self._raw_escapes = outer
+            self._outer.pop()
 
     def _until(self, stop: str) -> tuple[str, list[str]]:
         result: list[str] = []
-        words = self._words
+        words = _Words()
+        if self._outer:
+            # As in BuildKit, what the outer word held so far is lost to the split.
+            self._outer[-1].forget()
+        self._outer.append(words)
         special: dict[str, Callable[[], str]] = {"$": self._dollar}
         if not self._mode.skip_process_quotes:
             special |= {"'": self._single, '"': self._double}
