@@ -10,7 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lark import Lark
+from lark import Lark, Token
+from lark.lexer import Lexer
+
+__all__ = ["Lexer", "Token", "load"]
 
 _HERE = Path(__file__).parent
 _lock = threading.Lock()

@@ -32,11 +32,7 @@ def scan(source: Source) -> dict[str, Directive]:
         span = source.lines(number, number)
         if name in found:
             message = f"only one {name} parser directive can be used"
-            raise DiagnosticError(
-                Diagnostic(
-                    code="duplicate-directive", message=message, spans=(source.lines(number - 1, number - 1),)
-                )
-            )
+            raise DiagnosticError(Diagnostic(code="duplicate-directive", message=message, spans=(span,)))
         if name == "escape" and value not in ESCAPES:
             message = f"invalid escape token '{value}' does not match ` or \\"
             raise DiagnosticError(Diagnostic(code="invalid-escape", message=message, spans=(span,)))

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joined lines to the terminals of ``grammar/dockerfile.lark``.
+
+How a line is cut depends on its keyword; the table `_CUTS` says how. A token's value is a `Piece`, which knows its range in
+the joined line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from frontends.dockerfile.lines import Joined, Lines
+from frontends.dockerfile.words import is_space
+from grammar import Diagnostic, DiagnosticError, Source
+from grammar.loader import Lexer, Token
+
+_GAP = re.compile(r"[\t\v\f\r ]+")
+_HEREDOC_KEYWORDS = frozenset({"ADD", "COPY", "RUN"})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token's text and its half-open range in the joined line; a heredoc token carries its number instead."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is parsed: a source, its escape character, and where instructions may begin."""
+
+    source: Source
+    escape: str
+    first_line: int
+
+
+class DockerfileLexer(Lexer):
+    """A Lark lexer that reads a `Text`."""
+
+    def __init__(self, lexer_conf: Any) -> None:
+        self._types = lexer_conf
+
+    def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:
+        """Yield the tokens of a `Text`."""
+        yield from tokens(getattr(lexer_state, "text", lexer_state))
+
+
+def tokens(text: Text) -> Iterator[Token]:
+    """Yield the tokens of a `Text`; each END token carries its `Joined` line."""
+    lines = Lines(text.source, text.escape, text.first_line)
+    for line in lines.joined():
+        keyword, found = cut(line.text, text.escape, text.source, line)
+        yield from found
+        if _holds_heredocs(keyword, found, line):
+            for number, heredoc in enumerate(lines.take_heredocs(line)):
+                yield Token("HEREDOC", Piece(heredoc.name, number, number))
+        yield Token("END", _End(line, tuple(lines.warnings)))
+        lines.warnings.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    line: Joined
+    warnings: tuple[Any, ...]
+
+
+def _holds_heredocs(keyword: str, found: list[Token], line: Joined) -> bool:
+    if "<<" not in line.text or any(token.type == "JSON" for token in found):
+        return False
+    if keyword == "ONBUILD" and len(found) > 1:
+        keyword = found[1].type
+    return keyword in _HEREDOC_KEYWORDS
+
+
+def cut(text: str, escape: str, source: Source, line: Joined, start: int = 0) -> tuple[str, list[Token]]:
+    """Cut a joined line from ``start`` on: return the keyword's terminal and all tokens.
+
+    Raises:
+        DiagnosticError: what the keyword wants is not there.
+    """
+    begin = start + len(text[start:]) - len(text[start:].lstrip(_STRIP))
+    end = len(text.rstrip(_STRIP))
+    gap = _GAP.search(text, begin, end)
+    word_end = gap.start() if gap else end
+    word = text[begin:word_end]
+    kind = word.upper() if word.upper() in _CUTS else "UNKNOWN"
+    out = [Token(kind, Piece(word, begin, word_end))]
+    scanner = _Scanner(text, gap.end() if gap else end, end, escape, source, line)
+    if gap:
+        out += scanner.flags()
+    scanner.skip_space()
+    out += _CUTS.get(kind, _nothing)(scanner)
+    return kind, out
+
+
+_STRIP = "\t\n\v\f\r \x85\xa0"
+
+
+class _Scanner:
+    """The rest of a joined line: a position in it, and the ways to cut it."""
+
+    def __init__(self, text: str, at: int, end: int, escape: str, source: Source, line: Joined) -> None:
+        self.text = text
+        self.at = at
+        self.end = end
+        self.escape = escape
+        self.source = source
+        self.line = line
+
+    def skip_space(self) -> None:
+        while self.at < self.end and is_space(self.text[self.at]):
+            self.at += 1
+
+    @property
+    def rest(self) -> str:
+        return self.text[self.at : self.end]
+
+    def error(self, code: str, message: str, hint: str = "") -> DiagnosticError:
+        spans = tuple(self.source.lines(n, n) for n in range(self.line.first, self.line.last + 1))
+        return DiagnosticError(Diagnostic(code=code, message=message, spans=spans, help=hint))
+
+    def flags(self) -> list[Token]:
+        """Read ``--name=value`` words; quotes and backslashes are taken off."""
+        out = []
+        while True:
+            self.skip_space()
+            if not self.text.startswith("--", self.at, self.end):
+                return out
+            begin = self.at
+            word, quoted = self._flag()
+            if word == "--" and not quoted:
+                return out
+            out.append(Token("FLAG", Piece(word, begin, self.at)))
+
+    def _flag(self) -> tuple[str, bool]:
+        word: list[str] = []
+        quote, quoted = "", False
+        while self.at < self.end:
+            char = self.text[self.at]
+            if not quote and is_space(char):
+                break
+            self.at += 1
+            if char == quote:
+                quote = ""
+            elif not quote and char in "'\"":
+                quote, quoted = char, True
+            elif char == "\\":
+                if self.at < self.end:
+                    word.append(self.text[self.at])
+                    self.at += 1
+            else:
+                word.append(char)
+        return "".join(word), quoted
+
+    def split(self) -> list[Piece]:
+        """Split at white space."""
+        out, at = [], self.at
+        if at >= self.end:
+            return out
+        for gap in _GAP.finditer(self.text, at, self.end):
+            out.append(Piece(self.text[at : gap.start()], at, gap.start()))
+            at = gap.end()
+        out.append(Piece(self.text[at : self.end], at, self.end))
+        return out
+
+    def words(self) -> list[Piece]:
+        """Split at white space outside quotes; quotes and escapes are kept."""
+        out = []
+        while True:
+            self.skip_space()
+            if self.at >= self.end:
+                return out
+            begin = self.at
+            word = self._word()
+            if word or self.at > begin:
+                out.append(Piece(word, begin, self.at))
+
+    def _word(self) -> str:
+        word: list[str] = []
+        quote = ""
+        while self.at < self.end:
+            char = self.text[self.at]
+            if not quote and is_space(char):
+                break
+            self.at += 1
+            if char == self.escape and quote != "'":
+                if self.at >= self.end:
+                    break
+                word += [char, self.text[self.at]]
+                self.at += 1
+                continue
+            if quote:
+                quote = "" if char == quote else quote
+            elif char in "'\"":
+                quote = char
+            word.append(char)
+        return "".join(word)
+
+    def json(self) -> list[Token] | None:
+        """Read a JSON array of strings; None if the rest is none.
+
+        Raises:
+            DiagnosticError: it is an array, but not of strings.
+        """
+        if not self.rest.startswith("["):
+            return None
+        try:
+            items = json.loads(self.rest)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(items, list):
+            return None
+        if not all(isinstance(item, str) for item in items):
+            raise self.error(
+                "json-strings",
+                "when using JSON array syntax, arrays must be comprised of strings only",
+                'quote every item: ["echo", "1"]',
+            )
+        mark = Token("JSON", Piece("[", self.at, self.at + 1))
+        return [mark, *(Token("ITEM", Piece(item, self.at, self.end)) for item in items)]
+
+
+def _nothing(scanner: _Scanner) -> list[Token]:
+    return []
+
+
+def _spaced(scanner: _Scanner) -> list[Token]:
+    return [Token("WORD", piece) for piece in scanner.split()]
+
+
+def _quoted_words(scanner: _Scanner) -> list[Token]:
+    return [Token("WORD", piece) for piece in scanner.words()]
+
+
+def _whole(scanner: _Scanner) -> list[Token]:
+    return [Token("TEXT", Piece(scanner.rest, scanner.at, scanner.end))] if scanner.rest else []
+
+
+def _command(scanner: _Scanner) -> list[Token]:
+    found = scanner.json()
+    return _whole(scanner) if found is None else found
+
+
+def _list(scanner: _Scanner) -> list[Token]:
+    found = scanner.json()
+    return _spaced(scanner) if found is None else found
+
+
+def _pairs(keyword: str) -> Callable[[_Scanner], list[Token]]:
+    def cut_pairs(scanner: _Scanner) -> list[Token]:
+        begin = scanner.at
+        words = scanner.words()
+        if not words:
+            return []
+        if "=" not in words[0].text:
+            scanner.at = begin
+            gap = _GAP.search(scanner.text, begin, scanner.end)
+            if gap is None:
+                raise scanner.error(
+                    "two-arguments", f"{keyword} must have two arguments", f"write {keyword} key=value"
+                )
+            key = Piece(scanner.text[begin : gap.start()], begin, gap.start())
+            return [
+                Token("KEY", key),
+                Token("OLD_VALUE", Piece(scanner.text[gap.end() : scanner.end], gap.end(), scanner.end)),
+            ]
+        out = []
+        for word in words:
+            name, equals, value = word.text.partition("=")
+            if not equals:
+                from frontends.dockerfile.ast import go_quote
+
+                message = (
+                    f"Syntax error - can't find = in {go_quote(word.text)}. Must be of the form: name=value"
+                )
+                raise scanner.error("no-equals", message, "quote values that hold spaces")
+            middle = min(word.start + len(name), word.end)
+            out.append(Token("KEY", Piece(name, word.start, middle)))
+            out.append(Token("VALUE", Piece(value, min(middle + 1, word.end), word.end)))
+        return out
+
+    return cut_pairs
+
+
+def _health(scanner: _Scanner) -> list[Token]:
+    begin = scanner.at
+    while scanner.at < scanner.end and not is_space(scanner.text[scanner.at]):
+        scanner.at += 1
+    if scanner.at == begin:
+        return []
+    word = Token("WORD", Piece(scanner.text[begin : scanner.at], begin, scanner.at))
+    scanner.skip_space()
+    return [word, *_command(scanner)]
+
+
+def _onbuild(scanner: _Scanner) -> list[Token]:
+    if not scanner.rest:
+        return []
+    return cut(scanner.text, scanner.escape, scanner.source, scanner.line, scanner.at)[1]
+
+
+_CUTS: dict[str, Callable[[_Scanner], list[Token]]] = {
+    "ADD": _list,
+    "ARG": _quoted_words,
+    "CMD": _command,
+    "COPY": _list,
+    "ENTRYPOINT": _command,
+    "ENV": _pairs("ENV"),
+    "EXPOSE": _spaced,
+    "FROM": _spaced,
+    "HEALTHCHECK": _health,
+    "LABEL": _pairs("LABEL"),
+    "MAINTAINER": _whole,
+    "ONBUILD": _onbuild,
+    "RUN": _command,
+    "SHELL": _command,
+    "STOPSIGNAL": _whole,
+    "USER": _whole,
+    "VOLUME": _list,
+    "WORKDIR": _whole,
+}
+KEYWORDS = tuple(_CUTS)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Physical lines to joined lines: continuations, comments between and inside them, heredoc bodies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from frontends.dockerfile.ast import Heredoc, LineMap, ParseWarning
+from frontends.dockerfile.words import Mode, WordError, expand
+from grammar import Diagnostic, DiagnosticError, Source
+
+SPACE = " \t\v\f\r"
+_HEREDOC = re.compile(r"^(\d*)<<(-?)([^<]*)$")
+_RAW = Mode(raw_quotes=True, raw_escapes=True, skip_unset_env=True)
+_NAME = Mode(skip_unset_env=True)
+EMPTY_CONTINUATION_URL = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/"
+
+
+@dataclass(slots=True)
+class Joined:
+    """One joined line: its text, where its characters stand, the physical lines, and the comments before it."""
+
+    text: str
+    line_map: LineMap
+    first: int
+    last: int
+    comments: tuple[str, ...]
+    heredocs: tuple[Heredoc, ...] = field(default=())
+
+
+class Lines:
+    """Reads a source line by line. ``warnings`` fill up while it is read."""
+
+    def __init__(self, source: Source, escape: str, first: int) -> None:
+        self._source = source
+        self._number = first - 1
+        self._count = source.line_count
+        if source.line(self._count) == "" and source.text.endswith("\n"):
+            self._count -= 1
+        elif not source.text:
+            self._count = 0
+        quoted = re.escape(escape)
+        self._continued = re.compile(rf"([^{quoted}]){quoted}[ \t]*$|^{quoted}[ \t]*$")
+        self.warnings: list[ParseWarning] = []
+        self._comments: list[str] = []
+
+    @property
+    def number(self) -> int:
+        """How many lines were read."""
+        return self._number
+
+    def _next(self) -> str | None:
+        if self._number >= self._count:
+            return None
+        self._number += 1
+        text = self._source.line(self._number)
+        return text.removeprefix("\ufeff") if self._number == 1 else text
+
+    def joined(self) -> Iterator[Joined]:
+        """Yield the joined lines. Heredoc bodies are taken by `take_heredocs` before the next one is asked for."""
+        while (raw := self._next()) is not None:
+            text = raw.lstrip(SPACE)
+            if text.startswith("#"):
+                comment = raw[1:].strip(SPACE)
+                if comment:
+                    self._comments.append(comment)
+                else:
+                    self._comments.clear()
+                continue
+            first = self._number
+            text, more = self._cut(text)
+            if not more and not text:
+                continue
+            pieces = _Pieces()
+            pieces.add(text, self._offset(first, raw, raw.lstrip(SPACE)))
+            if more:
+                self._join(pieces, first)
+            yield Joined(pieces.text(), pieces.line_map(), first, self._number, tuple(self._comments))
+            self._comments.clear()
+
+    def _join(self, pieces: _Pieces, first: int) -> None:
+        more = True
+        empty = False
+        while more and (raw := self._next()) is not None:
+            if raw.lstrip(SPACE).startswith("#"):
+                continue
+            if not raw.strip(SPACE):
+                empty = True
+                continue
+            text, more = self._cut(raw)
+            pieces.add(text, self._offset(self._number, raw, raw))
+        if empty:
+            self._warn_empty(pieces.text())
+
+    def _warn_empty(self, text: str) -> None:
+        self.warnings.append(
+            ParseWarning(
+                short=f"Empty continuation line found in: {text}",
+                detail=("Empty continuation lines will become errors in a future release",),
+                url=EMPTY_CONTINUATION_URL,
+                lines=(self._number, self._number),
+                span=self._source.lines(self._number, self._number),
+            )
+        )
+
+    def _cut(self, text: str) -> tuple[str, bool]:
+        """Cut a continuation character off; tell whether there was one."""
+        if self._continued.search(text):
+            return self._continued.sub(r"\1", text), True
+        return text, False
+
+    def _offset(self, number: int, raw: str, kept: str) -> int:
+        """Return the source offset of ``kept``, which ends line ``number``."""
+        whole = self._source.line(number)
+        return self._source.lines(number, number).start + len(whole) - len(kept)
+
+    def take_heredocs(self, line: Joined) -> tuple[Heredoc, ...]:
+        """Read the bodies of the heredocs that a joined line names, and extend the line by them.
+
+        Raises:
+            DiagnosticError: a body does not end.
+        """
+        found = []
+        for fd, chomp, name, expands in heredocs_of(line.text):
+            begin = self._number + 1
+            body: list[str] = []
+            while True:
+                raw = self._next()
+                if raw is None:
+                    self._unterminated(line, name)
+                    break
+                if (raw.lstrip("\t") if chomp else raw) == name:
+                    break
+                body.append(raw + "\n")
+            span = self._source.lines(begin, max(begin, self._number - 1))
+            content = "".join(body)
+            found.append(Heredoc(name=name, content=content, span=span, expand=expands, chomp=chomp, fd=fd))
+        line.last = self._number
+        line.heredocs = tuple(found)
+        return line.heredocs
+
+    def _unterminated(self, line: Joined, name: str) -> None:
+        spans = tuple(self._source.lines(number, number) for number in range(line.first, self._number + 1))
+        raise DiagnosticError(
+            Diagnostic(
+                code="unterminated-heredoc",
+                message="unterminated heredoc",
+                spans=spans,
+                help=f"end it with a line that holds {name} and nothing else",
+            )
+        )
+
+
+class _Pieces:
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._starts: list[int] = []
+        self._offsets: list[int] = []
+        self._length = 0
+
+    def add(self, text: str, offset: int) -> None:
+        self._texts.append(text)
+        self._starts.append(self._length)
+        self._offsets.append(offset)
+        self._length += len(text)
+
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def line_map(self) -> LineMap:
+        return LineMap(tuple(self._starts), tuple(self._offsets))
+
+
+def heredocs_of(line: str) -> list[tuple[int, bool, str, bool]]:
+    """Return (descriptor, chomp, name, expand) of each heredoc that a joined line names."""
+    if "<<" not in line:
+        return []
+    try:
+        words = expand(line, {}, _RAW).words
+    except WordError:
+        return []
+    return [found for word in words if (found := heredoc_of(word)) is not None]
+
+
+def heredoc_of(word: str) -> tuple[int, bool, str, bool] | None:
+    """Read a word as a heredoc mark: (descriptor, chomp, name, expand), or None if it is none."""
+    match = _HEREDOC.match(word)
+    if match is None or not match[3]:
+        return None
+    try:
+        plain = expand(match[3], {}, _NAME).words
+        raw = expand(match[3], {}, _RAW).words
+    except WordError:
+        return None
+    if len(plain) != 1 or len(raw) != 1:
+        return None
+    return int(match[1] or 0), match[2] == "-", plain[0], plain[0] == raw[0]

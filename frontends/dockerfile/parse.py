@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text to the generic tree, through ``grammar/dockerfile.lark``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frontends.dockerfile import directives
+from frontends.dockerfile.ast import Node, ParsedFile, ParseWarning
+from frontends.dockerfile.lexer import DockerfileLexer, Piece, Text
+from frontends.dockerfile.lines import Joined
+from grammar import Diagnostic, DiagnosticError, Source
+from grammar.loader import load
+
+
+def parse(source: Source) -> ParsedFile:
+    """Parse a Dockerfile. Cost: linear in its length.
+
+    Raises:
+        DiagnosticError: a directive, heredoc or argument list is malformed, or there is no instruction.
+    """
+    found = directives.scan(source)
+    escape = found["escape"].value if "escape" in found else "\\"
+    text = Text(source, escape, len(found) + 1)
+    builder = _Builder(source)
+    tree = load("dockerfile", lexer=DockerfileLexer)
+    if not _has_instruction(source, len(found) + 1):
+        raise _no_instructions(source)
+    root = tree.parse(text)  # type: ignore[arg-type]
+    nodes, warnings = builder.file(root)
+    return ParsedFile(source=source, nodes=nodes, escape=escape, directives=found, warnings=warnings)
+
+
+def _has_instruction(source: Source, first: int) -> bool:
+    for number in range(first, source.line_count + 1):
+        text = source.line(number)
+        text = (text.removeprefix("\ufeff") if number == 1 else text).strip(" \t\v\f\r")
+        if text and not text.startswith("#"):
+            return True
+    return False
+
+
+def _no_instructions(source: Source) -> DiagnosticError:
+    last = source.line_count - 1 if source.text.endswith("\n") else source.line_count
+    spans = (source.lines(last, last),) if source.text else ()
+    return DiagnosticError(
+        Diagnostic(
+            code="no-instructions",
+            message="file with no instructions",
+            spans=spans,
+            help="begin with FROM image",
+        )
+    )
+
+
+class _Builder:
+    """Turns Lark's tree into nodes: a tree for each instruction, then its END token."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def file(self, root: Any) -> tuple[tuple[Node, ...], tuple[ParseWarning, ...]]:
+        """Return the nodes of a whole file and the warnings found while reading it."""
+        nodes: list[Node] = []
+        warnings: list[ParseWarning] = []
+        for tree, end in zip(root.children[::2], root.children[1::2], strict=True):
+            nodes.append(self._node(tree, end.value.line, comments=end.value.line.comments))
+            warnings += end.value.warnings
+        return tuple(nodes), tuple(warnings)
+
+    def _node(self, tree: Any, line: Joined, *, comments: tuple[str, ...] = (), child: bool = False) -> Node:
+        keyword, *rest = tree.children
+        base = keyword.value.start if child else 0
+        tokens: list[str | Node] = []
+        ranges: list[tuple[int, int]] = []
+        flags: list[Piece] = []
+        json = False
+        for item in rest:
+            if not hasattr(item, "type"):
+                tokens.append(self._node(item, line, child=True))
+                ranges.append((0, 0))
+                continue
+            piece = item.value
+            match item.type:
+                case "FLAG":
+                    flags.append(piece)
+                    continue
+                case "JSON":
+                    json = True
+                    continue
+                case "HEREDOC":
+                    continue
+            tokens.append(piece.text)
+            ranges.append((piece.start - base, piece.end - base))
+            if item.type in ("VALUE", "OLD_VALUE"):
+                tokens.append("=" if item.type == "VALUE" else "")
+                ranges.append((piece.start - base, piece.start - base))
+        if tree.data == "unknown":
+            tokens.append("")
+        return Node(
+            value=keyword.value.text,
+            original=line.text[base:].strip() if child else line.text,
+            span=self._source.lines(line.first, line.last),
+            start_line=0 if child else line.first,
+            end_line=0 if child else line.last,
+            tokens=tuple(tokens),
+            flags=tuple(piece.text for piece in flags),
+            json=json,
+            prev_comment=comments,
+            heredocs=() if child else line.heredocs,
+            line_map=line.line_map,
+            token_ranges=tuple(ranges),
+            flag_ranges=tuple((piece.start - base, piece.end - base) for piece in flags),
+            base=base,
+        )
