@@ -34,7 +34,7 @@ class InvalidReferenceError(LLBError):
         text: str,
         reason: str,
         *,
-        help: str = "",
+        help: str = "",  # noqa: A002
         standard: str = "invalid reference format",
     ) -> None:
         super().__init__(f"invalid image reference {text!r}: {reason}")

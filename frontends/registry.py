@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names to frontends. A language is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from frontends.base import Frontend
+from grammar import Diagnostic, DiagnosticError, nearest
+
+GROUP = "llbkit.frontends"
+BUILTIN = {"dockerfile.v0": ("frontends.dockerfile.frontend", "DockerfileFrontend")}
+
+
+def load(name: str) -> Frontend:
+    """Return the frontend that ``--frontend`` or ``#syntax=`` names.
+
+    ``docker/dockerfile`` in any version is the built-in one. Others are entry points of the group `GROUP`.
+
+    Raises:
+        DiagnosticError: there is none of that name.
+    """
+    if _is_dockerfile(name):
+        name = "dockerfile.v0"
+    if name in BUILTIN:
+        module, attribute = BUILTIN[name]
+        made: Frontend = getattr(import_module(module), attribute)()
+        return made
+    for point in entry_points(group=GROUP, name=name):
+        found: Frontend = point.load()()
+        return found
+    known = sorted([*BUILTIN, *(point.name for point in entry_points(group=GROUP))])
+    close = nearest(name, known)
+    hint = f"did you mean {close}?" if close else f"known are {', '.join(known)}"
+    raise DiagnosticError(Diagnostic(code="no-frontend", message=f"there is no frontend {name!r}", help=hint))
+
+
+def _is_dockerfile(name: str) -> bool:
+    bare = name.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+    return bare in ("docker/dockerfile", "docker/dockerfile-upstream")
