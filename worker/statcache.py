@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Digests of files of local directories, remembered by inode, size and times.
+
+One compact file a directory: a magic line, the body's SHA-256, and a marshalled table, so that 20,000 entries load in
+a few milliseconds. A damaged or foreign file is an empty cache. A digest is remembered only if the file was at rest
+when it was read: a change within the timestamp granularity after reading would otherwise go unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from worker.tree import Node
+
+_MAGIC = f"llbkit-statcache 1 marshal {marshal.version} {sys.hexversion:x}\n".encode()
+_FINE, _COARSE = 100_000_000, 2_000_000_000
+_CHECKSUM = 32
+
+Xattrs = tuple[tuple[str, bytes], ...]
+
+
+class Remembered(NamedTuple):
+    """What is known of a path: identity (inode, mtime, ctime, size), content digest (b"" if none), attributes."""
+
+    identity: tuple[int, int, int, int]
+    digest: bytes
+    xattrs: Xattrs
+
+
+def identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what tells a changed file from an unchanged one."""
+    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+
+def at_rest(status: os.stat_result, read_at: int) -> bool:
+    """Tell whether a file read at ``read_at`` (ns) had last changed longer ago than its clock's granularity."""
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    granularity = _COARSE if status.st_mtime_ns % 1_000_000_000 == 0 else _FINE
+    return changed + granularity < read_at
+
+
+class StatCache:
+    """The cache of one directory, ``root``, in ``path`` (None: in memory only). Thread-safe."""
+
+    def __init__(self, root: str, path: str | None) -> None:
+        self.root = root
+        self._path = path
+        self._lock = threading.Lock()
+        self._table: dict[str, tuple[tuple[int, int, int, int], bytes, Xattrs]] | None = None
+        self._dirty = False
+
+    def table(self) -> dict[str, tuple[tuple[int, int, int, int], bytes, Xattrs]]:
+        """Return the table, loaded on first use: path to (identity, digest, xattrs). To be read only."""
+        with self._lock:
+            if self._table is None:
+                self._table = self._load()
+            return self._table
+
+    def get(self, path: str, node: Node) -> Remembered | None:
+        """Return what is known of ``path`` if it is unchanged."""
+        found = self.table().get(path)
+        return Remembered(*found) if found is not None and found[0] == identity(node.stat) else None
+
+    def put(self, path: str, status: os.stat_result, digest: bytes, xattrs: Xattrs, read_at: int) -> None:
+        """Remember a path that was read at ``read_at`` (ns), if it was at rest then."""
+        table = self.table()
+        with self._lock:
+            self._dirty = True
+            if at_rest(status, read_at):
+                table[path] = (identity(status), digest, xattrs)
+            else:
+                table.pop(path, None)
+
+    def save(self, seen: Iterable[str]) -> None:
+        """Write the cache if it changed. Paths that were not ``seen`` and are gone are dropped.
+
+        A cache that cannot be written costs time, not correctness: the build goes on.
+        """
+        table = self.table()
+        with self._lock:
+            unseen = table.keys() - set(seen)
+            gone = [path for path in unseen if not os.path.lexists(f"{self.root}/{path}")]
+            for path in gone:
+                del table[path]
+            if self._path is None or not (self._dirty or gone):
+                return
+            body = marshal.dumps(table)
+            self._dirty = False
+        temporary = f"{self._path}.{os.getpid()}.{time.monotonic_ns()}"
+        try:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(_MAGIC + hashlib.sha256(body).digest() + body)
+            os.replace(temporary, self._path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+    def _load(self) -> dict[str, tuple[tuple[int, int, int, int], bytes, Xattrs]]:
+        if self._path is None:
+            return {}
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read()
+        except OSError:
+            return {}
+        start = len(_MAGIC) + _CHECKSUM
+        body = memoryview(data)[start:]
+        if data[: len(_MAGIC)] != _MAGIC or hashlib.sha256(body).digest() != data[len(_MAGIC) : start]:
+            return {}
+        loaded = marshal.loads(body)
+        return loaded if isinstance(loaded, dict) else {}
+
+
+class StatCaches:
+    """The stat caches of all local directories, kept in ``directory`` (None: in memory only). Thread-safe."""
+
+    def __init__(self, directory: str | os.PathLike[str] | None) -> None:
+        self._directory = None if directory is None else os.fspath(directory)
+        self._caches: dict[str, StatCache] = {}
+        self._lock = threading.Lock()
+
+    def of(self, root: str) -> StatCache:
+        """Return the cache of a directory given by its real path."""
+        with self._lock:
+            cache = self._caches.get(root)
+            if cache is None:
+                name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
+                path = None if self._directory is None else os.path.join(self._directory, name)
+                cache = self._caches[root] = StatCache(root, path)
+            return cache

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Directories as trees of nodes: the one way in which contexts and snapshots are read.
+
+A `Tree` is asked for the children of a directory and answers from one `scandir`, kept for later questions. Paths are
+relative to the tree, "/"-separated, without leading slash; "" is the root. Names are text with undecodable bytes as
+surrogates. Symbolic links are resolved here, never by the kernel, so no link leads out of the tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from grammar.patterns import clean_path
+from worker.base import SourceError
+
+MAX_LINKS = 255
+WILDCARDS = frozenset("*?[\\")
+
+
+class Node(NamedTuple):
+    """One directory entry: its lstat result, and the target if it is a symbolic link."""
+
+    stat: os.stat_result
+    link: str = ""
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether this is a directory."""
+        return stat.S_ISDIR(self.stat.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is a regular file."""
+        return stat.S_ISREG(self.stat.st_mode)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether this is a symbolic link."""
+        return stat.S_ISLNK(self.stat.st_mode)
+
+
+class Tree(Protocol):
+    """A readable directory tree. Implementations are safe to use from several threads."""
+
+    @property
+    def base(self) -> str:
+        """The absolute path of its root."""
+
+    @property
+    def keeps_owners(self) -> bool:
+        """Whether owners count; if not, everything belongs to 0:0."""
+
+    def root(self) -> Node:
+        """Return the node of the root directory."""
+
+    def children(self, path: str) -> Mapping[str, Node]:
+        """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
+
+    def xattrs(self, path: str, node: Node) -> tuple[tuple[str, bytes], ...]:
+        """Return the extended attributes that a copy keeps, sorted."""
+
+    def kept(self, path: str) -> bytes | None:
+        """Return a small file's content if it happens to be in memory, else None."""
+
+
+class DirectoryTree:
+    """A `Tree` over a directory that nobody changes meanwhile: a snapshot's view."""
+
+    keeps_owners = True
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self._children: dict[str, Mapping[str, Node]] = {}
+
+    def root(self) -> Node:
+        """Return the node of the root directory."""
+        return Node(os.lstat(self.base))
+
+    def children(self, path: str) -> Mapping[str, Node]:
+        """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
+        known = self._children.get(path)
+        if known is None:
+            known = self._children[path] = dict(sorted(scan(join(self.base, path))))
+        return known
+
+    def xattrs(self, path: str, node: Node) -> tuple[tuple[str, bytes], ...]:
+        """Return the extended attributes that a copy keeps, sorted."""
+        return read_xattrs(join(self.base, path))
+
+    def kept(self, path: str) -> bytes | None:
+        """Return None: nothing of a snapshot is kept in memory."""
+        return None
+
+
+def scan(path: str) -> Iterator[tuple[str, Node]]:
+    """List a directory in any order, sockets and vanished entries left out; empty if it is no directory.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        entries = os.scandir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+                kind = stat.S_IFMT(status.st_mode)
+                if kind == stat.S_IFSOCK:
+                    continue
+                yield entry.name, Node(status, os.readlink(entry.path) if kind == stat.S_IFLNK else "")
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise unreadable(entry.path, error) from error
+
+
+def unreadable(path: str, error: OSError) -> SourceError:
+    """Return the error for something that cannot be read, with the next step."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    advice = "add it to .dockerignore if the build does not need it"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        advice = f"make it readable for the user that runs the build, or {advice}"
+    return SourceError(f"cannot read {path}: {reason}", help=advice)
+
+
+def read_xattrs(path: str) -> tuple[tuple[str, bytes], ...]:
+    """Return a path's own extended attributes without those that belong to the host, sorted by name.
+
+    Left out: ``com.apple.*``, SELinux labels of the host, and overlayfs' own marks.
+    """
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return tuple(
+            (name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names) if portable(name)
+        )
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENODATA, errno.ENOENT, errno.EPERM, errno.EACCES):
+            return ()
+        raise
+
+
+def portable(name: str) -> bool:
+    """Tell whether an extended attribute means the same elsewhere."""
+    return not name.startswith(("com.apple.", "trusted.overlay.", "user.overlay.", "security.selinux"))
+
+
+def join(base: str, path: str) -> str:
+    """Return ``base/path``, or ``base`` if ``path`` is empty; either may be ""."""
+    return f"{base}/{path}" if path and base else base or path
+
+
+def relative(path: str) -> str:
+    """Return a user's path cleaned and relative to the root: ``..`` stops there."""
+    return clean_path("/" + path)[1:]
+
+
+def lookup(tree: Tree, path: str) -> Node | None:
+    """Return the node at a link-free path, or None."""
+    if not path:
+        return tree.root()
+    parent, _, name = path.rpartition("/")
+    return tree.children(parent).get(name)
+
+
+def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
+    """Return the link-free path that ``path`` means inside the tree; what does not exist is kept as written.
+
+    ``last`` says whether the last component is followed too. ``..`` stops at the root.
+
+    Raises:
+        OSError: ELOOP, links lead in circles.
+    """
+    pending = path.split("/")[::-1]
+    done: list[str] = []
+    links = 0
+    while pending:
+        name = pending.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            if done:
+                done.pop()
+            continue
+        node = tree.children("/".join(done)).get(name)
+        if node is None or not node.is_link or (not last and not any(pending)):
+            done.append(name)
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if node.link.startswith("/"):
+            done.clear()
+        pending.extend(node.link.split("/")[::-1])
+    return "/".join(done)
+
+
+def has_wildcard(path: str) -> bool:
+    """Tell whether a path holds a character that wildcard matching gives a meaning."""
+    return not WILDCARDS.isdisjoint(path)
+
+
+def expand(tree: Tree, path: str, *, follow: bool) -> list[str]:
+    """Return the paths that a wildcard path matches, in order; a path without wildcards is returned as it is.
+
+    ``*`` and ``?`` stay inside a component, as in Go's ``filepath.Match``. Links in the part before the first
+    wildcard are followed if ``follow``; links that a wildcard matches are not entered.
+    """
+    parts = relative(path).split("/")
+    first = next((index for index, part in enumerate(parts) if has_wildcard(part)), None)
+    if first is None:
+        return ["/".join(parts)]
+    start = "/".join(parts[:first])
+    found = [resolve(tree, start) if follow else start]
+    for part in parts[first:]:
+        match = component_matcher(part)
+        found = [join(base, name) for base in found for name in tree.children(base) if match.fullmatch(name)]
+    return found
+
+
+def component_matcher(pattern: str) -> re.Pattern[str]:
+    r"""Translate one component of a wildcard path (``* ? [a-z] [^a] \x``).
+
+    Raises:
+        SourceError: it is malformed.
+    """
+    out, i = [], 0
+    while i < len(pattern):
+        char = pattern[i]
+        i += 1
+        if char == "*":
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif char == "\\" and i < len(pattern):
+            out.append(re.escape(pattern[i]))
+            i += 1
+        elif char == "[":
+            found = re.compile(r"(\^?)((?:\\.|[^\\\]])+)\]").match(pattern, i)
+            if found is None:
+                raise SourceError(f"malformed wildcard {pattern!r}", help="close the bracket, or escape it with \\")
+            members = re.sub(r"(?<!\\)([\[&~|^])", r"\\\1", found.group(2))
+            out.append(f"[{found.group(1)}{members}]")
+            i = found.end()
+        else:
+            out.append(re.escape(char))
+    try:
+        return re.compile("".join(out), re.DOTALL)
+    except re.error as error:
+        raise SourceError(f"malformed wildcard {pattern!r}", help="check the character range") from error
