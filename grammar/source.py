@@ -57,6 +57,12 @@ class Source:
         end = starts[number] if number < len(starts) else len(self.text)
         return self.text[starts[number - 1] : end].rstrip("\r\n")
 
+    def raw_line(self, number: int) -> str:
+        """Return line ``number`` (from 1) with its line end."""
+        starts = self._line_starts()
+        end = starts[number] if number < len(starts) else len(self.text)
+        return self.text[starts[number - 1] : end]
+
     def span(self, start: int, end: int) -> Span:
         """Return the span of the half-open offset range."""
         return Span(self, start, end)

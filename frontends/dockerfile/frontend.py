@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from frontends.base import Bridge, BuildResult, PlatformResult
@@ -354,10 +355,8 @@ class _Bases:
         """Return the state and config of a named context."""
         options = self._bridge.options
         keys = [f"context:{name}::{platforms.format(platform)}", f"context:{name}"]
-        try:
+        with suppress(InvalidReferenceError):
             keys.append(f"context:{parse_reference(name).with_default_tag().familiar}")
-        except InvalidReferenceError:
-            pass
         value = next((options[key] for key in keys if key in options), None)
         if value is None:
             return None

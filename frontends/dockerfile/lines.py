@@ -133,7 +133,7 @@ class Lines:
                     break
                 if (raw.lstrip("\t") if chomp else raw) == name:
                     break
-                body.append(raw + "\n")
+                body.append(self._source.raw_line(self._number))
             span = self._source.lines(begin, max(begin, self._number - 1))
             content = "".join(body)
             found.append(Heredoc(name=name, content=content, span=span, expand=expands, chomp=chomp, fd=fd))

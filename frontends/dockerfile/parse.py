@@ -26,7 +26,7 @@ def parse(source: Source) -> ParsedFile:
     tree = load("dockerfile", lexer=DockerfileLexer)
     if not _has_instruction(source, len(found) + 1):
         raise _no_instructions(source)
-    root = tree.parse(text)  # type: ignore[arg-type]
+    root = tree.parse(text).root
     nodes, warnings = builder.file(root)
     return ParsedFile(source=source, nodes=nodes, escape=escape, directives=found, warnings=warnings)
 

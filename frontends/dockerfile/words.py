@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shell words: quotes, escapes and ``$VARIABLE`` expansion as BuildKit's Dockerfile frontend does them.
+"""Expansion of words: variables, quotes, escapes and ``${...}`` operators, exactly as BuildKit does it.
 
-Semantics are those recorded in the ``shell`` reference vectors: what a POSIX shell does, less field splitting of quoted text
-and plus pattern substitution, in nine modes of quote and escape handling.
+A word is parsed through words.lark once and its tree kept; expanding walks the tree with an environment. A word
+without special characters never gets that far. Results, errors and the sets of variables that were looked up are
+those of the ``shell`` reference vectors, in all their modes of quote and escape handling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.substitution import SubstitutionError, substitute, trim
+from grammar.patterns import SPACE
 
-_END = ""
-_SPECIAL = frozenset("@*#?-$!0")
-_UNSPECIAL = frozenset("$'\"\\`")
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from grammar.lift import Leaf
 
 
 class WordError(Exception):
@@ -23,13 +29,17 @@ class WordError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """How a lexer treats quotes, escapes and unset variables."""
+    """How a word is read and what is kept of it."""
 
     escape: str = "\\"
     raw_quotes: bool = False
+    """Keep quotes in the result."""
     raw_escapes: bool = False
+    """Keep escape characters in the result."""
     skip_process_quotes: bool = False
+    """Quotes mean nothing."""
     skip_unset_env: bool = False
+    """Keep references to variables that are not set."""
 
 
 @dataclass(slots=True)
@@ -44,48 +54,119 @@ class Expansion:
 
 PLAIN = Mode()
 
+_SPECIAL = re.compile(r"""[$'"\\`]|<<""")
+_GAP = re.compile(f"[{SPACE}]+")
+_SPACES = frozenset(SPACE)
+_UNDECODED = re.compile("[\ud800-\udfff]")
+
 
 def expand(
     word: str, env: Mapping[str, str], mode: Mode = PLAIN, *, seen: Expansion | None = None
 ) -> Expansion:
     """Expand a word. Cost: linear in its length and in that of the values.
 
-    ``seen`` collects looked-up variables also if the word is wrong.
+    Args:
+        word: The text as written; bytes that are not UTF-8 become U+FFFD.
+        env: The variables that are set.
+        mode: Escape character and what to keep.
+        seen: Collects the looked-up variables also if the word is wrong.
 
     Raises:
-        WordError: a quote or brace is not closed, a modifier is unknown, or ``${X:?message}`` says so.
+        WordError: A quote or brace is not closed, a modifier is unknown, a required variable has no value, or a
+            pattern is malformed.
     """
     out = seen if seen is not None else Expansion()
-    if _UNSPECIAL.isdisjoint(word) and mode.escape not in word and "<<" not in word:
-        out.text, out.words = word, word.split() if _has_only_plain_space(word) else _split(word)
+    text = word
+    if not text.isascii():
+        text = _UNDECODED.sub("\N{REPLACEMENT CHARACTER}", text.removeprefix("\ufeff"))
+    if not _SPECIAL.search(text):
+        out.text, out.words = text, [part for part in _GAP.split(text) if part]
         return out
-    lexer = _Lexer(word, env, mode, out)
+    expander = _Expander(env, mode, out, len(text))
     try:
-        out.text, out.words = lexer.until(_END, mode.raw_escapes)
-    except WordError as error:
-        raise WordError(f"failed to process {_quote(word)}: {error}") from None
+        out.text = expander.top(_parse(text, mode.escape, not mode.skip_process_quotes))
+    except _FailureError as failure:
+        raise WordError(f"failed to process {go_quote(word)}: {failure}") from None
+    out.words = expander.words.finish()
     return out
-
-
-def _has_only_plain_space(word: str) -> bool:
-    return word.isascii() and not any(c in word for c in "\x1c\x1d\x1e\x1f")
-
-
-def _split(word: str) -> list[str]:
-    words = _Words()
-    words.add(word)
-    return words.finish()
-
-
-def _quote(text: str) -> str:
-    from frontends.dockerfile.ast import go_quote
-
-    return go_quote(text)
 
 
 def is_space(char: str) -> bool:
     """Tell whether Go's ``unicode.IsSpace`` holds."""
-    return char in "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" or "\u2000" <= char <= "\u200a"
+    return char in _SPACES
+
+
+def environment(pairs: Sequence[str]) -> dict[str, str]:
+    """Return ``KEY=VALUE`` strings as a map; the last of equal keys wins."""
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+# The tree. Classes are named after the rules of words.lark.
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    parts: tuple[Leaf | _Double | _Dollar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Double:
+    parts: tuple[Leaf | _Dollar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    open: Leaf
+    name: Leaf
+    close: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class _Modified:
+    open: Leaf
+    name: Leaf
+    modifier: Leaf
+    word: _Word
+    close: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaced:
+    open: Leaf
+    name: Leaf
+    slash: Leaf
+    pattern: _Word
+    parts: tuple[Leaf | _Word, ...]
+    """The slash, the replacement and the brace; or the open end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Malformed:
+    parts: tuple[Leaf, ...]
+
+
+_Dollar = _Plain | _Modified | _Replaced | _Malformed
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str, escape: str, quotes: bool) -> _Word:
+    from grammar.lift import Lifter
+    from grammar.loader import load
+    from grammar.word_lexer import WordInput, WordLexer
+
+    lifter = Lifter((_Word, _Double, _Plain, _Modified, _Replaced, _Malformed))
+    tree = load("words", WordLexer).parse(WordInput(text, escape, quotes))
+    (word,) = lifter.lift(tree)
+    assert isinstance(word, _Word)
+    return word
+
+
+class _FailureError(Exception):
+    """A word is wrong; ``at`` is how far it had been read."""
+
+    def __init__(self, message: str, at: int) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class _Words:
@@ -97,11 +178,11 @@ class _Words:
 
     def add(self, text: str) -> None:
         """Add text in which white space separates."""
-        for char in text:
-            if not is_space(char):
-                self._word.append(char)
-            elif self._word:
-                self._end()
+        first, *others = _GAP.split(text)
+        self.add_raw(first)
+        for other in others:
+            self._end()
+            self.add_raw(other)
 
     def add_raw(self, text: str) -> None:
         """Add text in which white space does not separate."""
@@ -109,12 +190,13 @@ class _Words:
             self._word.append(text)
 
     def _end(self) -> None:
-        self._words.append("".join(self._word))
-        self._word.clear()
+        if self._word:
+            self._words.append("".join(self._word))
+            self._word.clear()
 
     def finish(self) -> list[str]:
-        if self._word:
-            self._end()
+        """Return all words."""
+        self._end()
         return self._words
 
     def forget(self) -> None:
@@ -122,232 +204,160 @@ class _Words:
         self._word.clear()
 
 
-class _Lexer:
-    def __init__(self, text: str, env: Mapping[str, str], mode: Mode, out: Expansion) -> None:
-        self._text = text
-        self._at = 0
+class _Expander:
+    """Walks the tree of one word. Errors arise in the order in which BuildKit's lexer meets them."""
+
+    def __init__(self, env: Mapping[str, str], mode: Mode, out: Expansion, length: int) -> None:
         self._env = env
         self._mode = mode
-        self._raw_escapes = mode.raw_escapes
         self._out = out
-        self._outer: list[_Words] = []
+        self._raw_escapes = mode.raw_escapes
+        self._length = length
+        self.words = _Words()
 
-    def _peek(self) -> str:
-        return self._text[self._at] if self._at < len(self._text) else _END
-
-    def _next(self) -> str:
-        char = self._peek()
-        self._at += 1
-        return char
-
-    def _at_end(self) -> bool:
-        return self._at >= len(self._text)
-
-    def until(self, stop: str, raw_escapes: bool) -> tuple[str, list[str]]:
-        """Read to an unquoted ``stop`` (the end if empty) and return the text and its words."""
-        outer, self._raw_escapes = self._raw_escapes, raw_escapes
-        try:
-            return self._until(stop)
-        finally:
-            self._raw_escapes = outer
-            self._outer.pop()
-
-    def _until(self, stop: str) -> tuple[str, list[str]]:
-        result: list[str] = []
-        words = _Words()
-        if self._outer:
-            # As in BuildKit, what the outer word held so far is lost to the split.
-            self._outer[-1].forget()
-        self._outer.append(words)
-        special: dict[str, Callable[[], str]] = {"$": self._dollar}
-        if not self._mode.skip_process_quotes:
-            special |= {"'": self._single, '"': self._double}
-        while not self._at_end():
-            char = self._peek()
-            if stop and char == stop:
-                self._next()
-                return "".join(result), words.finish()
-            if char in special:
-                text = special[char]()
-                result.append(text)
-                (words.add if char == "$" else words.add_raw)(text)
-                continue
-            if not stop and self._text.startswith("<<", self._at):
-                text = self._heredoc_mark()
-                result.append(text)
-                words.add_raw(text)
-                continue
-            self._next()
-            if char == self._mode.escape:
-                if self._raw_escapes:
-                    words.add_raw(char)
-                    result.append(char)
-                char = self._next()
-                words.add_raw(char)
+    def top(self, word: _Word) -> str:
+        """Expand a whole word and split it on the way."""
+        result = []
+        for part in word.parts:
+            text = self._part(part)
+            result.append(text)
+            if _splits(part):
+                self.words.add(text)
             else:
-                words.add(char)
-            result.append(char)
-        if stop:
-            raise WordError(f"unexpected end of statement while looking for matching {stop}")
-        return "".join(result), words.finish()
+                self.words.add_raw(text)
+        return "".join(result)
 
-    def _heredoc_mark(self) -> str:
-        """Read ``<<`` or ``<<-`` with the white space after it: what follows belongs to the same word."""
-        begin = self._at
-        self._at += 2
-        if self._peek() == "-":
-            self._at += 1
-        while (char := self._peek()) and is_space(char):
-            self._at += 1
-        return self._text[begin : self._at]
+    def _part(self, part: Leaf | _Double | _Dollar) -> str:
+        if isinstance(part, _Double):
+            return self._double(part)
+        if isinstance(part, _Plain | _Modified | _Replaced | _Malformed):
+            return self._dollar(part)
+        return self._leaf(part)
 
-    def _single(self) -> str:
-        begin = self._at
-        self._next()
-        end = self._text.find("'", self._at)
-        if end < 0:
-            self._at = len(self._text)
-            raise WordError("unexpected end of statement while looking for matching single-quote")
-        self._at = end + 1
-        return self._text[begin : end + 1] if self._mode.raw_quotes else self._text[begin + 1 : end]
-
-    def _double(self) -> str:
-        result = [self._next()] if self._mode.raw_quotes else [self._next()][:0]
-        while True:
-            match self._peek():
-                case "":
-                    raise WordError("unexpected end of statement while looking for matching double-quote")
-                case '"':
-                    char = self._next()
-                    return "".join([*result, char] if self._mode.raw_quotes else result)
-                case "$":
-                    result.append(self._dollar())
-                case _:
-                    result.append(self._in_double())
-
-    def _in_double(self) -> str:
-        char = self._next()
-        if char != self._mode.escape:
-            return char
-        following = self._peek()
-        if following == _END:
-            return char if self._raw_escapes else ""
-        if following in ('"', "$", self._mode.escape):
-            self._next()
-            return char + following if self._raw_escapes else following
-        return char + char if self._raw_escapes else char
-
-    def _dollar(self) -> str:
-        self._next()
-        if self._peek() != "{":
-            name = self._name()
-            if not name:
-                return "$"
-            value = self._look_up(name)
-            if value is None:
-                return f"${name}" if self._mode.skip_unset_env else ""
-            return value
-        self._next()
-        if self._at_end():
-            raise WordError("syntax error: missing '}'")
-        if self._peek() in "{}:":
-            raise WordError("syntax error: bad substitution")
-        return self._braces(self._name())
-
-    def _braces(self, name: str) -> str:
-        char = self._next()
-        shown = char or "\N{REPLACEMENT CHARACTER}"
-        null_is_unset = False
-        if char == "}":
-            value = self._look_up(name)
-            if value is None:
-                return f"${{{name}}}" if self._mode.skip_unset_env else ""
-            return value
-        if char == "/":
-            return self._replace(name)
-        if char == ":":
-            null_is_unset = True
-            char = self._next()
-            shown += char or "\N{REPLACEMENT CHARACTER}"
-        if (not null_is_unset and (char == _END or char not in "+-?#%")) or (
-            null_is_unset and char and char in "#%"
-        ):
-            raise WordError(f"unsupported modifier ({shown}) in substitution")
-        word = self._argument("}", "syntax error: missing '}'", raw=char in ("#", "%"))
-        if char not in ("+", "-", "?", "#", "%"):
-            self._look_up(name)
-            raise WordError(f"unsupported modifier ({shown}) in substitution")
-        return self._modify(name, char, word, null_is_unset)
-
-    def _argument(self, stop: str, missing: str, *, raw: bool) -> str:
-        try:
-            return self.until(stop, raw)[0]
-        except WordError:
-            if self._at_end():
-                raise WordError(missing) from None
-            raise
-
-    def _modify(self, name: str, char: str, word: str, null_is_unset: bool) -> str:
-        value = self._look_up(name)
-        if value is None and self._mode.skip_unset_env:
-            return f"${{{name}{':' if null_is_unset else ''}{char}{word}}}"
-        unset = value is None or (null_is_unset and not value)
-        match char:
-            case "-":
-                return word if unset else value or ""
-            case "+":
-                return "" if unset else word
-            case "?":
-                if unset:
-                    default = (
-                        "is not allowed to be empty"
-                        if null_is_unset and value is not None
-                        else "is not allowed to be unset"
-                    )
-                    raise WordError(f"{name}: {word or default}")
-                return value or ""
+    def _leaf(self, leaf: Leaf) -> str:
+        match leaf.kind:
+            case "VARIABLE":
+                name = leaf.text[1:]
+                return self._value(name, leaf.text)
+            case "ESCAPED":
+                return leaf.text if self._raw_escapes else leaf.text[1:]
+            case "TRAILING_ESCAPE":
+                return leaf.text if self._raw_escapes else ""
+            case "SINGLE":
+                return leaf.text if self._mode.raw_quotes else leaf.text[1:-1]
+            case "OPEN_SINGLE":
+                raise _FailureError(_UNCLOSED.format("single"), leaf.end)
             case _:
-                longest = word.startswith(char)
-                try:
-                    return trim(
-                        value or "", word.removeprefix(char) if longest else word, char == "%", longest
-                    )
-                except SubstitutionError as error:
-                    raise WordError(str(error)) from None
+                return leaf.text
 
-    def _replace(self, name: str) -> str:
-        every = self._peek() == "/"
-        if every:
-            self._next()
-        pattern = self._argument("/", "syntax error: missing '/' in ${}", raw=True)
-        replacement = self._argument("}", "syntax error: missing '}'", raw=True)
+    def _double(self, double: _Double) -> str:
+        *inside, end = double.parts
+        result = []
+        for part in inside[1:]:
+            if isinstance(part, _Plain | _Modified | _Replaced | _Malformed):
+                result.append(self._dollar(part))
+            elif part.kind == "LONE_ESCAPE":
+                result.append(part.text * 2 if self._raw_escapes else part.text)
+            else:
+                result.append(self._leaf(part))
+        assert isinstance(end, tuple)
+        if end.kind == "UNCLOSED":
+            raise _FailureError(_UNCLOSED.format("double"), end.end)
+        return f'"{"".join(result)}"' if self._mode.raw_quotes else "".join(result)
+
+    def _dollar(self, part: _Dollar) -> str:
+        match part:
+            case _Plain():
+                return self._value(part.name.text, f"${{{part.name.text}}}")
+            case _Modified():
+                return self._modified(part)
+            case _Replaced():
+                return self._replaced(part)
+            case _Malformed():
+                raise _FailureError(part.parts[-1].text, part.parts[-1].end)
+
+    def _value(self, name: str, reference: str) -> str:
         value = self._look_up(name)
-        if value is None and self._mode.skip_unset_env:
-            return f"${{{name}/{'/' if every else ''}{pattern}/{replacement}}}"
-        try:
-            return substitute(value or "", pattern, replacement, every)
-        except SubstitutionError as error:
-            raise WordError(str(error)) from None
-
-    def _name(self) -> str:
-        begin = self._at
-        first = self._peek()
-        if first.isdigit():
-            while self._peek().isdigit():
-                self._at += 1
-        elif first and first in _SPECIAL:
-            self._at += 1
-        else:
-            while (char := self._peek()) and (char == "_" or char.isalpha() or char.isdigit()):
-                self._at += 1
-        return self._text[begin : self._at]
+        if value is None:
+            return reference if self._mode.skip_unset_env else ""
+        return value
 
     def _look_up(self, name: str) -> str | None:
         value = self._env.get(name)
         (self._out.unmatched if value is None else self._out.matched).add(name)
         return value
 
+    def _argument(self, word: _Word, close: Leaf, missing: str, *, raw_escapes: bool) -> str:
+        """Expand a word inside of braces.
 
-def environment(pairs: Sequence[str]) -> dict[str, str]:
-    """Return ``KEY=VALUE`` strings as a map; the last of equal keys wins."""
-    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+        As in BuildKit, the outer word's beginning is lost to the split, and an error at the very end of the text
+        is told as the missing end.
+        """
+        self.words.forget()
+        outer, self._raw_escapes = self._raw_escapes, raw_escapes
+        try:
+            text = "".join(map(self._part, word.parts))
+        except _FailureError as failure:
+            if failure.at >= self._length:
+                raise _FailureError(missing, failure.at) from None
+            raise
+        finally:
+            self._raw_escapes = outer
+        if close.kind == "UNCLOSED":
+            raise _FailureError(missing, close.end)
+        return text
+
+    def _modified(self, part: _Modified) -> str:
+        name, modifier = part.name.text, part.modifier.text
+        operator = modifier[-1]
+        word = self._argument(
+            part.word, part.close, "syntax error: missing '}'", raw_escapes=operator in "#%"
+        )
+        value = self._look_up(name)
+        if value is None and self._mode.skip_unset_env:
+            return f"${{{name}{modifier}{word}}}"
+        unset = value is None or (modifier[0] == ":" and not value)
+        match operator:
+            case "-":
+                return word if unset else value or ""
+            case "+":
+                return "" if unset else word
+            case "?" if unset:
+                default = f"is not allowed to be {'unset' if value is None else 'empty'}"
+                raise _FailureError(f"{name}: {word or default}", part.close.end)
+            case "?":
+                return value or ""
+            case "#" | "%":
+                longest = word.startswith(operator)
+                try:
+                    return trim(value or "", word[1:] if longest else word, operator == "%", longest)
+                except SubstitutionError as error:
+                    raise _FailureError(str(error), part.close.end) from None
+            case _:
+                raise _FailureError(f"unsupported modifier ({modifier}) in substitution", part.close.end)
+
+    def _replaced(self, part: _Replaced) -> str:
+        end = part.parts[0]
+        assert isinstance(end, tuple)
+        pattern = self._argument(part.pattern, end, "syntax error: missing '/' in ${}", raw_escapes=True)
+        _, word, close = part.parts
+        assert isinstance(word, _Word) and isinstance(close, tuple)
+        replacement = self._argument(word, close, "syntax error: missing '}'", raw_escapes=True)
+        name, slash = part.name.text, part.slash.text
+        value = self._look_up(name)
+        if value is None and self._mode.skip_unset_env:
+            return f"${{{name}{slash}{pattern}/{replacement}}}"
+        try:
+            return substitute(value or "", pattern, replacement, slash == "//")
+        except SubstitutionError as error:
+            raise _FailureError(str(error), close.end) from None
+
+
+_UNCLOSED = "unexpected end of statement while looking for matching {}-quote"
+
+
+def _splits(part: Leaf | _Double | _Dollar) -> bool:
+    """Tell whether white space in what came of a part separates words."""
+    return not isinstance(part, _Double) and (
+        not isinstance(part, tuple) or part.kind in ("TEXT", "VARIABLE")
+    )

@@ -25,6 +25,8 @@ def metadata_json(graph: Graph, digest: str) -> dict[str, Any]:
     out = _message(pb.OpMetadata.FromString(encode_metadata(metadata)))
     if metadata.caps:
         out["caps"] = list(metadata.caps)
+    if metadata.progress_group is not None:
+        out["progress_group"].setdefault("weak", False)
     if metadata.export_cache is not None:
         out["export_cache"] = metadata.export_cache
     return out

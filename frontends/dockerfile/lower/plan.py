@@ -10,7 +10,7 @@ from typing import Protocol
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import ParsedFile
-from frontends.dockerfile.image import Image
+from frontends.dockerfile.image import DEFAULT_PATH, WINDOWS_PATH, Image
 from frontends.dockerfile.instructions import Arg, Command, Copy, Instruction, Stage, parse_instruction
 from frontends.dockerfile.lower.copy import lower_copy
 from frontends.dockerfile.lower.run import lower_run
@@ -205,7 +205,9 @@ class Plan:
     def _implicit(self, command: Instruction, name: str) -> StageState:
         """Return the stage of an image that ``--from`` names."""
         stage = Stage(node=command.node, base=name, name="", platform="")
-        return StageState(stage=stage, name=name, platform=None, options=self.options, total=-1)
+        return StageState(
+            stage=stage, name=name, platform=None, options=self.options, total=-1, implicit=True
+        )
 
     def _check_cycles(self) -> None:
         for state in self.states:
@@ -268,6 +270,9 @@ class Plan:
         state.image = self._read(state, config)
         state.base_image = state.image.encode()
         state.image.created = ""
+        if not state.image.rootfs.get("diff_ids"):
+            state.empty = True
+            return
         self._base_state(state, pinned)
 
     def _read(self, state: StageState, config: bytes) -> Image:
@@ -277,7 +282,10 @@ class Plan:
             raise errors.at(
                 state.stage.node, f"failed to parse the image config of {state.stage.base}: {error}"
             ) from None
-        found.config.setdefault("WorkingDir", "/")
+        env = found.config.get("Env") or []
+        if not any(item.partition("=")[0] == "PATH" for item in env):
+            path = WINDOWS_PATH if state.target.os == "windows" else DEFAULT_PATH
+            found.config["Env"] = [*env, f"PATH={path}"]
         return found
 
     def _base_state(self, state: StageState, pinned: str) -> None:
@@ -288,7 +296,7 @@ class Plan:
             pinned,
             name=shown,
             platform=state.target,
-            description={COMMAND: state.stage.node.original} if state.total >= 0 else {},
+            description={COMMAND: "" if state.implicit else state.stage.node.original},
             at=state.place(state.stage.node),
         )
 
@@ -305,7 +313,7 @@ class Plan:
         if state.total == -1:
             state.total = 0
             return
-        from_image = state.base is None and state.stage.base != "scratch"
+        from_image = state.base is None and state.stage.base != "scratch" and not state.empty
         state.total = count_steps(state.stage, state.stage.commands, from_image=from_image)
         if not several:
             state.name = ""

@@ -45,7 +45,6 @@ def lower_run(
     mounts = [*documents, *_mounts(stage, command, context, sources)]
     if stage.options.shm_size:
         mounts.append(tmpfs("/dev/shm", size=stage.options.shm_size))
-    stage.paths.add("/")
     name = upper_command(stage.shown(node.original + summary, keep=True))
     options: dict[str, Any] = {
         "name": stage.prefix(name),

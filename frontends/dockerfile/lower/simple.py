@@ -35,8 +35,11 @@ def lower_env(stage: StageState, command: Pairs) -> None:
     """ENV: all values are expanded in the environment before the line."""
     before = dict(stage.env)
     shown = []
-    for key, value in command.pairs:
-        key, value = stage.expand(key, command.node, before), stage.expand(value, command.node, before)
+    for raw_key, raw_value in command.pairs:
+        key, value = (
+            stage.expand(raw_key, command.node, before),
+            stage.expand(raw_value, command.node, before),
+        )
         stage.set_env(key, value)
         env = stage.image.config.get("Env") or []
         names = [item.partition("=")[0] for item in env]
@@ -53,8 +56,8 @@ def lower_label(stage: StageState, command: Pairs) -> None:
     """LABEL."""
     labels = dict(stage.image.config.get("Labels") or {})
     shown = []
-    for key, value in command.pairs:
-        key, value = stage.expand(key, command.node), stage.expand(value, command.node)
+    for raw_key, raw_value in command.pairs:
+        key, value = stage.expand(raw_key, command.node), stage.expand(raw_value, command.node)
         labels[key] = value
         shown.append(f"{key}={value}")
     stage.image.config["Labels"] = labels
@@ -65,7 +68,10 @@ def lower_workdir(stage: StageState, command: Words) -> None:
     """WORKDIR: the directory is created, as a layer, unless it is the root."""
     given = stage.expand(command.word, command.node)
     current = stage.image.config.get("WorkingDir") or "/"
-    path = posixpath.normpath(posixpath.join("/", current, given))
+    path = posixpath.normpath(posixpath.join(current, given))
+    if not path.startswith("/"):
+        # A base image may have a relative directory; it is taken relative to itself, as in BuildKit.
+        path = posixpath.normpath(posixpath.join("/", current, path))
     path = "/" + path.lstrip("/")
     stage.image.config["WorkingDir"] = path
     stage.state = stage.state.dir(path)
@@ -154,7 +160,7 @@ def lower_cmd(stage: StageState, command: Command) -> None:
         [*shell_of(stage), " ".join(command.args)] if command.shell and command.args else list(command.args)
     )
     stage.image.config["Cmd"] = args
-    stage.image.config.pop("ArgsEscaped", None)
+    stage.image.config["ArgsEscaped"] = True
     stage.commit(f"CMD {_quoted(args)}", layer=False)
 
 

@@ -71,7 +71,8 @@ class StageState:
     image: Image = field(default_factory=lambda: Image.empty(platforms.default()))
     base_image: bytes | None = None
     fixed: bool = False
-    done: bool = False
+    empty: bool = False
+    implicit: bool = False
     ignore_cache: bool = False
     index: int = 0
     total: int = 0
