@@ -80,7 +80,7 @@ def _replace_all(regex: re.Pattern[str], value: str, template: str) -> str:
     while search <= len(value) and (match := regex.search(value, search)):
         start, end = match.span()
         out.append(value[last:start])
-        if end > start or start == 0 or end > last:
+        if end > last or start == 0:
             out.append(_fill(template, match[0]))
         last = end
         search = end if end > start else end + 1
@@ -94,7 +94,6 @@ def _fill(template: str, match: str) -> str:
     def group(found: re.Match[str]) -> str:
         if found[1]:
             return "$"
-        name = found[2] or found[3]
-        return match if name.isascii() and name.isdecimal() and int(name) == 0 and len(name) < 9 else ""
+        return match if (found[2] or found[3]) == "0" else ""
 
     return _GROUP.sub(group, template)

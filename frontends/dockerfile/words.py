@@ -341,7 +341,8 @@ class _Expander:
         assert isinstance(end, tuple)
         pattern = self._argument(part.pattern, end, "syntax error: missing '/' in ${}", raw_escapes=True)
         _, word, close = part.parts
-        assert isinstance(word, _Word) and isinstance(close, tuple)
+        assert isinstance(word, _Word)
+        assert isinstance(close, tuple)
         replacement = self._argument(word, close, "syntax error: missing '}'", raw_escapes=True)
         name, slash = part.name.text, part.slash.text
         value = self._look_up(name)

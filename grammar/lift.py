@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lift a parse tree to dataclasses: a rule ``key_value`` becomes a ``KeyValue``.
+
+The fields of a class are filled with the children of its rule, in order. A last field called ``parts`` takes all
+that is left, as a tuple. Tokens become `Leaf` values, so nothing behind this module sees Lark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import lark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+class Leaf(NamedTuple):
+    """A token: its terminal, its text, and the half-open range of offsets it takes."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+class ParseTree:
+    """An opaque parse tree, made by `grammar.loader`, used up by `Lifter`."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: lark.Tree[lark.Token]) -> None:
+        self.root = root
+
+
+class Lifter:
+    """Makes dataclasses of trees. A rule without a class in ``classes`` becomes the tuple of its children."""
+
+    def __init__(self, classes: Iterable[type]) -> None:
+        self._makers: dict[str, Callable[[Sequence[Any]], Any]] = {
+            rule_name(cls.__name__): _maker(cls) for cls in classes
+        }
+
+    def lift(self, tree: ParseTree) -> Any:
+        """Return the value of the root rule. Iterative: trees may be as deep as they like."""
+        root = tree.root
+        stack: list[tuple[lark.Tree[lark.Token], int, list[Any]]] = [(root, 0, [])]
+        while True:
+            node, position, done = stack.pop()
+            children = node.children
+            while position < len(children):
+                child = children[position]
+                position += 1
+                if isinstance(child, lark.Tree):
+                    stack.append((node, position, done))
+                    node, position, done, children = child, 0, [], child.children
+                else:
+                    done.append(leaf(child))
+            maker = self._makers.get(node.data)
+            value = maker(done) if maker else tuple(done)
+            if not stack:
+                return value
+            stack[-1][2].append(value)
+
+
+def leaf(token: lark.Token) -> Leaf:
+    """Return a token as a plain value."""
+    return Leaf(token.type, token.value, token.start_pos or 0, token.end_pos or 0)
+
+
+def rule_name(class_name: str) -> str:
+    """Return the rule that belongs to a class: ``KeyValue`` to ``key_value``."""
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in class_name).lstrip("_")
+
+
+def _maker(cls: type) -> Callable[[Sequence[Any]], Any]:
+    names = [field.name for field in fields(cls) if field.init]
+    if names[-1:] != ["parts"]:
+        return lambda children: cls(*children)
+    fixed = len(names) - 1
+    return lambda children: cls(*children[:fixed], tuple(children[fixed:]))
