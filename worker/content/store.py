@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blobs by their digest, below ``content/blobs``.
+
+A blob is written under another name, hashed on the way, synced, and renamed: what has a digest's name has its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.base import SourceError
+from worker.statedir import StateDir, storage_errors
+
+
+class BlobFile:
+    """A blob being written. ``digest`` and ``size`` hold once it is committed."""
+
+    def __init__(self, file: BinaryIO, algorithm: str) -> None:
+        self._file = file
+        self._state = hashlib.new(algorithm)
+        self._algorithm = algorithm
+        self.size = 0
+
+    def write(self, data: bytes, /) -> int:
+        """Add bytes."""
+        self._file.write(data)
+        self._state.update(data)
+        self.size += len(data)
+        return len(data)
+
+    @property
+    def digest(self) -> str:
+        """The digest of what was written so far."""
+        return f"{self._algorithm}:{self._state.hexdigest()}"
+
+
+class ContentStore:
+    """The blobs of a state directory. Thread-safe; several processes may write the same blob."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+
+    def path(self, digest: str) -> Path:
+        """Return where a blob is, or would be."""
+        algorithm, _, encoded = digest.partition(":")
+        return self._state.blobs / algorithm / encoded
+
+    def exists(self, digest: str) -> bool:
+        """Tell whether a blob is here."""
+        return self.path(digest).exists()
+
+    def size(self, digest: str) -> int:
+        """Return a blob's size in bytes. Raises FileNotFoundError."""
+        return self.path(digest).stat().st_size
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob for reading. Raises FileNotFoundError."""
+        return open(self.path(digest), "rb")
+
+    def read(self, digest: str) -> bytes:
+        """Return a blob. Raises FileNotFoundError."""
+        return self.path(digest).read_bytes()
+
+    def put(self, data: bytes) -> str:
+        """Store bytes and return their digest."""
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        if not self.exists(digest):
+            with self.writer(digest, len(data)) as writer:
+                writer.write(data)
+        return digest
+
+    @contextmanager
+    def writer(self, expected: str = "", size: int = -1) -> Iterator[BlobFile]:
+        """Write a blob; it is committed when the block ends well.
+
+        Raises:
+            SourceError: digest or size are not the expected ones; nothing is stored.
+        """
+        path = self._state.ingest / f"{self._state.owner}.{secrets.token_hex(8)}"
+        algorithm = expected.partition(":")[0] or "sha256"
+        try:
+            with storage_errors(self._state.root):
+                with open(path, "xb", buffering=1 << 20) as file:
+                    blob = BlobFile(file, algorithm)
+                    yield blob
+                    if expected and blob.digest != expected:
+                        raise SourceError(f"content has digest {blob.digest}, expected {expected}")
+                    if size >= 0 and blob.size != size:
+                        raise SourceError(f"content has {blob.size} bytes, expected {size}")
+                    file.flush()
+                    os.fdatasync(file.fileno())
+                self._state.pin("blob", [blob.digest])
+                path.rename(self.path(blob.digest))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def delete(self, digest: str) -> int:
+        """Remove a blob and return the bytes that became free."""
+        path = self.path(digest)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def digests(self) -> Iterator[str]:
+        """Yield the digest of every blob."""
+        for folder in self._state.blobs.iterdir():
+            for name in os.listdir(folder):
+                yield f"{folder.name}:{name}"
