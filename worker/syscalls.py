@@ -22,7 +22,7 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 
 
 def mount(source: str, target: Path | str, kind: str, flags: int = 0, data: str = "") -> None:
-    """Mount as mount(2). Raises OSError."""
+    """Mount a filesystem; the arguments are those of the system call. Raises OSError."""
     _check(
         _libc.mount(
             source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data.encode() or None

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from llb.reference import Reference
 from worker.base import CancelToken, SourceError
 from worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
 from worker.oci import Descriptor, is_digest
-from llb.reference import Reference
 
 _CHUNK = 1 << 20
 REF_NAME = "org.opencontainers.image.ref.name"

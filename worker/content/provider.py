@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Protocol
 
 from llb.ops import Platform
+from llb.reference import Reference
 from worker.base import CancelToken, SourceError
 from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of
-from llb.reference import Reference
 
 MAX_MANIFEST = 4 << 20
 """Largest manifest or index in bytes that is read; larger ones are refused (as containerd does)."""

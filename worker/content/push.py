@@ -13,12 +13,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from llb.reference import Reference
 from worker.base import CancelToken, SourceError
 from worker.content.provider import Blobs
 from worker.content.registry import ACCEPT, pull_scopes
 from worker.content.transport import CHUNK, Endpoint, HttpError, Transport, same_host, with_query
 from worker.oci import Descriptor
-from llb.reference import Reference
 
 if TYPE_CHECKING:
     import urllib3
