@@ -246,7 +246,9 @@ def component_matcher(pattern: str) -> re.Pattern[str]:
         elif char == "[":
             found = re.compile(r"(\^?)((?:\\.|[^\\\]])+)\]").match(pattern, i)
             if found is None:
-                raise SourceError(f"malformed wildcard {pattern!r}", help="close the bracket, or escape it with \\")
+                raise SourceError(
+                    f"malformed wildcard {pattern!r}", help="close the bracket, or escape it with \\"
+                )
             members = re.sub(r"(?<!\\)([\[&~|^])", r"\\\1", found.group(2))
             out.append(f"[{found.group(1)}{members}]")
             i = found.end()
