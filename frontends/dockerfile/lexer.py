@@ -11,14 +11,17 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isinf
 from typing import Any
 
 from frontends.dockerfile.lines import Joined, Lines
 from frontends.dockerfile.words import is_space
 from grammar import Diagnostic, DiagnosticError, Source
 from grammar.loader import Lexer, Token
+from grammar.patterns import SPACE
 
 _GAP = re.compile(r"[\t\v\f\r ]+")
+_MAX_ONBUILD = 50
 _HEREDOC_KEYWORDS = frozenset({"ADD", "COPY", "RUN"})
 
 
@@ -73,25 +76,28 @@ class _End:
 def _holds_heredocs(keyword: str, found: list[Token], line: Joined) -> bool:
     if "<<" not in line.text or any(token.type == "JSON" for token in found):
         return False
-    if keyword == "ONBUILD" and len(found) > 1:
-        keyword = found[1].type
+    if keyword == "ONBUILD":
+        keyword = next((token.type for token in found[1:] if token.type != "FLAG"), "")
     return keyword in _HEREDOC_KEYWORDS
 
 
-def cut(text: str, escape: str, source: Source, line: Joined, start: int = 0) -> tuple[str, list[Token]]:
+def cut(
+    text: str, escape: str, source: Source, line: Joined, start: int = 0, depth: int = 0
+) -> tuple[str, list[Token]]:
     """Cut a joined line from ``start`` on: return the keyword's terminal and all tokens.
 
     Raises:
         DiagnosticError: what the keyword wants is not there.
     """
-    begin = start + len(text[start:]) - len(text[start:].lstrip(_STRIP))
-    end = len(text.rstrip(_STRIP))
+    begin = _SPACES.match(text, start).end()  # type: ignore[union-attr]
+    end = len(text.rstrip(SPACE))
     gap = _GAP.search(text, begin, end)
     word_end = gap.start() if gap else end
     word = text[begin:word_end]
-    kind = word.upper() if word.upper() in _CUTS else "UNKNOWN"
+    kind = word.lower().upper()
+    kind = kind if kind in _CUTS else "UNKNOWN"
     out = [Token(kind, Piece(word, begin, word_end))]
-    scanner = _Scanner(text, gap.end() if gap else end, end, escape, source, line)
+    scanner = _Scanner(text, gap.end() if gap else end, end, escape, source, line, depth)
     if gap:
         out += scanner.flags()
     scanner.skip_space()
@@ -99,23 +105,31 @@ def cut(text: str, escape: str, source: Source, line: Joined, start: int = 0) ->
     return kind, out
 
 
-_STRIP = "\t\n\v\f\r \x85\xa0"
+_SPACES = re.compile(f"[{SPACE}]*")
+_UNDECODED = re.compile("[\ud800-\udfff]")
+
+
+def _decoded(text: str) -> str:
+    """Return ``text`` with U+FFFD for what is not UTF-8."""
+    return text if text.isascii() else _UNDECODED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class _Scanner:
     """The rest of a joined line: a position in it, and the ways to cut it."""
 
-    def __init__(self, text: str, at: int, end: int, escape: str, source: Source, line: Joined) -> None:
+    def __init__(
+        self, text: str, at: int, end: int, escape: str, source: Source, line: Joined, depth: int
+    ) -> None:
         self.text = text
         self.at = at
         self.end = end
         self.escape = escape
         self.source = source
         self.line = line
+        self.depth = depth
 
     def skip_space(self) -> None:
-        while self.at < self.end and is_space(self.text[self.at]):
-            self.at += 1
+        self.at = _SPACES.match(self.text, self.at, self.end).end()  # type: ignore[union-attr]
 
     @property
     def rest(self) -> str:
@@ -127,20 +141,20 @@ class _Scanner:
 
     def flags(self) -> list[Token]:
         """Read ``--name=value`` words; quotes and backslashes are taken off."""
-        out = []
+        out: list[Token] = []
         while True:
             self.skip_space()
             if not self.text.startswith("--", self.at, self.end):
                 return out
             begin = self.at
-            word, quoted = self._flag()
-            if word == "--" and not quoted:
+            word = self._flag()
+            if word == "--":
                 return out
             out.append(Token("FLAG", Piece(word, begin, self.at)))
 
-    def _flag(self) -> tuple[str, bool]:
+    def _flag(self) -> str:
         word: list[str] = []
-        quote, quoted = "", False
+        quote = ""
         while self.at < self.end:
             char = self.text[self.at]
             if not quote and is_space(char):
@@ -149,18 +163,19 @@ class _Scanner:
             if char == quote:
                 quote = ""
             elif not quote and char in "'\"":
-                quote, quoted = char, True
+                quote = char
             elif char == "\\":
                 if self.at < self.end:
                     word.append(self.text[self.at])
                     self.at += 1
             else:
                 word.append(char)
-        return "".join(word), quoted
+        return "".join(word)
 
     def split(self) -> list[Piece]:
         """Split at white space."""
-        out, at = [], self.at
+        out: list[Piece] = []
+        at = self.at
         if at >= self.end:
             return out
         for gap in _GAP.finditer(self.text, at, self.end):
@@ -171,15 +186,15 @@ class _Scanner:
 
     def words(self) -> list[Piece]:
         """Split at white space outside quotes; quotes and escapes are kept."""
-        out = []
+        out: list[Piece] = []
         while True:
             self.skip_space()
             if self.at >= self.end:
                 return out
             begin = self.at
             word = self._word()
-            if word or self.at > begin:
-                out.append(Piece(word, begin, self.at))
+            if word:
+                out.append(Piece(_decoded(word), begin, self.at))
 
     def _word(self) -> str:
         word: list[str] = []
@@ -211,10 +226,8 @@ class _Scanner:
         if not self.rest.startswith("["):
             return None
         try:
-            items = json.loads(self.rest)
+            items = _JSON.decode(_decoded(self.rest))
         except (ValueError, RecursionError):
-            return None
-        if not isinstance(items, list):
             return None
         if not all(isinstance(item, str) for item in items):
             raise self.error(
@@ -223,7 +236,30 @@ class _Scanner:
                 'quote every item: ["echo", "1"]',
             )
         mark = Token("JSON", Piece("[", self.at, self.at + 1))
-        return [mark, *(Token("ITEM", Piece(item, self.at, self.end)) for item in items)]
+        places = _JSON_STRING.finditer(self.text, self.at, self.end)
+        return [
+            mark,
+            *(
+                Token("ITEM", Piece(_decoded(item), place.start(), place.end()))
+                for item, place in zip(items, places, strict=True)
+            ),
+        ]
+
+
+def _number(digits: str) -> float:
+    """Read a number as Go does: what no float64 can hold is an error."""
+    value = float(digits)
+    if isinf(value):
+        raise ValueError(digits)
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_JSON = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_no_constant)
 
 
 def _nothing(scanner: _Scanner) -> list[Token]:
@@ -302,7 +338,11 @@ def _health(scanner: _Scanner) -> list[Token]:
 def _onbuild(scanner: _Scanner) -> list[Token]:
     if not scanner.rest:
         return []
-    return cut(scanner.text, scanner.escape, scanner.source, scanner.line, scanner.at)[1]
+    if scanner.depth >= _MAX_ONBUILD:
+        raise scanner.error(
+            "onbuild-chain", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", "write one ONBUILD"
+        )
+    return cut(scanner.text, scanner.escape, scanner.source, scanner.line, scanner.at, scanner.depth + 1)[1]
 
 
 _CUTS: dict[str, Callable[[_Scanner], list[Token]]] = {

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from frontends.dockerfile.ast import Heredoc, LineMap, ParseWarning
 from frontends.dockerfile.words import Mode, WordError, expand
 from grammar import Diagnostic, DiagnosticError, Source
+from grammar.patterns import SPACE
 
-SPACE = " \t\v\f\r"
-_HEREDOC = re.compile(r"^(\d*)<<(-?)([^<]*)$")
+_HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
 _RAW = Mode(raw_quotes=True, raw_escapes=True, skip_unset_env=True)
 _NAME = Mode(skip_unset_env=True)
+_QUOTED_NAME = Mode(raw_quotes=True, skip_unset_env=True)
+_MAX_FD = 2**64 - 1
 EMPTY_CONTINUATION_URL = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/"
 
 
@@ -186,14 +188,15 @@ def heredocs_of(line: str) -> list[tuple[int, bool, str, bool]]:
 
 def heredoc_of(word: str) -> tuple[int, bool, str, bool] | None:
     """Read a word as a heredoc mark: (descriptor, chomp, name, expand), or None if it is none."""
-    match = _HEREDOC.match(word)
-    if match is None or not match[3]:
+    match = _HEREDOC.fullmatch(word)
+    if match is None:
         return None
     try:
         plain = expand(match[3], {}, _NAME).words
-        raw = expand(match[3], {}, _RAW).words
+        raw = expand(match[3], {}, _QUOTED_NAME).words
     except WordError:
         return None
     if len(plain) != 1 or len(raw) != 1:
         return None
-    return int(match[1] or 0), match[2] == "-", plain[0], plain[0] == raw[0]
+    descriptor = min(int(match[1].lstrip("0")[:20] or 0), _MAX_FD)
+    return descriptor, match[2] == "-", plain[0], plain[0] == raw[0]

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from frontends.dockerfile import directives
-from frontends.dockerfile.ast import Node, ParsedFile, ParseWarning
+from frontends.dockerfile.ast import Directive, Node, ParsedFile, ParseWarning
 from frontends.dockerfile.lexer import DockerfileLexer, Piece, Text
 from frontends.dockerfile.lines import Joined
 from grammar import Diagnostic, DiagnosticError, Source
@@ -17,27 +18,22 @@ def parse(source: Source) -> ParsedFile:
     """Parse a Dockerfile. Cost: linear in its length.
 
     Raises:
-        DiagnosticError: a directive, heredoc or argument list is malformed, or there is no instruction.
+        DiagnosticError: A directive, heredoc or argument list is malformed, or there is no instruction.
     """
     found = directives.scan(source)
-    escape = found["escape"].value if "escape" in found else "\\"
-    text = Text(source, escape, len(found) + 1)
-    builder = _Builder(source)
-    tree = load("dockerfile", lexer=DockerfileLexer)
-    if not _has_instruction(source, len(found) + 1):
+    escape = directives.escape_of(source, found)
+    tree = load("dockerfile", lexer=DockerfileLexer).parse(Text(source, escape, _first_line(source, found)))
+    nodes, warnings = _Builder(source).file(tree.root)
+    if not nodes:
         raise _no_instructions(source)
-    root = tree.parse(text).root
-    nodes, warnings = builder.file(root)
     return ParsedFile(source=source, nodes=nodes, escape=escape, directives=found, warnings=warnings)
 
 
-def _has_instruction(source: Source, first: int) -> bool:
-    for number in range(first, source.line_count + 1):
-        text = source.line(number)
-        text = (text.removeprefix("\ufeff") if number == 1 else text).strip(" \t\v\f\r")
-        if text and not text.startswith("#"):
-            return True
-    return False
+def _first_line(source: Source, found: Mapping[str, Directive]) -> int:
+    """The line after the directives, which are no comments. After a ``#!`` line they are, as in BuildKit."""
+    if directives.has_shebang(source):
+        return 1
+    return max((directive.line for directive in found.values()), default=0) + 1
 
 
 def _no_instructions(source: Source) -> DiagnosticError:
