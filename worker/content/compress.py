@@ -61,7 +61,7 @@ def open_decompressed(file: BinaryIO) -> BinaryIO:
     if magic.startswith(_GZIP):
         from isal import igzip
 
-        stream: Any = igzip.IGzipFile(fileobj=file, mode="rb")
+        stream: Any = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
         return stream  # type: ignore[no-any-return]
     if magic == _ZSTD:
         import zstandard
