@@ -46,7 +46,20 @@ class Grammar:
             lark.exceptions.UnexpectedInput: The text is not in the language; `grammar.recover` makes a
                 diagnostic of it.
         """
-        return ParseTree(self._lark.parse(text))
+        return ParseTree(self.parse_raw(text))
+
+    def parse_raw(self, text: object) -> lark.Tree[Token]:
+        """Like `parse`, with Lark's own tree: for code of this package."""
+        return self._lark.parse(text)
+
+    @property
+    def literals(self) -> dict[str, str]:
+        """The text of every terminal that is a fixed string."""
+        return {
+            terminal.name: terminal.pattern.value
+            for terminal in self._lark.terminals
+            if terminal.pattern.type == "str"
+        }
 
     @property
     def terminals(self) -> dict[str, str]:

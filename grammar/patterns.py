@@ -79,7 +79,7 @@ class PatternMatcher:
             that are found out only by matching (``[z-a]``).
     """
 
-    __slots__ = ("_steps", "has_exclusions", "patterns")
+    __slots__ = ("_above", "_steps", "has_exclusions", "patterns")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns: tuple[Pattern, ...] = tuple(
@@ -87,6 +87,7 @@ class PatternMatcher:
         )
         self.has_exclusions: bool = any(pattern.exclusion for pattern in self.patterns)
         self._steps = tuple((pattern.match, not pattern.exclusion) for pattern in self.patterns)
+        self._above: dict[str, tuple[bool, ...]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
@@ -104,13 +105,29 @@ class PatternMatcher:
         return verdict
 
     def matches_or_parent(self, path: str) -> bool:
-        """Say whether ``path`` or one of its parents is matched. Cost: patterns x depth."""
-        parents = _parents(path)
+        """Say whether ``path`` or one of its parents is matched. Cost: patterns, once its directory was asked for."""
+        above = self._matched_above(path)
         verdict = False
-        for match, positive in self._steps:
-            if verdict is not positive and (match(path) or any(map(match, parents))):
+        for (match, positive), hit in zip(self._steps, above, strict=True):
+            if verdict is not positive and (match(path) or hit):
                 verdict = positive
         return verdict
+
+    def _matched_above(self, path: str) -> tuple[bool, ...]:
+        """For each pattern: does it match a directory above ``path``? Answers are kept by directory."""
+        directory = _directory(path)
+        known = self._above.get(directory)
+        if known is not None:
+            return known
+        hits = (False,) * len(self._steps)
+        for parent in _parents(path):
+            hits = tuple(
+                hit or _matches(match, parent) for (match, _), hit in zip(self._steps, hits, strict=True)
+            )
+        if len(self._above) >= _KEPT_DIRECTORIES:
+            self._above.clear()
+        self._above[directory] = hits
+        return hits
 
     def walk(self, path: str, parent: WalkState | None = None) -> WalkState:
         """Answer for ``path`` given the answer for its directory (None at the top). Cost: patterns.
@@ -119,23 +136,39 @@ class PatternMatcher:
         from `matches_or_parent` where a parent is taken back after its child was matched, as in BuildKit.
         """
         inherited = parent.matched if parent is not None else ()
-        parents = () if inherited else _parents(path)
+        above = inherited or self._matched_above(path)
         matched = []
         verdict = False
         for index, (match, positive) in enumerate(self._steps):
             hit = bool(inherited) and inherited[index]
             if not hit and verdict is not positive:
-                hit = match(path) or any(map(match, parents))
+                hit = match(path) or above[index]
             matched.append(hit)
             if hit:
                 verdict = positive
         return WalkState(tuple(matched), verdict)
 
 
+_KEPT_DIRECTORIES = 65536
+
+
+def _matches(match: Callable[[str], bool], path: str) -> bool:
+    """Match a parent: what is wrong with the pattern has been said for the path itself."""
+    try:
+        return match(path)
+    except PatternError:
+        return False
+
+
+def _directory(path: str) -> str:
+    """The directory of ``path`` as Go's ``path.Dir`` gives it; ``.`` for the root."""
+    head, slash, _ = path.rpartition("/")
+    return clean_path(head or slash)
+
+
 def _parents(path: str) -> list[str]:
     """The directories above ``path``, outermost first; none for a path in the root."""
-    head, slash, _ = path.rpartition("/")
-    directory = clean_path(head or slash)
+    directory = _directory(path)
     if directory == ".":
         return []
     parts = directory.split("/")
@@ -143,7 +176,7 @@ def _parents(path: str) -> list[str]:
 
 
 _CLASS_CHAR = r"(?:\\[^\ud800-\udfff]|[^\\\]\-\ud800-\udfff])"
-_WELL_FORMED = re.compile(rf"(?:[^\[\\]|\\.|\[\^?(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?)+\])*", re.DOTALL)
+_WELL_FORMED = re.compile(rf"(?:[^\[\\]|\\.|\[\^?+(?:{_CLASS_CHAR}(?:-{_CLASS_CHAR})?)+\])*", re.DOTALL)
 """What Go's ``filepath.Match`` takes as a pattern."""
 
 

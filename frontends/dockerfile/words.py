@@ -148,8 +148,15 @@ class _Malformed:
 _Dollar = _Plain | _Modified | _Replaced | _Malformed
 
 
-@lru_cache(maxsize=4096)
 def _parse(text: str, escape: str, quotes: bool) -> _Word:
+    """Return the tree of a word; those of short words are kept."""
+    return (_kept if len(text) <= _KEPT_LENGTH else _read)(text, escape, quotes)
+
+
+_KEPT_LENGTH = 1000
+
+
+def _read(text: str, escape: str, quotes: bool) -> _Word:
     from grammar.lift import Lifter
     from grammar.loader import load
     from grammar.word_lexer import WordInput, WordLexer
@@ -159,6 +166,9 @@ def _parse(text: str, escape: str, quotes: bool) -> _Word:
     (word,) = lifter.lift(tree)
     assert isinstance(word, _Word)
     return word
+
+
+_kept = lru_cache(maxsize=4096)(_read)
 
 
 class _FailureError(Exception):
