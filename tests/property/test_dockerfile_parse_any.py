@@ -98,13 +98,13 @@ def test_any_bytes_give_a_tree_or_a_diagnostic(data: bytes) -> None:
     check(Source.from_bytes("Dockerfile", data))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(dockerfiles)
 def test_parts_of_a_dockerfile_in_any_order_give_a_tree_or_a_diagnostic(text: str) -> None:
     check(Source("Dockerfile", text))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(dockerfiles)
 def test_joined_lines_parse_to_the_same_tree(text: str) -> None:
     try:
@@ -121,7 +121,7 @@ def test_joined_lines_parse_to_the_same_tree(text: str) -> None:
     assert parse(Source("Dockerfile", directive + printed)).dump() == file.dump()
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(words, modes)
 def test_any_word_expands_or_is_refused(word: str, mode: Mode) -> None:
     try:
@@ -134,7 +134,7 @@ def test_any_word_expands_or_is_refused(word: str, mode: Mode) -> None:
     assert message.startswith("failed to process ")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(words, st.sampled_from("\\`"), st.booleans())
 def test_the_lexer_of_words_yields_the_terminals_that_the_grammar_describes(
     word: str, escape: str, quotes: bool
@@ -155,6 +155,7 @@ def test_the_lexer_of_words_yields_the_terminals_that_the_grammar_describes(
             assert re.fullmatch(terminals[token.type], written), token.type
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab*?/[]!-^\\. ", max_size=8), max_size=4), st.text("ab/.", max_size=8))
 def test_any_patterns_answer_or_are_refused(patterns: list[str], path: str) -> None:
     with suppress(PatternError):
