@@ -93,6 +93,7 @@ def check_node(node: Node) -> None:
         check_node(node.child)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_tree_or_a_diagnostic(data: bytes) -> None:
     check(Source.from_bytes("Dockerfile", data))
@@ -166,6 +167,7 @@ def test_any_patterns_answer_or_are_refused(patterns: list[str], path: str) -> N
         load_matcher("\n".join(patterns)).matches_or_parent(path)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "b", "*", "**", "?"]), min_size=1, max_size=4),
     st.lists(st.sampled_from("ab"), min_size=1, max_size=4),
