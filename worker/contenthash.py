@@ -20,6 +20,7 @@ from typing import Protocol
 from solver.ports import ContentKey, Json
 from worker.base import CancelToken, Snapshot, Snapshotter
 from worker.localtree import LocalTree
+from worker.metadata import Metadata
 from worker.parallel import in_threads
 from worker.selection import Pick, Selection
 from worker.tree import DirectoryTree, Tree, join, unreadable
@@ -57,6 +58,27 @@ class MemoryDigests:
     def put(self, key: str, value: bytes) -> None:
         """Store ``value``."""
         self._values[key] = value
+
+
+class StoredDigests:
+    """A `DigestStore` in the worker's database; the newest ten thousand are kept."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        metadata.register(
+            "content", 1, "CREATE TABLE content_key (key TEXT NOT NULL UNIQUE, value BLOB NOT NULL)"
+        )
+
+    def get(self, key: str) -> bytes | None:
+        """Return what was stored under ``key``, or None."""
+        rows = self._metadata.query("SELECT value FROM content_key WHERE key = ?", (key,))
+        return bytes(rows[0][0]) if rows else None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Store ``value``."""
+        with self._metadata.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO content_key VALUES (?, ?)", (key, value))
+            db.execute("DELETE FROM content_key WHERE rowid <= (SELECT max(rowid) FROM content_key) - 10000")
 
 
 class ContentHasher:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _WORTH_IT = 64
 
 
-def in_threads(work: Callable[[T], None], items: Sequence[T], *, threads: int = 2, batch: int = 64) -> None:
+def in_threads(work: Callable[[T], None], items: Sequence[T], *, threads: int = 2) -> None:
     """Call ``work`` for every item, on several threads if there are enough of them; the caller is one of them.
 
     Raises:
@@ -26,6 +26,8 @@ def in_threads(work: Callable[[T], None], items: Sequence[T], *, threads: int = 
         for item in items:
             work(item)
         return
+    # Neighbours stay on one thread: two that create files in one directory wait for each other.
+    batch = max(16, min(1024, len(items) // (4 * threads)))
     failures: list[BaseException] = []
     ticket = count()  # next() on it is atomic under the interpreter lock
 

@@ -98,7 +98,7 @@ class DirectoryTree:
 
 
 def scan(path: str) -> Iterator[tuple[str, Node]]:
-    """List a directory in any order, sockets and vanished entries left out; empty if it is no directory.
+    """List a directory in any order, sockets, whiteouts and vanished entries left out; empty if it is none.
 
     Raises:
         SourceError: it cannot be read.
@@ -114,7 +114,7 @@ def scan(path: str) -> Iterator[tuple[str, Node]]:
             try:
                 status = entry.stat(follow_symlinks=False)
                 kind = stat.S_IFMT(status.st_mode)
-                if kind == stat.S_IFSOCK:
+                if kind == stat.S_IFSOCK or (kind == stat.S_IFCHR and not status.st_rdev):
                     continue
                 yield entry.name, Node(status, os.readlink(entry.path) if kind == stat.S_IFLNK else "")
             except FileNotFoundError:

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying selected nodes into a writable root, fast.
+
+Directories first, then files on two threads, then hard links, then directories' metadata from the leaves up. A file's
+content comes from memory if its digest was just computed, else from the kernel: a reflink, ``copy_file_range``, or
+reads and writes, data ranges only where the source is sparse.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from worker.base import CancelToken, FileOpError
+from worker.modes import ModeChange
+from worker.owners import Owner
+from worker.parallel import in_threads
+from worker.selection import Pick
+from worker.statcache import identity
+from worker.tree import Tree, join
+from worker.writable import KEEP_TIME, WritableRoot
+
+_FICLONE = 0x40049409
+_NO_CLONE = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ETXTBSY)
+_NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO, errno.ETXTBSY)
+_CHUNK = 1 << 20
+_RANGE = 1 << 26
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyStyle:
+    """What a copy changes: ``owner`` and ``mode`` None keep the source's, ``timestamp`` -1 keeps its times.
+
+    ``replace`` removes what is in the way, whatever it is; else a directory in the way of a file, and a file in the
+    way of a directory, are errors.
+    """
+
+    owner: Owner | None = None
+    mode: ModeChange | None = None
+    timestamp: int = KEEP_TIME
+    replace: bool = False
+
+
+class _Job(NamedTuple):
+    pick: Pick
+    target: str
+
+
+def copy_picks(
+    tree: Tree,
+    picks: Sequence[Pick],
+    root: WritableRoot,
+    target: str,
+    style: CopyStyle,
+    token: CancelToken,
+) -> None:
+    """Copy the picks of one root to the link-free ``target``, whose parent exists.
+
+    An existing directory keeps its metadata if it is the target itself; below it takes the source's.
+
+    Raises:
+        FileOpError: something is in the way.
+        OSError: a system call failed.
+    """
+    _Copier(tree, root, target, style, token).run(picks)
+
+
+class _Copier:
+    def __init__(
+        self, tree: Tree, root: WritableRoot, target: str, style: CopyStyle, token: CancelToken
+    ) -> None:
+        self._tree, self._root, self._target = tree, root, target
+        self._style, self._token = style, token
+        self._clone = self._range = True
+        self._umask = current_umask()
+        self._seen: dict[tuple[int, int], str] = {}
+        self._links: list[tuple[str, str]] = []
+        self._fresh: set[str] = set()
+
+    def run(self, picks: Sequence[Pick]) -> None:
+        directories: list[_Job] = []
+        files: list[_Job] = []
+        for pick in picks:
+            job = _Job(pick, join(self._target, pick.below))
+            if pick.node.is_dir:
+                if self._make_directory(job):
+                    directories.append(job)
+            elif not self._is_second_name(job):
+                files.append(job)
+        in_threads(self._make, files)
+        for first, target in self._links:
+            self._clear(target)
+            os.link(self._root.full(first), self._root.full(target), follow_symlinks=False)
+        for job in reversed(directories):
+            self._finish(job, self._root.full(job.target))
+
+    def _make_directory(self, job: _Job) -> bool:
+        """Create a directory, or accept one that exists; tell whether it takes the source's metadata."""
+        full = self._root.full(job.target)
+        try:
+            os.mkdir(full, 0o700)
+        except FileExistsError:
+            status = os.lstat(full)
+            if stat.S_ISDIR(status.st_mode):
+                return bool(job.pick.below)
+            if not self._style.replace:
+                raise FileOpError(
+                    f"cannot copy to non-directory: /{job.target}",
+                    help="the destination is a file or link there; remove it first, or copy to another path",
+                ) from None
+            os.unlink(full)
+            os.mkdir(full, 0o700)
+        self._fresh.add(job.target)
+        return True
+
+    def _is_second_name(self, job: _Job) -> bool:
+        status = job.pick.node.stat
+        if status.st_nlink < 2:
+            return False
+        first = self._seen.setdefault((status.st_dev, status.st_ino), job.target)
+        if first != job.target:
+            self._links.append((first, job.target))
+        return first != job.target
+
+    def _make(self, job: _Job) -> None:
+        self._token.check()
+        node = job.pick.node
+        full = self._root.full(job.target)
+        if node.is_file:
+            self._make_file(job, full)
+            return
+        if job.target.rpartition("/")[0] not in self._fresh:
+            self._clear(job.target)
+        if node.is_link:
+            os.symlink(node.link, full)
+        else:
+            os.mknod(full, stat.S_IFMT(node.stat.st_mode) | 0o600, node.stat.st_rdev)
+        self._finish(job, full)
+
+    def _make_file(self, job: _Job, full: str) -> None:
+        status = job.pick.node.stat
+        mode = self._mode(status.st_mode)
+        try:
+            out = os.open(full, _NEW, mode & 0o777)
+        except FileExistsError:
+            self._clear(job.target)
+            out = os.open(full, _NEW, mode & 0o777)
+        try:
+            data = self._tree.kept(job.pick.path)
+            if data is None:
+                self._copy_content(job.pick, out)
+            else:
+                _write_all(out, data)
+            owner = self._owner(status)
+            if owner != (0, 0):
+                os.fchown(out, *owner)
+            for name, value in self._tree.xattrs(job.pick.path, job.pick.node):
+                _set_xattr(out, name, value)
+            if mode & (self._umask | 0o7000):
+                os.fchmod(out, mode)
+            os.utime(out, ns=self._times(status))
+        finally:
+            os.close(out)
+
+    def _finish(self, job: _Job, full: str) -> None:
+        """Give a node that is no file its metadata; times last."""
+        status = job.pick.node.stat
+        os.lchown(full, *self._owner(status))
+        for name, value in self._tree.xattrs(job.pick.path, job.pick.node):
+            _set_xattr(full, name, value)
+        if not job.pick.node.is_link:
+            os.chmod(full, self._mode(status.st_mode))
+        os.utime(full, ns=self._times(status), follow_symlinks=False)
+
+    def _clear(self, target: str) -> None:
+        """Make way for something that is no directory."""
+        status = self._root.lstat(target)
+        if status is None:
+            return
+        if stat.S_ISDIR(status.st_mode) and not self._style.replace:
+            raise FileOpError(
+                f"cannot replace directory /{target} with a file",
+                help="remove the directory first, or copy to another path",
+            )
+        self._root.remove(target)
+
+    def _owner(self, status: os.stat_result) -> tuple[int, int]:
+        if self._style.owner is not None:
+            return self._style.owner
+        return (status.st_uid, status.st_gid) if self._tree.keeps_owners else (0, 0)
+
+    def _mode(self, mode: int) -> int:
+        change = self._style.mode
+        return mode & 0o7777 if change is None else change(mode & 0o7777, stat.S_ISDIR(mode))
+
+    def _times(self, status: os.stat_result) -> tuple[int, int]:
+        stamp = self._style.timestamp
+        return (stamp, stamp) if stamp != KEEP_TIME else (status.st_atime_ns, status.st_mtime_ns)
+
+    def _copy_content(self, pick: Pick, out: int) -> None:
+        source = os.open(join(self._tree.base, pick.path), _READ)
+        try:
+            status = os.fstat(source)
+            if status.st_size and not (self._clone and self._cloned(source, out)):
+                if status.st_blocks * 512 < status.st_size and status.st_size > _CHUNK:
+                    self._copy_sparse(source, out, status.st_size)
+                else:
+                    self._copy_range(source, out, 0, None)
+            # What is copied must be what was digested: cache keys depend on it.
+            if not self._tree.keeps_owners and identity(os.fstat(source)) != identity(pick.node.stat):
+                raise FileOpError(f"/{pick.path} changed while it was copied", help="build again")
+        finally:
+            os.close(source)
+
+    def _cloned(self, source: int, out: int) -> bool:
+        try:
+            fcntl.ioctl(out, _FICLONE, source)
+        except OSError as error:
+            if error.errno not in _NO_CLONE:
+                raise
+            self._clone = False
+        return self._clone
+
+    def _copy_sparse(self, source: int, out: int, size: int) -> None:
+        end = 0
+        while end < size:
+            try:
+                start = os.lseek(source, end, os.SEEK_DATA)
+                end = os.lseek(source, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # ENXIO: nothing but a hole is left
+                    raise
+                break
+            os.lseek(out, start, os.SEEK_SET)
+            self._copy_range(source, out, start, end - start)
+        os.ftruncate(out, size)
+
+    def _copy_range(self, source: int, out: int, start: int, length: int | None) -> None:
+        """Copy ``length`` bytes, or all there are, from ``start`` to where ``out`` stands."""
+        os.lseek(source, start, os.SEEK_SET)
+        left = length if length is not None else 1 << 62
+        while self._range and left:
+            self._token.check()
+            try:
+                copied = os.copy_file_range(source, out, min(left, _RANGE))
+            except OSError as error:
+                if error.errno not in _NO_RANGE:
+                    raise
+                self._range = False
+                break
+            if not copied:
+                break  # at the end, or a file system that pretends to be: reading tells
+            left -= copied
+        while left and (chunk := os.read(source, min(left, _CHUNK))):
+            self._token.check()
+            left -= len(chunk)
+            _write_all(out, chunk)
+
+
+def _write_all(out: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(out, view) :]
+
+
+def current_umask() -> int:
+    """Return this thread's umask without changing it; all bits if that cannot be told."""
+    try:
+        with open("/proc/thread-self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        return 0o777
+    return 0o777
+
+
+def _set_xattr(where: int | str, name: str, value: bytes) -> None:
+    """Set an attribute; one that the file system cannot hold is dropped, as BuildKit does."""
+    try:
+        if isinstance(where, int):
+            os.setxattr(where, name, value)
+        else:
+            os.setxattr(where, name, value, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operation of merge ops: stacks of layers laid over each other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from llb.graph import Vertex
+from llb.ops import Merge
+from solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+from worker.base import Snapshot
+from worker.contenthash import ContentHasher
+from worker.localtree import LocalTree
+from worker.ops.exec_inputs import as_snapshot
+from worker.ops.file import is_local
+from worker.pools import Pools
+from worker.selection import Selection
+
+
+def stacked(stacks: Iterable[Snapshot]) -> Snapshot:
+    """Lay stacks over each other, the first at the bottom. Costs nothing: no file is touched.
+
+    Of a layer that occurs more than once only the topmost counts. Whatever the lower one sets, hides or clears, the
+    upper one sets, hides or clears again, so nothing of it can be seen.
+    """
+    layers = [layer for snapshot in stacks for layer in snapshot.layers]
+    return Snapshot(tuple(dict.fromkeys(reversed(layers)))[::-1])
+
+
+class MergeOperation:
+    """Lays the inputs over each other, without unpacking them.
+
+    Args:
+        vertex: the vertex whose op it is.
+        hasher: computes content keys of local directories.
+        pools: runs blocking work.
+    """
+
+    def __init__(self, vertex: Vertex, *, hasher: ContentHasher, pools: Pools) -> None:
+        assert isinstance(vertex.op, Merge), "made for merge ops"
+        self._vertex, self._op = vertex, vertex.op
+        self._hasher, self._pools = hasher, pools
+
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """None: it is arithmetic."""
+        return {}
+
+    async def cache_map(self, step: Step) -> CacheMap:
+        """Return a key of the order of the inputs."""
+        order = ",".join(map(str, self._op.inputs))
+        return CacheMap(
+            digest="sha256:" + hashlib.sha256(f"llbkit.merge.1\n{order}".encode()).hexdigest(),
+            inputs=tuple(
+                InputKey(content=is_local(self._vertex, index)) for index in range(len(self._vertex.inputs))
+            ),
+            ingredients={"kind": "merge", "inputs": list(self._op.inputs)},
+        )
+
+    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+        """Return the digest of a local directory; None for others."""
+        if not isinstance(value, LocalTree):
+            return None
+        return await self._pools.run("disk", lambda token: self._hasher.key(value, [Selection()], token))
+
+    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+        """Concatenate the stacks."""
+        return [
+            await self._pools.run(
+                "disk",
+                lambda token: stacked(as_snapshot(inputs[i]) for i in self._op.inputs if i >= 0),
+            )
+        ]

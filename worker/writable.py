@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A writable root file system that file actions work on: paths never lead out of it.
+
+Only one action writes at a time, so a path that was resolved here, link by link, stays what it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+
+from worker.base import FileOpError
+from worker.owners import Owner
+from worker.tree import MAX_LINKS, join, relative
+
+KEEP_TIME = -1
+
+
+class WritableRoot:
+    """The root at ``base``. Paths given to methods are relative to it; results of `resolve` are link-free."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+
+    def full(self, path: str) -> str:
+        """Return where a link-free path is on the host."""
+        return join(self.base, path)
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """Return the status of a link-free path, or None."""
+        try:
+            return os.lstat(self.full(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def resolve(self, path: str, *, last: bool = True) -> str:
+        """Return the link-free path that ``path`` means; what does not exist is kept as written.
+
+        Raises:
+            FileOpError: links lead in circles.
+        """
+        pending = path.split("/")[::-1]
+        done: list[str] = []
+        links = 0
+        while pending:
+            name = pending.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if done:
+                    done.pop()
+                continue
+            done.append(name)
+            if not last and not any(pending):
+                break
+            try:
+                target = os.readlink(self.full("/".join(done)))
+            except OSError:
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise FileOpError(
+                    f"/{relative(path)}: symbolic links lead in circles", help="remove the links"
+                )
+            done.pop()
+            if target.startswith("/"):
+                done.clear()
+            pending.extend(target.split("/")[::-1])
+        return "/".join(done)
+
+    def make_directories(self, path: str, mode: int, owner: Owner | None, timestamp: int) -> None:
+        """Create a link-free path with its parents. Only what is created gets mode, owner and time (-1: now).
+
+        Raises:
+            FileOpError: a component is not a directory.
+        """
+        missing = []
+        while path:
+            status = self.lstat(path)
+            if status is not None:
+                if not stat.S_ISDIR(status.st_mode):
+                    raise FileOpError(
+                        f"/{path}: not a directory", help="remove the file, or choose another path"
+                    )
+                break
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for directory in reversed(missing):
+            full = self.full(directory)
+            os.mkdir(full)
+            set_owner(full, owner)
+            os.chmod(full, mode)
+        for directory in missing:  # children first: making them changed their parents' times
+            set_time(self.full(directory), timestamp)
+
+    def remove(self, path: str) -> None:
+        """Remove a link-free path with all below it; the root itself keeps existing, empty."""
+        status = self.lstat(path)
+        if status is None:
+            return
+        full = self.full(path)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(full)
+        elif path:
+            shutil.rmtree(full)
+        else:
+            for name in os.listdir(full):
+                self.remove(name)
+
+
+def set_owner(full: str, owner: Owner | None) -> None:
+    """Give a path, not what it links to, an owner; None leaves it."""
+    if owner is not None:
+        os.lchown(full, owner.uid, owner.gid)
+
+
+def set_time(full: str, timestamp: int) -> None:
+    """Set access and change time in ns; -1 leaves them."""
+    if timestamp != KEEP_TIME:
+        os.utime(full, ns=(timestamp, timestamp), follow_symlinks=False)
+
+
+def as_file_error(action: str, error: OSError) -> Exception:
+    """Return the worker error for a failed system call; a full disk is the storage's to report."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return error
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    where = f" ({error.filename})" if error.filename else ""
+    return FileOpError(f"{action}: {reason}{where}", help="check the step's source and destination paths")
