@@ -18,6 +18,7 @@ from solver import Job
 from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexWarning
 from solver.passes import optimize
 from worker.base import Session, WorkerError
+from worker.reader import PathInfo
 from worker.worker import LocalWorker
 
 T = TypeVar("T")
@@ -124,13 +125,11 @@ class EngineBridge:
 
     async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
         """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
-        return [
-            Stat(**entry) for entry in await self.worker.read_dir(await _value(ref), path, include=include)
-        ]
+        return [_stat(entry) for entry in await self.worker.read_dir(await _value(ref), path, include=include)]
 
     async def stat_file(self, ref: Ref, path: str) -> Stat:
         """Return one path's metadata. Raises FileNotFoundError."""
-        return Stat(**await self.worker.stat_file(await _value(ref), path))
+        return _stat(await self.worker.stat_file(await _value(ref), path))
 
     async def inputs(self) -> Mapping[str, State]:
         """Return the states that the caller passed in by name."""
@@ -170,6 +169,18 @@ class EngineBridge:
 async def _value(ref: Ref) -> object:
     assert isinstance(ref, EngineRef), "a bridge is asked about its own refs only"
     return await ref.value()
+
+
+def _stat(info: PathInfo) -> Stat:
+    return Stat(
+        path=info.path,
+        mode=info.mode,
+        size=info.size,
+        mtime_ns=info.mtime_ns,
+        uid=info.uid,
+        gid=info.gid,
+        linkname=info.linkname,
+    )
 
 
 def _digest_of(name: str) -> str:

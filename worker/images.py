@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from llb.reference import Reference, parse
 from worker.base import CancelToken, SourceError
 from worker.content.provider import INDEXES, Blobs, descriptor_from, read_json
 from worker.oci import Descriptor
-from llb.reference import Reference, parse
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS images (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, created_at REAL NOT NULL)"
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
+from llb.reference import Reference, parse
 from worker.base import StorageError
 from worker.content.archive import write_directory, write_tar
 from worker.content.layout import IMAGE_NAME, REF_NAME
 from worker.exporters import moment
 from worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
 from worker.exporters.commit import Image
-from llb.reference import Reference, parse
 
 CREATED = "org.opencontainers.image.created"
 

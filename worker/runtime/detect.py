@@ -98,12 +98,14 @@ class Verdict:
         raise EnvironmentLackError("no OCI runtime works here: " + "; ".join(failed), help=INSTALL)
 
 
-def detect(cache_file: Path | None = None) -> Verdict:
+def detect(cache_file: Path | None = None, wanted: str = "") -> Verdict:
     """Return what runtimes can do here, from ``cache_file`` if that is still right.
+
+    ``wanted`` is the name or path of the only runtime to be considered; "" considers all.
 
     Must be called on a thread of the pools that containers are started from: the test may cover /sys/fs/cgroup.
     """
-    binaries = dict(_find_binaries())
+    binaries = dict(_find_binaries()) if not wanted else _named(wanted)
     key = _identity(binaries)
     known = _load(cache_file, key)
     if known is None:
@@ -180,6 +182,22 @@ def _find_binaries() -> Iterator[tuple[str, str]]:
         path = shutil.which(name, path=search)
         if path is not None:
             yield name, os.path.realpath(path)
+
+
+def _named(wanted: str) -> dict[str, str]:
+    """Return the binary that was asked for, under the name of the runtime it is.
+
+    Raises:
+        EnvironmentLackError: there is none, or it is neither crun nor runc.
+    """
+    search = os.pathsep.join((os.environ.get("PATH", ""), *_SEARCH))
+    path = shutil.which(wanted, path=search)
+    if path is None:
+        raise EnvironmentLackError(f"the runtime {wanted} does not exist", help=INSTALL)
+    name = next((name for name in _MODES if os.path.basename(wanted).startswith(name)), None)
+    if name is None:
+        raise EnvironmentLackError(f"the runtime {wanted} is neither crun nor runc", help=INSTALL)
+    return {name: os.path.realpath(path)}
 
 
 def _identity(binaries: dict[str, str]) -> str:

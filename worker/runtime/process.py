@@ -46,10 +46,12 @@ class Containers:
     """Runs containers for one llbkit process. Thread-safe; all methods are called on the pools' threads.
 
     ``run_root`` holds the directories of running containers (shared between processes); ``verdict_file`` remembers
-    what the host's runtimes can do. Nothing is touched before the first use.
+    what the host's runtimes can do; ``wanted`` names the only runtime to be used, "" is the fastest that works. Nothing is
+    touched before the first use.
     """
 
-    def __init__(self, run_root: Path, verdict_file: Path | None = None) -> None:
+    def __init__(self, run_root: Path, verdict_file: Path | None = None, *, wanted: str = "") -> None:
+        self._wanted = wanted
         self._run_root = run_root
         self._verdict_file = verdict_file
         self._lock = threading.Lock()
@@ -117,7 +119,7 @@ class Containers:
 
     def _detected(self) -> Verdict:
         if self._verdict is None:
-            self._verdict = detect(self._verdict_file)
+            self._verdict = detect(self._verdict_file, self._wanted)
         return self._verdict
 
     def _open(self) -> RunDirectory:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, quote
 
 from llb.ops import Platform
+from llb.reference import Reference, parse
 from worker.base import CancelToken, Session, SourceError
 from worker.content.layout import Layout
 from worker.content.provider import (
@@ -31,7 +32,6 @@ from worker.content.provider import (
 )
 from worker.images import ImageStore
 from worker.oci import Descriptor, is_digest
-from llb.reference import Reference, parse
 from worker.sources.platform import choose, show
 
 ResolveMode = Literal["default", "pull", "local"]

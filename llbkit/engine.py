@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: one state directory, one worker, one solver, the frontends.
+
+with Engine() as engine:
+outcome = asyncio.run(engine.build(BuildRequest(locals={"context": path, "dockerfile": path})))
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from frontends import registry
+from frontends.base import BuildResult
+from llb import Graph
+from llbkit import config
+from llbkit.bridge import EngineBridge, EngineRef
+from llbkit.export import export_all
+from llbkit.request import BuildOutcome, BuildRequest
+from solver import Solver
+from solver.events import Progress, discard
+from solver.passes import optimize
+from worker.base import Session
+from worker.worker import LocalWorker
+
+
+class Engine:
+    """Builds and solves on one state directory. Several engines, also of other processes, may share one.
+
+    Use it as a context manager, from one thread; its coroutines may run concurrently on one event loop.
+
+    Raises:
+        llbkit.config.ConfigError: the settings cannot be used.
+        worker.base.StorageError: the state directory cannot be used.
+    """
+
+    def __init__(self, *, root: Path | None = None, settings: config.Settings | None = None) -> None:
+        self.settings = settings or config.load(root=root)
+        self.worker = LocalWorker(
+            self.settings.root,
+            parallel=self.settings.parallel,
+            runtime=self.settings.runtime,
+            snapshotter=self.settings.snapshotter,
+            registries=self.settings.registries,
+        )
+        self.solver = Solver(self.worker, self.worker.cache_store, resources=self.settings.parallel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for running work, drop leases and close the state directory."""
+        self.worker.close()
+
+    @property
+    def runtime_name(self) -> str:
+        """The OCI runtime in use. Raises `worker.base.EnvironmentLackError` if none works here."""
+        return self.worker.runtime_name
+
+    async def build(
+        self, request: BuildRequest, *, progress: Progress = discard, stdout: BinaryIO | None = None
+    ) -> BuildOutcome:
+        """Run a frontend, solve what it returns and export it.
+
+        ``stdout`` receives what an output with ``dest="-"`` writes.
+
+        Raises:
+            grammar.DiagnosticError: the program is wrong.
+            solver.errors.VertexError: a step failed.
+            worker.base.WorkerError: an export failed or the environment lacks something.
+        """
+        async with self._bridge(request, progress) as bridge:
+            result = await self._frontend(request, bridge)
+            if "result.txt" in result.metadata or "result.json" in result.metadata:
+                return BuildOutcome(response={}, metadata=result.metadata)
+            response = await export_all(result, request, self.worker, progress, stdout)
+        return BuildOutcome(response=response, metadata=result.metadata)
+
+    async def compile(
+        self, request: BuildRequest, *, progress: Progress = discard
+    ) -> Mapping[str, Graph | None]:
+        """Run a frontend and return each platform's optimized graph; nothing is executed but what it reads."""
+        async with self._bridge(request, progress) as bridge:
+            result = await self._frontend(request, bridge)
+            return {
+                one.id: one.ref.graph if isinstance(one.ref, EngineRef) else None for one in result.results
+            }
+
+    async def solve(
+        self,
+        graph: Graph,
+        *,
+        locals: Mapping[str, Path] | None = None,  # noqa: A002
+        oci_stores: Mapping[str, Path] | None = None,
+        allow: frozenset[str] = frozenset(),
+        progress: Progress = discard,
+    ) -> object:
+        """Execute a graph and return the worker's result of its head (None: scratch)."""
+        session = Session(
+            id=_new_id(), locals=dict(locals or {}), oci_stores=dict(oci_stores or {}), entitlements=allow
+        )
+        async with self.solver.job(session=session, progress=progress) as job:
+            return await job.solve(optimize(graph))
+
+    async def _frontend(self, request: BuildRequest, bridge: EngineBridge) -> BuildResult:
+        return await registry.load(request.frontend).build(bridge)
+
+    @asynccontextmanager
+    async def _bridge(self, request: BuildRequest, progress: Progress) -> AsyncIterator[EngineBridge]:
+        with self.worker.agents(request.ssh) as sockets:
+            session = Session(
+                id=_new_id(),
+                locals=request.locals,
+                secrets={name: _secret(*where) for name, where in request.secrets.items()},
+                ssh=sockets,
+                oci_stores=request.oci_stores,
+                entitlements=request.allow,
+            )
+            async with self.solver.job(session=session, progress=progress) as job:
+                yield EngineBridge(
+                    options=request.options,
+                    job=job,
+                    worker=self.worker,
+                    session=session,
+                    progress=progress,
+                    frontend_inputs={},
+                )
+
+
+def _secret(kind: str, where: str) -> Callable[[], bytes]:
+    if kind == "env":
+        return lambda: os.environb[where.encode()]
+    return Path(where).read_bytes
+
+
+def _new_id() -> str:
+    return secrets.token_hex(13)[:25]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a frontend's result to the outputs that were asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from frontends.base import BuildResult, PlatformResult
+from llbkit.bridge import EngineRef
+from llbkit.request import BuildRequest, Output
+from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus
+from solver.flight import together
+from worker.base import Snapshot
+from worker.exporters.base import ExportRequest, PlatformExport
+from worker.localtree import LocalTree
+from worker.worker import LocalWorker
+
+_TITLES = {
+    "docker": "exporting to docker image format",
+    "image": "exporting to image",
+    "local": "exporting to client directory",
+    "oci": "exporting to oci image format",
+    "tar": "exporting to client tarball",
+}
+
+
+async def export_all(
+    result: BuildResult,
+    request: BuildRequest,
+    worker: LocalWorker,
+    progress: Progress,
+    stdout: BinaryIO | None,
+) -> Mapping[str, str]:
+    """Solve every platform's result and write every output; return the exporters' answers, later ones winning.
+
+    Raises:
+        VertexError: a step failed.
+        WorkerError: an output cannot be written.
+    """
+    values = await together(*(_value(one) for one in result.results))
+    outputs = [output for output in request.outputs if output.type != "cacheonly"]
+    if not outputs:
+        return {}
+    exports = [
+        PlatformExport(
+            id=one.id,
+            platform=one.platform,
+            snapshot=await _snapshot(value, worker),
+            config=one.config,
+            base_config=one.base_config,
+            metadata=one.metadata,
+        )
+        for one, value in zip(result.results, values, strict=True)
+    ]
+    response: dict[str, str] = {}
+    for number, output in enumerate(outputs):
+        wanted = ExportRequest(
+            results=tuple(exports),
+            multi=result.multi,
+            metadata=result.metadata,
+            attrs=output.attrs,
+            names=request.names,
+            dest=Path(output.dest) if output.dest not in ("", "-") else None,
+            stream=stdout if output.dest == "-" else None,
+        )
+        response |= await _one(number, output, wanted, worker, progress)
+    return response
+
+
+async def _value(one: PlatformResult) -> object:
+    assert one.ref is None or isinstance(one.ref, EngineRef), "results come from this engine's bridge"
+    return await one.ref.value() if one.ref is not None else None
+
+
+async def _snapshot(value: object, worker: LocalWorker) -> Snapshot:
+    match value:
+        case None:
+            return Snapshot()
+        case Snapshot():
+            return value
+        case LocalTree():
+            return await worker.pools.run("disk", lambda _: value.materialize())
+        case _:
+            raise TypeError(f"not a worker result: {type(value).__name__}")
+
+
+async def _one(
+    number: int, output: Output, wanted: ExportRequest, worker: LocalWorker, progress: Progress
+) -> dict[str, str]:
+    """Write one output, shown as a step of its own."""
+    digest = "sha256:" + hashlib.sha256(f"export-{number}".encode()).hexdigest()
+    progress(VertexAdded(digest=digest, name=_TITLES[output.type], inputs=()))
+    progress(VertexStarted(digest=digest, time=time.time()))
+    error = ""
+    try:
+        return await worker.export(output.type, wanted, _reporter(digest, progress))
+    except BaseException as failure:
+        error = str(failure) or "context canceled"
+        raise
+    finally:
+        progress(VertexCompleted(digest=digest, time=time.time(), error=error))
+
+
+def _reporter(digest: str, progress: Progress) -> Callable[[str, str, int, int, bool], None]:
+    began: dict[str, float] = {}
+
+    def report(identity: str, name: str, current: int, total: int, done: bool) -> None:
+        now = time.time()
+        progress(
+            VertexStatus(
+                id=identity,
+                digest=digest,
+                name=name,
+                current=current,
+                total=total,
+                time=now,
+                started=began.setdefault(identity, now),
+                completed=now if done else None,
+            )
+        )
+
+    return report

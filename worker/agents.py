@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``--ssh``: sockets of running agents, or an agent of our own that holds the given keys while the build lasts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from worker.base import EnvironmentLackError, WorkerError
+
+
+@contextmanager
+def serve(wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:
+    """Yield a socket for each id; ``wanted`` gives a socket, or private key files.
+
+    Raises:
+        WorkerError: a path is neither, or a key cannot be added.
+        EnvironmentLackError: keys are given and ssh-agent is not installed.
+    """
+    with ExitStack() as stack:
+        sockets = {}
+        for name, paths in wanted.items():
+            if len(paths) == 1 and stat.S_ISSOCK(os.stat(paths[0]).st_mode):
+                sockets[name] = Path(paths[0])
+            else:
+                sockets[name] = stack.enter_context(_agent(name, paths))
+        yield sockets
+
+
+@contextmanager
+def _agent(name: str, keys: Sequence[str]) -> Iterator[Path]:
+    program, add = shutil.which("ssh-agent"), shutil.which("ssh-add")
+    if program is None or add is None:
+        raise EnvironmentLackError("ssh-agent is not installed", help="apt-get install -y openssh-client")
+    with tempfile.TemporaryDirectory(prefix="llbkit-ssh-") as folder:
+        socket = Path(folder) / "agent"
+        process = subprocess.Popen(
+            [program, "-D", "-a", str(socket)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            _wait_for(socket, process)
+            for key in keys:
+                done = subprocess.run(
+                    [add, "-q", key],
+                    env={**os.environ, "SSH_AUTH_SOCK": str(socket)},
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    check=False,
+                )
+                if done.returncode != 0:
+                    reason = done.stderr.decode(errors="replace").strip()
+                    raise WorkerError(
+                        f"--ssh {name}: the key {key} cannot be used: {reason}",
+                        help="keys with a passphrase must be in a running agent: ssh-add KEY, then --ssh default",
+                    )
+            yield socket
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
+    import time
+
+    for _ in range(500):
+        if socket.exists():
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    raise EnvironmentLackError(
+        "ssh-agent does not start", help="run it by hand and pass its socket with --ssh ID=SOCKET"
+    )

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passthrough: some inputs unchanged, once all of them are there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from llb.ops import Passthrough
+from solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+
+
+class PassthroughOperation:
+    """A `solver.ports.Operation` that returns inputs. ``inputs`` is how many the vertex has."""
+
+    def __init__(self, op: Passthrough, inputs: int) -> None:
+        self._op = op
+        self._inputs = inputs
+
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """Nothing is needed."""
+        return {}
+
+    async def cache_map(self, step: Step) -> CacheMap:
+        """Return the op's own key."""
+        text = f"llbkit.passthrough.1\n{self._op.id}\n{self._op.outputs}"
+        return CacheMap(
+            digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+            inputs=tuple(InputKey() for _ in range(self._inputs)),
+            ingredients={"kind": "passthrough", "id": self._op.id},
+        )
+
+    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+        """Inputs count by definition only."""
+        return None
+
+    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+        """Return the inputs that the op names."""
+        return [inputs[index] for index in self._op.outputs]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking into results on behalf of a frontend: files, directories, one path's metadata. Blocking.
+
+Links are followed inside the result only, and what a local directory's filters hide is not there.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from worker.base import CancelToken, Snapshot, Snapshotter
+from worker.localtree import LocalTree
+from worker.tree import DirectoryTree, Node, Tree, join, lookup, relative, resolve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathInfo:
+    """One entry, with its mode as `os.stat` gives it and its time in nanoseconds since 1970."""
+
+    path: str
+    mode: int
+    size: int
+    mtime_ns: int
+    uid: int
+    gid: int
+    linkname: str
+
+
+class Reader:
+    """Reads results. ``ensure`` unpacks lazy layers."""
+
+    def __init__(self, snapshotter: Snapshotter, ensure: Callable[[Snapshot, CancelToken], None]) -> None:
+        self._snapshotter = snapshotter
+        self._ensure = ensure
+
+    def read_file(self, value: object, path: str, offset: int, length: int, cancel: CancelToken) -> bytes:
+        """Return a regular file's content; ``length`` 0 means to the end. Raises FileNotFoundError."""
+        with self._tree(value, cancel) as tree:
+            place, node = self._find(tree, path)
+            if not node.is_file:
+                raise FileNotFoundError(f"{path} is no regular file")
+            with open(join(tree.base, place), "rb") as file:
+                file.seek(offset)
+                return file.read(length or -1)
+
+    def read_dir(self, value: object, path: str, include: str, cancel: CancelToken) -> list[PathInfo]:
+        """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
+        with self._tree(value, cancel) as tree:
+            place, node = self._find(tree, path)
+            if not node.is_dir:
+                raise FileNotFoundError(f"{path} is no directory")
+            return [
+                _info(name, child, tree)
+                for name, child in tree.children(place).items()
+                if not include or fnmatch.fnmatchcase(name, include)
+            ]
+
+    def stat_file(self, value: object, path: str, cancel: CancelToken) -> PathInfo:
+        """Return one path's metadata, links followed. Raises FileNotFoundError."""
+        with self._tree(value, cancel) as tree:
+            place, node = self._find(tree, path)
+            return _info(place.rpartition("/")[2], node, tree)
+
+    @contextmanager
+    def _tree(self, value: object, cancel: CancelToken) -> Iterator[Tree]:
+        if isinstance(value, LocalTree):
+            yield value
+            return
+        snapshot = value if isinstance(value, Snapshot) else Snapshot()
+        self._ensure(snapshot, cancel)
+        with self._snapshotter.view(snapshot) as root:
+            yield DirectoryTree(os.fspath(root))
+
+    @staticmethod
+    def _find(tree: Tree, path: str) -> tuple[str, Node]:
+        place = resolve(tree, relative(path))
+        node = lookup(tree, place)
+        if node is None:
+            raise FileNotFoundError(path)
+        return place, node
+
+
+def _info(name: str, node: Node, tree: Tree) -> PathInfo:
+    status = node.stat
+    return PathInfo(
+        path=name,
+        mode=status.st_mode,
+        size=status.st_size if stat.S_ISREG(status.st_mode) else 0,
+        mtime_ns=status.st_mtime_ns,
+        uid=status.st_uid if tree.keeps_owners else 0,
+        gid=status.st_gid if tree.keeps_owners else 0,
+        linkname=node.link,
+    )

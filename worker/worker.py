@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker put together: a `solver.ports.Worker` on one state directory.
+
+Parts are made when they are first needed: a fully cached build opens the database and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from llb import ops
+from llb import platform as platforms
+from llb.graph import Metadata as VertexMetadata
+from llb.graph import Vertex
+from llb.ops import Platform
+from solver.cache.sqlite import SQLiteStore
+from solver.ports import ContentKey, Operation, Result
+from worker.base import (
+    CancelToken,
+    EnvironmentLackError,
+    Session,
+    Snapshot,
+    Snapshotter,
+    StatusReport,
+    WorkerError,
+)
+from worker.content.store import ContentStore
+from worker.oci import Descriptor
+from worker.pools import Pools, Token, can_mount
+from worker.snapshot.layers import LayerStore
+from worker.statedir import StateDir
+
+if TYPE_CHECKING:
+    from worker.cachemounts import CacheMounts
+    from worker.content.transport import Transport
+    from worker.contenthash import ContentHasher
+    from worker.exporters.base import ExportRequest, ExportTools
+    from worker.images import ImageStore
+    from worker.ops.exec import ExecParts
+    from worker.ops.source import SourceInfo, Sources
+    from worker.reader import PathInfo, Reader
+    from worker.runtime.detect import Finding
+    from worker.runtime.process import Containers
+    from worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
+    from worker.statcache import StatCaches
+
+
+class Registry(Protocol):
+    """How to reach one registry host: `worker.content.transport.RegistryOptions`."""
+
+    @property
+    def mirrors(self) -> Sequence[str]:
+        """Hosts asked first."""
+
+    @property
+    def http(self) -> bool:
+        """Plain HTTP."""
+
+    @property
+    def insecure(self) -> bool:
+        """Certificates are not verified."""
+
+    @property
+    def ca(self) -> str:
+        """A file of certificates."""
+
+
+class LocalWorker:
+    """Executes vertices on this machine.
+
+    Args:
+        root: the state directory.
+        parallel: sizes of the thread pools ``exec``, ``disk``, ``net`` and ``cpu``.
+        runtime: an OCI runtime's name or path; "" is the fastest that works.
+        snapshotter: ``overlay``, or "" for what works.
+        registries: options by host.
+
+    Raises:
+        StorageError: the state directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        parallel: Mapping[str, int],
+        runtime: str = "",
+        snapshotter: str = "",
+        registries: Mapping[str, Registry] | None = None,
+    ) -> None:
+        self.state = StateDir(root)
+        self.content = ContentStore(self.state)
+        self.layers = LayerStore(self.state, self.content)
+        self.layers.fetch = self._fetch
+        self.cache_store = SQLiteStore(self.state.cache_db)
+        self._runtime = runtime
+        self._wanted_snapshotter = snapshotter
+        self._registries = dict(registries or {})
+        self._parallel = dict(parallel)
+
+    def close(self) -> None:
+        """Wait for running work and close what is open."""
+        if "pools" in self.__dict__:
+            if "containers" in self.__dict__:
+                self.pools.run_sync("disk", lambda _: self.containers.close())
+            self.pools.close()
+        self.cache_store.close()
+        self.state.close()
+
+    # -- parts
+
+    @cached_property
+    def pools(self) -> Pools:
+        """The threads that do blocking work."""
+        return Pools(self._parallel, private_mounts=can_mount())
+
+    @cached_property
+    def snapshotter(self) -> Snapshotter:
+        """What shows layers as filesystems."""
+        from worker.snapshot.overlay import OverlaySnapshotter
+
+        if self._wanted_snapshotter not in ("", "overlay"):
+            raise EnvironmentLackError(
+                f"there is no snapshotter {self._wanted_snapshotter!r}", help="use overlay, or leave it out"
+            )
+        if not can_mount():
+            raise EnvironmentLackError(
+                "this process may not mount, which overlay snapshots need",
+                help="run as root; `llbkit doctor` says more",
+            )
+        return OverlaySnapshotter(self.state, self.layers)
+
+    @cached_property
+    def containers(self) -> Containers:
+        """What runs processes."""
+        from worker.runtime.process import Containers
+
+        return Containers(
+            self.state.run / "containers", self.state.root / "runtime.json", wanted=self._runtime
+        )
+
+    @cached_property
+    def caches(self) -> CacheMounts:
+        """The cache mounts."""
+        from worker.cachemounts import CacheMounts
+
+        return CacheMounts(self.state.caches)
+
+    @cached_property
+    def images(self) -> ImageStore:
+        """The local image store."""
+        from worker.images import ImageStore
+
+        return ImageStore(self.state.metadata, self.content)
+
+    @cached_property
+    def resolver(self) -> ImageResolver:
+        """What finds images."""
+        from worker.content.registry import RegistryProvider
+        from worker.sources.image import ImageResolver
+
+        return ImageResolver(
+            store=self.content, registry=RegistryProvider(self._transport), images=self.images
+        )
+
+    @cached_property
+    def _transport(self) -> Transport:
+        from worker.content.transport import Transport
+
+        return Transport(self._registries)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """What brings things in."""
+        from worker.ops.source import Sources
+        from worker.sources.git import GitSource
+        from worker.sources.http import HttpSource
+
+        return Sources(
+            resolver=self.resolver,
+            git=GitSource(self.state.root / "git"),
+            http=HttpSource(transport=self._transport, store=self.content, database=self.state.metadata),
+            local=self._local,
+            store=self.content,
+            layers=self.layers,
+            snapshotter=self.snapshotter,
+            pools=self.pools,
+        )
+
+    @cached_property
+    def _stat_caches(self) -> StatCaches:
+        from worker.statcache import StatCaches
+
+        folder = self.state.root / "stat"
+        folder.mkdir(exist_ok=True)
+        return StatCaches(folder)
+
+    @cached_property
+    def hasher(self) -> ContentHasher:
+        """What digests the content of results."""
+        from worker.contenthash import ContentHasher, StoredDigests
+
+        return ContentHasher(self.snapshotter, self.ensure, StoredDigests(self.state.metadata))
+
+    @cached_property
+    def _reader(self) -> Reader:
+        from worker.reader import Reader
+
+        return Reader(self.snapshotter, self.ensure)
+
+    @property
+    def platforms(self) -> Sequence[Platform]:
+        """What this worker runs, its own platform first."""
+        return (platforms.default(),)
+
+    @property
+    def runtime_name(self) -> str:
+        """The OCI runtime in use. Raises EnvironmentLackError if none works here."""
+        return self.pools.run_sync("exec", lambda _: self.containers.verdict().choose().name)
+
+    def findings(self) -> list[Finding]:
+        """Return what is to be said of this host."""
+        from worker.runtime.detect import check_host
+
+        return self.pools.run_sync("exec", lambda _: check_host(self.state.root / "runtime.json"))
+
+    def ensure(
+        self, snapshot: Snapshot, cancel: CancelToken | None = None, report: StatusReport | None = None
+    ) -> None:
+        """Fetch and unpack the lazy layers of a snapshot. Blocking."""
+        self.layers.ensure(snapshot, cancel, report)
+
+    def _fetch(self, descriptor: Descriptor, source: str) -> None:
+        self.resolver.fetch(descriptor, source, Token())
+
+    # -- solver.ports.Worker
+
+    def operation(self, vertex: Vertex, metadata: VertexMetadata, session: object) -> Operation:
+        """Return the operation of a vertex."""
+        assert isinstance(session, Session), "jobs on this worker bring a Session"
+        match vertex.op:
+            case ops.Exec():
+                from worker.ops.exec import ExecOperation
+
+                return ExecOperation(vertex, metadata, session, self._exec_parts)
+            case ops.Source() as op:
+                if op.identifier.startswith("local://"):
+                    return self._local(op, session)
+                return self.sources.operation(op, vertex.platform or self.platforms[0], session)
+            case ops.File():
+                return self._file(vertex)
+            case ops.Merge():
+                return self._merge(vertex)
+            case ops.Diff():
+                return self._diff(vertex)
+            case ops.Build():
+                raise WorkerError(
+                    "the graph holds a build op, which solves a definition that another step makes; this is not supported yet"
+                )
+            case ops.Passthrough() as op:
+                from worker.ops.passthrough import PassthroughOperation
+
+                return PassthroughOperation(op, len(vertex.inputs))
+            case _:
+                assert_never(vertex.op)
+
+    def save(self, result: Result) -> str | None:
+        """Return the token of a snapshot; a local directory has none."""
+        match result:
+            case None:
+                return self.layers.to_token(Snapshot())
+            case Snapshot():
+                return self.layers.to_token(result)
+            case _:
+                return None
+
+    def load(self, token: str) -> Result | None:
+        """Return the snapshot of a token, pinned, or None if it is gone."""
+        return self.layers.from_token(token)
+
+    # -- what a bridge and an engine ask
+
+    async def resolve_image(
+        self, ref: str, platform: Platform, mode: ResolveMode, session: Session, *, oci_store: str = ""
+    ) -> ResolvedImage:
+        """Return digest and config of an image; images of the local store come first unless ``mode`` is pull."""
+        wanted: ResolveMode = "pull" if mode == "pull" else "local"
+        return await self.pools.run(
+            "net",
+            lambda cancel: self.resolver.resolve(
+                ref, platform, wanted, cancel, session=session, oci_store=oci_store
+            ),
+        )
+
+    async def resolve_source(self, identifier: str, attrs: Mapping[str, str], session: Session) -> SourceInfo:
+        """Return what is known of a git or HTTP source."""
+        return await self.pools.run(
+            "net", lambda cancel: self.sources.describe(identifier, attrs, cancel, session=session)
+        )
+
+    async def read_file(self, value: Result, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Return a file of a result. Raises FileNotFoundError."""
+        return await self.pools.run(
+            "disk", lambda cancel: self._reader.read_file(value, path, offset, length, cancel)
+        )
+
+    async def read_dir(self, value: Result, path: str, *, include: str = "") -> list[PathInfo]:
+        """Return a directory of a result. Raises FileNotFoundError."""
+        return await self.pools.run(
+            "disk", lambda cancel: self._reader.read_dir(value, path, include, cancel)
+        )
+
+    async def stat_file(self, value: Result, path: str) -> PathInfo:
+        """Return one path of a result. Raises FileNotFoundError."""
+        return await self.pools.run("disk", lambda cancel: self._reader.stat_file(value, path, cancel))
+
+    async def export(self, kind: str, request: ExportRequest, report: StatusReport) -> dict[str, str]:
+        """Export results; see `worker.exporters.export`."""
+        from worker.exporters.export import export
+
+        return await self.pools.run(
+            "disk", lambda cancel: export(kind, request, self._export_tools, cancel=cancel, report=report)
+        )
+
+    @cached_property
+    def _export_tools(self) -> ExportTools:
+        from worker.content.push import Pusher
+        from worker.exporters.base import ExportTools
+
+        return ExportTools(
+            store=self.content,
+            layers=self.layers,
+            snapshotter=self.snapshotter,
+            images=self.images,
+            pusher=Pusher(self._transport, self.content),
+            fetch=self._fetch,
+        )
+
+    @contextmanager
+    def agents(self, wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:
+        """Give every ``--ssh`` a socket; key files are served by an agent of their own while the context lasts."""
+        from worker.agents import serve
+
+        with serve(wanted) as sockets:
+            yield sockets
+
+    # -- operations
+
+    @cached_property
+    def _exec_parts(self) -> ExecParts:
+        from worker.ops.exec import ExecParts
+        from worker.selection import Selection
+
+        def digest(value: Result, paths: tuple[str, ...], cancel: CancelToken) -> ContentKey:
+            from worker.localtree import LocalTree
+
+            assert value is None or isinstance(value, Snapshot | LocalTree), "a result of this worker"
+            return self.hasher.key(value, [Selection(src=path, follow=True) for path in paths], cancel)
+
+        return ExecParts(
+            pools=self.pools,
+            snapshotter=self.snapshotter,
+            ensure=self.ensure,
+            containers=self.containers,
+            caches=self.caches,
+            digest=digest,
+            token=lambda value: self.save(value) or "",
+        )
+
+    def _local(self, op: ops.Source, session: Session) -> Operation:
+        from worker.ops.local import LocalOperation
+
+        return LocalOperation(
+            op, session, caches=self._stat_caches, snapshotter=self.snapshotter, pools=self.pools
+        )
+
+    def _file(self, vertex: Vertex) -> Operation:
+        from worker.ops.file import FileOperation
+
+        return FileOperation(
+            vertex, snapshotter=self.snapshotter, ensure=self.ensure, hasher=self.hasher, pools=self.pools
+        )
+
+    def _merge(self, vertex: Vertex) -> Operation:
+        from worker.ops.merge import MergeOperation
+
+        return MergeOperation(vertex, hasher=self.hasher, pools=self.pools)
+
+    def _diff(self, vertex: Vertex) -> Operation:
+        from worker.ops.diff import DiffOperation
+
+        return DiffOperation(
+            vertex, snapshotter=self.snapshotter, ensure=self.ensure, hasher=self.hasher, pools=self.pools
+        )
