@@ -125,7 +125,9 @@ class EngineBridge:
 
     async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
         """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
-        return [_stat(entry) for entry in await self.worker.read_dir(await _value(ref), path, include=include)]
+        return [
+            _stat(entry) for entry in await self.worker.read_dir(await _value(ref), path, include=include)
+        ]
 
     async def stat_file(self, ref: Ref, path: str) -> Stat:
         """Return one path's metadata. Raises FileNotFoundError."""
