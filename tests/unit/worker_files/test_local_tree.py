@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Local directories: filters, links, digests, the stat cache."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+import worker.localtree
+from worker.base import SourceError
+from worker.contenthash import digest_of
+from worker.filters import reaches
+from worker.localtree import LocalTree, follow_paths
+from worker.pools import Token
+from worker.selection import Selection
+from worker.statcache import StatCache, StatCaches, at_rest
+from worker.tree import DirectoryTree
+
+
+@pytest.fixture
+def context(tmp_path, helpers):
+    root = tmp_path / "ctx"
+    root.mkdir()
+    helpers.fill(
+        root,
+        {
+            "a.txt": b"a", "b.log": b"b", "src/main.py": b"m", "src/deep/x.md": b"x", "src/deep/y.py": b"y",
+            "node_modules/p/index.js": b"js", "node_modules/keep.me": b"k", "link": "src/deep", "empty": None,
+            "abs": "/src/main.py", "out": "../../etc/passwd",
+        },
+    )  # fmt: skip
+    return root
+
+
+def paths(tree) -> set[str]:
+    return {pick.below for root in Selection().roots(tree) for pick in root.picks if pick.below}
+
+
+def local(root, **filters) -> LocalTree:
+    return LocalTree(root, StatCache(str(root), None), **filters)
+
+
+@pytest.fixture
+def at_leisure(monkeypatch) -> None:
+    """Let every file count as unchanged for long."""
+    monkeypatch.setattr("worker.statcache.at_rest", lambda status, read_at: True)
+
+
+def test_everything_is_there_without_filters(context) -> None:
+    found = paths(local(context))
+    assert {"a.txt", "link", "empty", "src/deep/y.py", "node_modules/p/index.js"} <= found
+
+
+def test_excluded_directories_vanish_but_exceptions_come_back(context) -> None:
+    found = paths(local(context, exclude=["node_modules", "*.log", "!node_modules/keep.me"]))
+    assert "node_modules/keep.me" in found
+    assert "node_modules" in found
+    assert not any(p.startswith("node_modules/p") for p in found)
+    assert "b.log" not in found
+
+
+def test_an_excluded_directory_without_exception_is_gone(context) -> None:
+    assert not any(p.startswith("src") for p in paths(local(context, exclude=["src"])))
+
+
+def test_include_keeps_the_directories_above_only(context) -> None:
+    assert paths(local(context, include=["src/**/*.py"])) == {"src", "src/main.py", "src/deep", "src/deep/y.py"}
+
+
+def test_include_of_a_directory_takes_all_below(context) -> None:
+    assert paths(local(context, include=["src/deep"])) == {"src", "src/deep", "src/deep/x.md", "src/deep/y.py"}
+
+
+def test_follow_paths_take_links_and_what_they_lead_to(context) -> None:
+    assert paths(local(context, follow=["link/y.py"])) == {"link", "src", "src/deep", "src/deep/y.py"}
+    assert follow_paths(str(context), ["abs"]) == ["abs", "src/main.py"]
+
+
+def test_follow_paths_never_leave_the_directory(context) -> None:
+    assert follow_paths(str(context), ["out"]) == ["etc/passwd", "out"]
+
+
+def test_follow_paths_expand_wildcards_and_survive_circles(context) -> None:
+    (context / "c1").symlink_to("c2")
+    (context / "c2").symlink_to("c1")
+    assert follow_paths(str(context), ["c1"]) == ["c1", "c2"]
+    assert follow_paths(str(context), ["*.txt", "missing"]) == ["a.txt", "missing"]
+
+
+def test_follow_of_the_root_includes_everything(context) -> None:
+    assert "node_modules/p/index.js" in paths(local(context, follow=["/", "a.txt"]))
+
+
+def test_sockets_do_not_exist(context) -> None:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(context / "sock"))
+    server.close()
+    assert "sock" not in paths(local(context))
+
+
+def test_a_missing_directory_is_a_source_error(tmp_path) -> None:
+    with pytest.raises(SourceError, match="nowhere"):
+        local(tmp_path / "nowhere")
+
+
+def test_a_file_made_unreadable_names_the_path(context, monkeypatch) -> None:
+    tree = local(context)
+    tree.children("")
+    (context / "a.txt").unlink()
+    (context / "a.txt").mkdir()
+    with pytest.raises(SourceError, match=r"a\.txt"):
+        digest_of(tree, [Selection()], Token())
+
+
+def key(tree, selection: Selection | None = None) -> str:
+    return digest_of(tree, [selection or Selection()], Token()).digest
+
+
+@pytest.mark.usefixtures("at_leisure")
+def test_unchanged_files_are_not_read_again(context, tmp_path, monkeypatch) -> None:
+    tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    first = key(tree)
+    tree.save()
+
+    reads = []
+    monkeypatch.setattr(LocalTree, "_read", lambda self, item: reads.append(item))
+    again = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    assert key(again) == first
+    assert reads == []
+
+
+@pytest.mark.usefixtures("at_leisure")
+def test_only_a_changed_file_is_read_again(context, tmp_path, monkeypatch) -> None:
+    tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    first = key(tree)
+    tree.save()
+    (context / "a.txt").write_bytes(b"A")
+    reads = []
+    original = LocalTree._read
+    monkeypatch.setattr(LocalTree, "_read", lambda self, item: (reads.append(item[0]), original(self, item)))
+    again = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    assert key(again) != first
+    assert reads == ["a.txt"]
+
+
+def test_a_file_changed_a_moment_ago_is_not_remembered(context, tmp_path) -> None:
+    cache = StatCaches(tmp_path / "cache").of(str(context))
+    (context / "a.txt").write_bytes(b"fresh")
+    os.utime(context / "a.txt")
+    key(LocalTree(context, cache))
+    assert "a.txt" not in cache.table()
+
+
+def test_rest_depends_on_the_clock_of_the_file_system(context) -> None:
+    status = os.stat(context / "a.txt")
+    last = status.st_ctime_ns
+    assert not at_rest(status, last + 1_000_000)
+    assert at_rest(status, last + 10_000_000_000)
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+@pytest.mark.usefixtures("at_leisure")
+def test_a_damaged_cache_is_an_empty_one(context, tmp_path, damage) -> None:
+    tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    first = key(tree)
+    tree.save()
+    (file,) = (tmp_path / "cache").iterdir()
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if damage is None else damage)
+    cache = StatCaches(tmp_path / "cache").of(str(context))
+    assert cache.table() == {}
+    assert key(LocalTree(context, cache)) == first
+
+
+@pytest.mark.usefixtures("at_leisure")
+def test_the_cache_forgets_what_is_gone_but_not_what_was_filtered(context, tmp_path) -> None:
+    cache = StatCaches(tmp_path / "cache").of(str(context))
+    tree = LocalTree(context, cache)
+    key(tree)
+    tree.save()
+    (context / "b.log").unlink()
+    LocalTree(context, cache, include=["a.txt"]).save()
+    assert "b.log" not in cache.table()
+    assert "src/main.py" in cache.table()
+
+
+def test_small_files_stay_in_memory_until_they_are_copied(context) -> None:
+    tree = local(context)
+    key(tree)
+    assert tree.kept("a.txt") == b"a"
+
+
+def test_large_files_are_digested_whole(context) -> None:
+    (context / "large").write_bytes(b"z" * (worker.localtree.KEPT_FILE * 3 + 7))
+    tree = local(context)
+    assert key(tree) == key(Everyone(context))
+    assert tree.kept("large") is None
+
+
+class Everyone(DirectoryTree):
+    """A directory whose files all belong to root, as in a context."""
+
+    keeps_owners = False
+
+    def __init__(self, path) -> None:
+        super().__init__(str(path))
+
+
+def test_the_digest_is_that_of_a_snapshot_with_the_same_files(context) -> None:
+    assert key(local(context)) == key(Everyone(context))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "directory", "expected"),
+    [
+        ("a/b", "a", True), ("a/b", "b", False), ("a", "a", False), ("**/x", "q/r", True), ("a/**", "b", False),
+        ("*.log", "node_modules", False), ("*/x", "q", True), ("a/[b]", "a", True), ("a/[b]", "c", False),
+    ],
+)  # fmt: skip
+def test_reach_of_patterns(pattern, directory, expected) -> None:
+    assert reaches(pattern, directory) is expected
