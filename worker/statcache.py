@@ -41,9 +41,12 @@ def identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def at_rest(status: os.stat_result, read_at: int) -> bool:
-    """Tell whether a file read at ``read_at`` (ns) had last changed longer ago than its clock's granularity."""
-    changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    granularity = _COARSE if status.st_mtime_ns % 1_000_000_000 == 0 else _FINE
+    """Tell whether a file read at ``read_at`` (ns) had last changed longer ago than its clock's granularity.
+
+    The change time is the kernel's own; a whole second hints at a file system that counts in seconds.
+    """
+    changed = status.st_ctime_ns
+    granularity = _COARSE if changed % 1_000_000_000 == 0 else _FINE
     return changed + granularity < read_at
 
 

@@ -82,13 +82,21 @@ class World:
         match op:
             case ops.File():
                 return FileOperation(
-                    vertex, snapshotter=self.snapshotter, ensure=self.layers.ensure, hasher=self.hasher, pools=self.pools
+                    vertex,
+                    snapshotter=self.snapshotter,
+                    ensure=self.layers.ensure,
+                    hasher=self.hasher,
+                    pools=self.pools,
                 )
             case ops.Merge():
                 return MergeOperation(vertex, hasher=self.hasher, pools=self.pools)
             case ops.Diff():
                 return DiffOperation(
-                    vertex, snapshotter=self.snapshotter, ensure=self.layers.ensure, hasher=self.hasher, pools=self.pools
+                    vertex,
+                    snapshotter=self.snapshotter,
+                    ensure=self.layers.ensure,
+                    hasher=self.hasher,
+                    pools=self.pools,
                 )
         raise AssertionError(op)
 

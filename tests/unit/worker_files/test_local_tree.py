@@ -66,11 +66,21 @@ def test_an_excluded_directory_without_exception_is_gone(context) -> None:
 
 
 def test_include_keeps_the_directories_above_only(context) -> None:
-    assert paths(local(context, include=["src/**/*.py"])) == {"src", "src/main.py", "src/deep", "src/deep/y.py"}
+    assert paths(local(context, include=["src/**/*.py"])) == {
+        "src",
+        "src/main.py",
+        "src/deep",
+        "src/deep/y.py",
+    }
 
 
 def test_include_of_a_directory_takes_all_below(context) -> None:
-    assert paths(local(context, include=["src/deep"])) == {"src", "src/deep", "src/deep/x.md", "src/deep/y.py"}
+    assert paths(local(context, include=["src/deep"])) == {
+        "src",
+        "src/deep",
+        "src/deep/x.md",
+        "src/deep/y.py",
+    }
 
 
 def test_follow_paths_take_links_and_what_they_lead_to(context) -> None:
