@@ -35,7 +35,6 @@ check: setup
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
-	$(BIN)/interrogate -q $(SOURCES)
 
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile

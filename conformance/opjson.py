@@ -12,7 +12,7 @@ from llb.wire.readable import metadata_json, op_json, terminal
 
 def ops_of(graph: Graph) -> list[dict[str, Any]]:
     """Return every op of a graph's definition, the terminal one last; random group ids are numbered."""
-    out = [
+    out: list[dict[str, Any]] = [
         {"digest": v.digest, "op": op_json(v.raw), "meta": metadata_json(graph, v.digest)}
         for v in graph.vertices
     ]

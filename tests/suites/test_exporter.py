@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.remote import DirectoryLayers, MemoryBlobs, MemoryDatabase, sha256
 
 from llb.ops import Platform
+from llb.reference import parse
 from worker.base import Snapshot, SourceError, StorageError
 from worker.content.auth import ANONYMOUS
 from worker.content.layout import Layout
@@ -29,7 +30,6 @@ from worker.exporters.config import LayerFacts, complete_history, image_config
 from worker.exporters.export import EXPORTERS, export
 from worker.images import ImageStore
 from worker.pools import Cancelled, Token
-from llb.reference import parse
 
 AMD64 = Platform(os="linux", architecture="amd64")
 CONFIG = json.dumps(

@@ -80,12 +80,13 @@ class _Copying:
         stage = self._stage
         stage.index -= 1
         group = uuid.uuid4().hex
-        weak = ProgressGroup(id=group, name=shown, weak=True)
-        linked = scratch().file(*actions, **{**options, "progress_group": weak})  # type: ignore[misc]
-        title = stage.prefix(f"LINK {name}")
-        final: StepOptions = {**options, "progress_group": ProgressGroup(id=group, name=shown), "name": title}  # type: ignore[misc]
-        merged = merge([stage.state, linked], **final)
-        stage.state = stage.state.with_output(merged.output)
+        weak = options.copy()
+        weak["progress_group"] = ProgressGroup(id=group, name=shown, weak=True)
+        linked = scratch().file(*actions, **weak)
+        final = options.copy()
+        final["progress_group"] = ProgressGroup(id=group, name=shown)
+        final["name"] = stage.prefix(f"LINK {name}")
+        stage.state = stage.state.with_output(merge([stage.state, linked], **final).output)
 
     def _check_checksum(self) -> None:
         if not self._checksum:

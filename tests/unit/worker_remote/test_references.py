@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llb.ops import Platform
-from worker.oci import INDEX, Descriptor
 from llb.reference import InvalidReferenceError, parse
+from worker.oci import INDEX, Descriptor
 from worker.sources.platform import choose, fallbacks, show
 
 DIGEST = "sha256:" + "0" * 64

@@ -9,6 +9,7 @@ import json
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
+from llb.reference import parse
 from worker.base import SourceError
 from worker.content.auth import Credentials, DockerConfig, parse_challenges
 from worker.content.provider import WrongDigestError, fetch
@@ -16,7 +17,6 @@ from worker.content.registry import RegistryProvider
 from worker.content.transport import Transport, UnreachableError
 from worker.oci import MANIFEST, Descriptor
 from worker.pools import Cancelled, Token
-from llb.reference import parse
 
 BODY = bytes(range(256)) * 4000
 BLOB = Descriptor(media_type="x", digest=sha256(BODY), size=len(BODY))

@@ -13,11 +13,11 @@ import pytest
 from support.remote import MemoryBlobs
 
 from llb.ops import Platform
+from llb.reference import parse
 from worker.base import Session, Snapshot, SourceError
 from worker.content.registry import RegistryProvider
 from worker.exporters.base import ExportRequest, PlatformExport
 from worker.exporters.export import export
-from llb.reference import parse
 from worker.sources.image import ImageResolver
 
 AMD64 = Platform(os="linux", architecture="amd64")
