@@ -85,7 +85,10 @@ class DirectoryTree:
         """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
         known = self._children.get(path)
         if known is None:
-            known = self._children[path] = dict(sorted(scan(join(self.base, path))))
+            # The kernel would follow a link in the path, out of the tree.
+            node = lookup(self, path)
+            entries = scan(join(self.base, path)) if node is not None and node.is_dir else ()
+            known = self._children[path] = dict(sorted(entries))
         return known
 
     def xattrs(self, path: str, node: Node) -> tuple[tuple[str, bytes], ...]:

@@ -145,3 +145,13 @@ def test_keys_of_snapshots_are_computed_once(root) -> None:
     hasher.key(snapshot, [Selection(src="/e")], Token())
     hasher.key(Snapshot((2,)), [Selection(src="/d")], Token())
     assert len(views) == 3
+
+
+def test_links_are_never_entered_by_the_kernel(root, tmp_path_factory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.txt").write_bytes(b"s")
+    (root / "out").symlink_to(outside)
+    tree = DirectoryTree(str(root))
+    assert tree.children("out") == {}
+    assert tree.children("out/deeper") == {}
+    assert [found.chosen for found in Selection(src="/*/*.txt", wildcard=True).roots(tree)] == []
