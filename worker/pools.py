@@ -22,6 +22,7 @@ T = TypeVar("T")
 _CLONE_NEWNS = 0x00020000
 _CLONE_FS = 0x00000200
 _MS_REC, _MS_SLAVE = 0x4000, 1 << 19
+_CANCELLER = "cancel"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -76,7 +77,7 @@ class Pools:
     """Thread pools by resource name (``exec``, ``disk``, ``net``, ``cpu``), started on first use."""
 
     def __init__(self, sizes: Mapping[str, int], *, private_mounts: bool) -> None:
-        self._sizes = dict(sizes)
+        self._sizes = {**sizes, _CANCELLER: 1}
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._private_mounts = private_mounts
         self._namespace: int | None = None
@@ -93,7 +94,8 @@ class Pools:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            token.cancel()
+            # What cancels work may look at its mounts, so it too runs on a thread that sees them.
+            self._executor(_CANCELLER).submit(token.cancel)
             await _drain(future)
             raise
 

@@ -93,16 +93,11 @@ def test_without_a_runtime_the_environment_is_at_fault(cli, project) -> None:
 
 def test_interrupting_kills_the_container_and_keeps_what_was_done(cli, project) -> None:
     folder = project("FROM base\nRUN echo done > /done\nRUN echo started; sleep 613\n")
-    process = subprocess.Popen(
-        cli.argv("build", "--progress=plain", folder), env=cli.env(), stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.rstrip().endswith("started") and "RUN" not in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    assert process.wait() == 130, rest
+    with _started(cli, folder) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        rest = process.stderr.read()
+        assert process.wait() == 130, rest
     assert "Traceback" not in rest
     assert not _running("sleep 613")
     (folder / "Dockerfile").write_text((folder / "Dockerfile").read_text().replace("sleep 613", "true"))
@@ -112,15 +107,8 @@ def test_interrupting_kills_the_container_and_keeps_what_was_done(cli, project) 
 
 def test_a_killed_build_leaves_a_usable_state(cli, project) -> None:
     folder = project("FROM base\nRUN echo done > /done\nRUN echo started; sleep 617\n")
-    process = subprocess.Popen(
-        cli.argv("build", "--progress=plain", folder), env=cli.env(), stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.rstrip().endswith("started") and "RUN" not in line:
-            break
-    process.kill()
-    process.wait()
+    with _started(cli, folder) as process:
+        process.kill()
     (folder / "Dockerfile").write_text((folder / "Dockerfile").read_text().replace("sleep 617", "true"))
     again = cli.build(folder)
     assert again.stderr.count("CACHED") >= 3
@@ -144,6 +132,19 @@ def test_a_required_secret_that_is_missing_names_the_flag(cli, project) -> None:
     )
     assert "token" in done.stderr
     assert "--secret" in done.stderr
+
+
+def _started(cli, folder: Path) -> subprocess.Popen[str]:
+    """Return a build whose step has printed "started". Ctrl-C reaches it even if it is ignored around the tests."""
+    process = subprocess.Popen(
+        cli.argv("build", "--progress=plain", folder), env=cli.env(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith("started") and "RUN" not in line:
+            break
+    return process
 
 
 def _running(command: str) -> bool:
