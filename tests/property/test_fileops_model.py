@@ -162,12 +162,15 @@ class Model:
                     return
                 self.remove(path)
             case Symlink():
-                path = resolve(self.tree, action.newpath, last=False)
-                if path in self.tree or not self.is_dir(up(path)):
-                    raise ModelError("symlink")
-                self.put(path, ("link", action.oldpath))
+                self.link(action)
             case Copy():
                 self.copy(action, source)
+
+    def link(self, action: Symlink) -> None:
+        path = resolve(self.tree, action.newpath, last=False)
+        if path in self.tree or not self.is_dir(up(path)):
+            raise ModelError("symlink")
+        self.put(path, ("link", action.oldpath))
 
     def copy(self, action: Copy, source: Tree) -> None:
         src = resolve(source, action.src)
@@ -190,7 +193,7 @@ class Model:
             self.place("/".join([*parts(target), *parts(tail)]), source[path], action, root=not tail)
 
     def place(self, path: str, node: object, action: Copy, *, root: bool) -> None:
-        there = (DIR if not path else None) if path not in self.tree else self.tree[path]
+        there = self.tree.get(path, None if path else DIR)
         if node == DIR:
             if there == DIR:
                 if not root:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -111,12 +112,26 @@ def write_difference(lower: Path, upper: Path, target: Path, token: CancelToken)
         root.make_directories(path.rpartition("/")[0], 0o755, None, -1)
         os.mknod(root.full(path), stat.S_IFCHR, os.makedev(0, 0))
     copy_picks(after, changes.picks(), root, "", CopyStyle(), token)
+    for parent in {path.rpartition("/")[0] for path in changes.gone} - {""}:
+        _mark_whiteouts(root.full(parent))
     status = after.root().stat
     os.chown(target, status.st_uid, status.st_gid)
     os.chmod(target, stat.S_IMODE(status.st_mode))
     for name, value in after.xattrs("", after.root()):
         os.setxattr(target, name, value)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _mark_whiteouts(directory: str) -> None:
+    """Mark a directory as overlayfs marks one that it copied up itself (here: from an unknown origin).
+
+    Without the mark, whiteouts in a directory that exists in no layer below would be listed as entries.
+    """
+    try:
+        os.setxattr(directory, "trusted.overlay.origin", b"")
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EPERM):
+            raise
 
 
 class _Changes:

@@ -55,7 +55,15 @@ class Step:
 
     def log(self, stream: int, data: bytes) -> None: ...
 
-    def status(self, id: str, name: str, current: int, total: int, *, done: bool = False) -> None: ...
+    def status(
+        self,
+        id: str,  # noqa: A002
+        name: str,
+        current: int,
+        total: int,
+        *,
+        done: bool = False,
+    ) -> None: ...
 
 
 class World:

@@ -64,7 +64,7 @@ def test_names_count_below_the_selection_only(root) -> None:
 
 
 def test_an_empty_directory_counts(root) -> None:
-    assert changes(root, lambda: (root / "d/new").mkdir(), src="/d")
+    assert changes(root, (root / "d/new").mkdir, src="/d")
 
 
 def test_a_file_that_moves_between_directories_counts(root) -> None:

@@ -99,3 +99,10 @@ class TestOnLayers:
         )
         diff = world.run(ops.Diff(lower=0, upper=1), base, other)[0]
         assert world.look(diff)["f"][2] == "4:4"
+
+    def test_whiteouts_are_not_listed_where_there_is_nothing_to_hide(self, world) -> None:
+        diff = world.run(
+            ops.Diff(lower=0, upper=1), world.make({"d/x": b"", "d/y": b""}), world.make({"d/y": b"2"})
+        )[0]
+        merged = world.run(ops.Merge(inputs=(0, 1)), world.make({"z": b""}), diff)[0]
+        assert world.inside(merged, lambda path: os.listdir(path / "d")) == ["y"]
