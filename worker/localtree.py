@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from solver.ports import ContentKey
@@ -146,6 +146,13 @@ class LocalTree:
         """Write the stat cache if this tree learnt something."""
         tree = self._tree()
         self.cache.save(join(path, name) for path, entries in tree.items() for name in entries)
+
+    def beside(self, path: str) -> list[str]:
+        """Return the names in a directory that the ignore file does not exclude, whether a step reads them or not."""
+        with suppress(OSError):
+            names = sorted(os.listdir(os.path.join(self.base, path)))
+            return [name for name in names if not self.excluded(f"{path}/{name}" if path else name)]
+        return []
 
     def excluded(self, path: str) -> bool:
         """Tell whether ``path`` exists in the directory but was filtered out."""

@@ -74,10 +74,12 @@ def not_found(tree: Tree, path: str, origin: str) -> FileOpError:
             break
         parent = join(parent, part)
     wanted = known or path.rpartition("/")[2]
-    close = nearest(wanted, tree.children(parent))
+    # What no step reads was never scanned, but is still what a misspelt name may have meant.
+    beside = tree.beside(parent) if isinstance(tree, LocalTree) else list(tree.children(parent))
+    close = nearest(wanted, beside)
     if close is not None:
         return FileOpError(message, help=f"did you mean /{join(parent, close)}?")
-    names = list(tree.children(parent))
+    names = beside
     if not names:
         return FileOpError(message, help=f"/{parent} is empty there")
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
