@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from grammar.patterns import PatternMatcher
 from solver.ports import ContentKey
 from worker.base import Snapshot, SourceError
 from worker.filters import START, Filter, FilterState
@@ -150,8 +151,9 @@ class LocalTree:
     def beside(self, path: str) -> list[str]:
         """Return the names in a directory that the ignore file does not exclude, whether a step reads them or not."""
         with suppress(OSError):
+            ignored = PatternMatcher(self._exclude)
             names = sorted(os.listdir(os.path.join(self.base, path)))
-            return [name for name in names if not self.excluded(f"{path}/{name}" if path else name)]
+            return [name for name in names if not ignored.matches_or_parent(join(path, name))]
         return []
 
     def excluded(self, path: str) -> bool:
