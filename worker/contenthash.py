@@ -23,7 +23,8 @@ from worker.localtree import LocalTree
 from worker.metadata import Metadata
 from worker.parallel import in_threads
 from worker.selection import Pick, Selection
-from worker.tree import DirectoryTree, Tree, join, unreadable
+from worker.statcache import Xattrs
+from worker.tree import DirectoryTree, Node, Tree, join, unreadable
 
 SHOWN_FILES, SHOWN_DIRECTORIES = 512, 512
 _CHUNK = 1 << 20
@@ -205,14 +206,22 @@ def _add(
     groups: dict[str, list[bytes]] = {}
     shown = len(picks) + len(parts) <= SHOWN_FILES
     mask = 0o7777 if selection.modes else 0
+    owned = selection.owners and tree.keeps_owners
     for pick in picks:
-        below = pick.below
-        if not below and selection.contents and pick.node.is_dir:
+        path, below, node = pick
+        directory, _, name = below.rpartition("/")
+        if node.kind == stat.S_IFREG:
+            line = _file_line(name, node.stat, digests[path], mask, owned=owned)
+        elif below or not (selection.contents and node.is_dir):
+            line = _special_line(name, node, mask, owned=owned)
+        else:
             continue
-        line, summary = _line(tree, pick, digests, mask, owners=selection.owners)
-        groups.setdefault(below.rpartition("/")[0], []).append(line)
+        xattrs = tree.xattrs(path, node)
+        if xattrs:
+            line += _xattr_bytes(xattrs)
+        groups.setdefault(directory, []).append(b"%d\0%s" % (len(line), line))
         if shown:
-            parts["/" + pick.path] = summary
+            parts["/" + path] = _summary(pick, digests.get(path), mask, xattrs, owned=owned)
     total.update(b"%d\0" % len(groups))
     for directory, lines in groups.items():
         digest = hashlib.sha256(b"".join(lines)).digest()
@@ -221,31 +230,37 @@ def _add(
             parts["/" + join(picks[0].path, directory) + "/"] = digest[:8].hex()
 
 
-def _line(tree: Tree, pick: Pick, digests: Digests, mask: int, *, owners: bool) -> tuple[bytes, str]:
-    """Return what counts of one node, and the same in short for people."""
-    path, below, node = pick
+def _file_line(name: str, status: os.stat_result, digest: bytes, mask: int, *, owned: bool) -> bytes:
+    owner = f"{status.st_uid}:{status.st_gid}" if owned else "0:0"
+    return f"{name}\0f{status.st_mode & mask:o}\0{owner}\0".encode(*_UTF8) + digest
+
+
+def _special_line(name: str, node: Node, mask: int, *, owned: bool) -> bytes:
     status = node.stat
-    mode = status.st_mode & mask
-    owner = f"{status.st_uid}:{status.st_gid}" if owners and tree.keeps_owners else "0:0"
-    name = below.rpartition("/")[2]
-    if node.is_file:
-        digest = digests[path]
-        kind, summary = "f", f"{mode:o} {digest[:8].hex()}"
-        head = f"{name}\0f{mode:o}\0{owner}\0".encode(*_UTF8) + digest
+    mode = 0 if node.is_link else status.st_mode & mask
+    owner = f"{status.st_uid}:{status.st_gid}" if owned else "0:0"
+    kind = _SPECIAL[node.kind]
+    device = status.st_rdev if kind in "bc" else 0
+    return f"{name}\0{kind}{mode:o}\0{owner}\0{node.link}\0{device:x}\0".encode(*_UTF8)
+
+
+def _xattr_bytes(xattrs: Xattrs) -> bytes:
+    body = b"".join(b"%s\0%d\0%s" % (key.encode(*_UTF8), len(value), value) for key, value in xattrs)
+    return b"x%d\0%s" % (len(body), body)
+
+
+def _summary(pick: Pick, digest: bytes | None, mask: int, xattrs: Xattrs, *, owned: bool) -> str:
+    """Return what counts of one node in short, for people."""
+    node, status = pick.node, pick.node.stat
+    if node.is_link:
+        text = f"-> {node.link}"
     else:
-        kind = _SPECIAL[stat.S_IFMT(status.st_mode)]
-        mode = 0 if node.is_link else mode
-        device = status.st_rdev if kind in "bc" else 0
-        head = f"{name}\0{kind}{mode:o}\0{owner}\0{node.link}\0{device:x}\0".encode(*_UTF8)
-        summary = f"-> {node.link}" if node.is_link else f"{mode:o} {kind}"
-    if owner != "0:0":
-        summary += f" {owner}"
-    xattrs = tree.xattrs(path, node)
+        text = f"{status.st_mode & mask:o} {digest[:8].hex() if digest is not None else _SPECIAL[node.kind]}"
+    if owned and (status.st_uid or status.st_gid):
+        text += f" {status.st_uid}:{status.st_gid}"
     if xattrs:
-        body = b"".join(b"%s\0%d\0%s" % (key.encode(*_UTF8), len(value), value) for key, value in xattrs)
-        head += b"x%d\0" % len(body) + body
-        summary += f" +{hashlib.sha256(body).hexdigest()[:8]}"
-    return b"%d\0" % len(head) + head, summary
+        text += f" +{hashlib.sha256(_xattr_bytes(xattrs)).hexdigest()[:8]}"
+    return text
 
 
 def _bounded(parts: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -97,7 +98,7 @@ class LocalTree:
 
     def root(self) -> Node:
         """Return the node of the root directory."""
-        return Node(os.stat(self.base))
+        return Node(os.stat(self.base), stat.S_IFDIR)
 
     def children(self, path: str) -> Mapping[str, Node]:
         """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
@@ -237,7 +238,7 @@ def walk(base: str, chosen: Filter) -> dict[str, dict[str, Node]]:
     weak: list[str] = []
     while pending:
         path, state = pending.pop()
-        entries = dict(sorted(scan(join(base, path))))
+        entries = dict(scan(join(base, path)))
         if not chosen:
             pending += [(join(path, name), START) for name, node in entries.items() if node.is_dir]
         else:

@@ -8,7 +8,8 @@ relative to a root; a directory between a root and something taken is taken alon
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -102,7 +103,7 @@ class Selection:
         node = lookup(tree, path)
         if node is None:
             return Root(chosen, path, ())
-        picks = list(_all(tree, path, node)) if not rule else _filtered(tree, path, node, rule)
+        picks = _all(tree, path, node) if not rule else _filtered(tree, path, node, rule)
         return Root(chosen, path, picks)
 
 
@@ -122,16 +123,20 @@ def of_copy(action: Copy) -> Selection:
     )
 
 
-def _all(tree: Tree, path: str, node: Node) -> Iterator[Pick]:
+def _all(tree: Tree, path: str, node: Node) -> list[Pick]:
+    found = []
     pending = [Pick(path, "", node)]
     while pending:
         pick = pending.pop()
-        yield pick
-        if pick.node.is_dir:
-            here, below = pick.path, pick.below
-            children = [Pick(join(here, n), join(below, n), c) for n, c in tree.children(here).items()]
+        found.append(pick)
+        if pick.node.kind == stat.S_IFDIR:
+            here, below = (f"{base}/" if base else "" for base in (pick.path, pick.below))
+            children = [
+                Pick(here + name, below + name, child) for name, child in tree.children(pick.path).items()
+            ]
             children.reverse()
             pending += children
+    return found
 
 
 def _filtered(tree: Tree, path: str, node: Node, rule: Filter) -> list[Pick]:

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from grammar.patterns import clean_path
@@ -23,25 +23,26 @@ WILDCARDS = frozenset("*?[\\")
 
 
 class Node(NamedTuple):
-    """One directory entry: its lstat result, and the target if it is a symbolic link."""
+    """One directory entry: its lstat result, its type bits (``stat.S_IFMT``), its target if it is a symbolic link."""
 
     stat: os.stat_result
+    kind: int
     link: str = ""
 
     @property
     def is_dir(self) -> bool:
         """Whether this is a directory."""
-        return stat.S_ISDIR(self.stat.st_mode)
+        return self.kind == stat.S_IFDIR
 
     @property
     def is_file(self) -> bool:
         """Whether this is a regular file."""
-        return stat.S_ISREG(self.stat.st_mode)
+        return self.kind == stat.S_IFREG
 
     @property
     def is_link(self) -> bool:
         """Whether this is a symbolic link."""
-        return stat.S_ISLNK(self.stat.st_mode)
+        return self.kind == stat.S_IFLNK
 
 
 class Tree(Protocol):
@@ -79,7 +80,7 @@ class DirectoryTree:
 
     def root(self) -> Node:
         """Return the node of the root directory."""
-        return Node(os.lstat(self.base))
+        return Node(os.stat(self.base), stat.S_IFDIR)
 
     def children(self, path: str) -> Mapping[str, Node]:
         """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
@@ -88,7 +89,7 @@ class DirectoryTree:
             # The kernel would follow a link in the path, out of the tree.
             node = lookup(self, path)
             entries = scan(join(self.base, path)) if node is not None and node.is_dir else ()
-            known = self._children[path] = dict(sorted(entries))
+            known = self._children[path] = dict(entries)
         return known
 
     def xattrs(self, path: str, node: Node) -> tuple[tuple[str, bytes], ...]:
@@ -100,16 +101,17 @@ class DirectoryTree:
         return None
 
 
-def scan(path: str) -> Iterator[tuple[str, Node]]:
-    """List a directory in any order, sockets, whiteouts and vanished entries left out; empty if it is none.
+def scan(path: str) -> list[tuple[str, Node]]:
+    """List a directory in order of names, without sockets, whiteouts and vanished entries; empty if it is none.
 
     Raises:
         SourceError: it cannot be read.
     """
+    found: list[tuple[str, Node]] = []
     try:
         entries = os.scandir(path)
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return found
     except OSError as error:
         raise unreadable(path, error) from error
     with entries:
@@ -117,13 +119,18 @@ def scan(path: str) -> Iterator[tuple[str, Node]]:
             try:
                 status = entry.stat(follow_symlinks=False)
                 kind = stat.S_IFMT(status.st_mode)
-                if kind == stat.S_IFSOCK or (kind == stat.S_IFCHR and not status.st_rdev):
-                    continue
-                yield entry.name, Node(status, os.readlink(entry.path) if kind == stat.S_IFLNK else "")
+                if kind == stat.S_IFREG or kind == stat.S_IFDIR:  # faster, and this is a hot loop
+                    found.append((entry.name, Node(status, kind)))
+                elif kind == stat.S_IFLNK:
+                    found.append((entry.name, Node(status, kind, os.readlink(entry.path))))
+                elif kind != stat.S_IFSOCK and (kind != stat.S_IFCHR or status.st_rdev):
+                    found.append((entry.name, Node(status, kind)))
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise unreadable(entry.path, error) from error
+    found.sort()
+    return found
 
 
 def unreadable(path: str, error: OSError) -> SourceError:
