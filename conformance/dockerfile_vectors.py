@@ -146,6 +146,9 @@ def run_case(case: Mapping[str, Any], images: Mapping[str, Any]) -> str:
         actual = {"error": error.diagnostics[0].message}
     except ResolveError as error:
         actual = {"error": str(error)}
+    except Exception as error:
+        # A defect in one case must not hide the others; it is reported as that case's outcome.
+        actual = {"defect": f"{type(error).__name__}: {error}"}
     expected = _expected(case)
     return difference(expected, actual)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, Unpack
 
 from llb import ops
+from llb import platform as platforms
 from llb.errors import StateError
 from llb.execs import ExecNode, split
 from llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
@@ -97,7 +98,7 @@ class State:
         return State(output, settings)
 
     def with_image_config(self, config: bytes | str) -> State:
-        """Take environment, directory, user and platform from an image config (JSON).
+        """Take environment, directory and platform from an image config (JSON); its user is not taken, as in BuildKit.
 
         Raises:
             StateError: it is no image config.
@@ -326,21 +327,20 @@ def image_settings(config: bytes | str) -> Change:
         data = json.loads(config)
         inner = data.get("config") or {}
         env = [str(item).partition("=") for item in inner.get("Env") or []]
-        folder, user = str(inner.get("WorkingDir") or "/"), str(inner.get("User") or "")
+        folder = str(inner.get("WorkingDir") or "/")
         platform = None
         if data.get("os") and data.get("architecture"):
-            platform = Platform(
-                architecture=data["architecture"], os=data["os"], variant=data.get("variant") or ""
+            platform = platforms.normalize(
+                Platform(architecture=data["architecture"], os=data["os"], variant=data.get("variant") or "")
             )
     except (ValueError, AttributeError, TypeError) as error:
         raise StateError(f"not an image config: {error}") from error
 
     def change(settings: Settings) -> Settings:
         for key, _, value in env:
-            settings = settings.with_env(key, value)
+            if key:
+                settings = settings.with_env(key, value)
         settings = settings.with_dir(folder)
-        if user:
-            settings = settings.set(user=user)
         return settings.set(platform=platform) if platform is not None else settings
 
     return change

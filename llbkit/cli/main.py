@@ -19,9 +19,7 @@ _COMMANDS = {
     "compile": "Compile to LLB without executing anything.",
     "completion": "Print the completion script of a shell.",
     "doctor": "Say what this host lacks, and the command that mends it.",
-    "du": "Show what uses the disk.",
     "images": "List the images of the local store.",
-    "prune": "Delete build cache that nothing uses.",
     "rmi": "Remove images from the local store.",
     "version": "Print the version.",
 }

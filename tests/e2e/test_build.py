@@ -268,30 +268,11 @@ def test_the_same_build_gives_the_same_image(cli, project, tmp_path) -> None:
     assert digests[0] == digests[1]
 
 
-def test_du_and_prune_know_what_is_kept(cli, project) -> None:
-    folder = project("FROM base\nRUN echo x > /x\n")
-    cli.build(folder, "-t", "kept:1")
-    assert "Total" in cli.run("du").stdout
-    cli.run("prune", "--all", "--force")
-    assert "kept" in cli.run("images").stdout
-    cli.run("rmi", "kept:1")
-    cli.run("prune", "--all", "--force")
-    assert list((cli.root / "layers").iterdir()) == []
-    cli.build(folder, "-t", "kept:1")
-
-
 def test_a_dockerfile_from_standard_input(cli) -> None:
     done = cli.run(
         "build", "--progress=plain", "-o", "type=cacheonly", "-", stdin=b"FROM scratch\nCOPY <<E /a\nx\nE\n"
     )
     assert "DONE" in done.stderr
-
-
-def test_checks_print_warnings_and_exit_with_one(cli, project) -> None:
-    folder = project("FROM base AS Final\nRUN true\n")
-    done = cli.run("build", "--check", folder, code=1)
-    assert "StageNameCasing" in done.stdout
-    assert "StageNameCasing" in cli.build(folder).stderr
 
 
 @pytest.mark.parametrize("form", ["json", "text", "dot", "pb"])
