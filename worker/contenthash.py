@@ -21,7 +21,7 @@ from solver.ports import ContentKey, Json
 from worker.base import CancelToken, Snapshot, Snapshotter
 from worker.localtree import LocalTree
 from worker.metadata import Metadata
-from worker.parallel import in_threads
+from worker.parallel import in_threads, threads_for
 from worker.selection import Pick, Selection
 from worker.statcache import Xattrs
 from worker.tree import DirectoryTree, Node, Tree, join, unreadable
@@ -170,7 +170,7 @@ def file_digests(tree: Tree, files: Sequence[tuple[str, Pick]], token: CancelTok
         for path in paths:
             digests[path] = digest
 
-    in_threads(read, list(same.values()))
+    in_threads(read, list(same.values()), threads=threads_for([pick.node.stat.st_size for _, pick in files]))
     return digests
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from worker.base import CancelToken, FileOpError
 from worker.modes import ModeChange
 from worker.owners import Owner
-from worker.parallel import in_threads
+from worker.parallel import in_threads, threads_for
 from worker.selection import Pick
 from worker.statcache import identity
 from worker.tree import Tree, join
@@ -94,12 +94,19 @@ class _Copier:
                     directories.append(job)
             elif not self._is_second_name(job):
                 files.append(job)
-        in_threads(self._make, files)
+        in_threads(self._make, files, threads=self._threads(files))
         for first, target in self._links:
             self._clear(target)
             os.link(self._root.full(first), self._root.full(target), follow_symlinks=False)
         for job in reversed(directories):
             self._finish(job, self._root.full(job.target))
+
+    def _threads(self, files: Sequence[_Job]) -> int:
+        """Two where content is in memory: making files is mostly the kernel's work."""
+        sample = files[:: max(1, len(files) // 16)]
+        if sample and all(self._tree.kept(job.pick.path) is not None for job in sample):
+            return 2
+        return threads_for([job.pick.node.stat.st_size for job in files])
 
     def _make_directory(self, job: _Job) -> bool:
         """Create a directory, or accept one that exists; tell whether it takes the source's metadata."""

@@ -23,7 +23,7 @@ from grammar.patterns import PatternMatcher
 from solver.ports import ContentKey
 from worker.base import Snapshot, SourceError
 from worker.filters import START, Filter, FilterState
-from worker.parallel import in_threads
+from worker.parallel import in_threads, threads_for
 from worker.statcache import StatCache, Xattrs
 from worker.tree import (
     MAX_LINKS,
@@ -141,7 +141,7 @@ class LocalTree:
             else:
                 missing.append((path, node))
         if missing:
-            in_threads(self._read, missing)
+            in_threads(self._read, missing, threads=threads_for([node.stat.st_size for _, node in missing]))
         return known
 
     def save(self) -> None:

@@ -7,13 +7,22 @@ A thread started here lives in the mount namespace of its starter, which a threa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import TypeVar
 
 T = TypeVar("T")
 
 _WORTH_IT = 64
+_SMALL = 32 << 10
+
+
+def threads_for(sizes: Collection[int]) -> int:
+    """Return how many threads to read files of these sizes (bytes) with.
+
+    Reading small files is mostly interpreter work, on which threads only get in each other's way.
+    """
+    return 2 if sum(sizes) > _SMALL * len(sizes) else 1
 
 
 def in_threads(work: Callable[[T], None], items: Sequence[T], *, threads: int = 2) -> None:
