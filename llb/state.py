@@ -87,8 +87,8 @@ class State:
         return self._set(lambda settings: settings.set(cgroup_parent=path))
 
     def reset(self, other: State) -> State:
-        """Return this filesystem with the settings of another state."""
-        return State(self.output, other.settings)
+        """Return this filesystem with the settings of another state; the directory is "/" again."""
+        return State(self.output, other.settings.then(lambda settings: settings.set(dir="/")))
 
     def with_output(self, output: Output | None) -> State:
         """Return another filesystem with these settings; a platform fixed by the step that made it is taken over."""
