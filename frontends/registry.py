@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 
 from frontends.base import Frontend
 from grammar import Diagnostic, DiagnosticError, nearest
@@ -27,6 +26,8 @@ def load(name: str) -> Frontend:
         module, attribute = BUILTIN[name]
         made: Frontend = getattr(import_module(module), attribute)()
         return made
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=GROUP, name=name):
         found: Frontend = point.load()()
         return found

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from frontends.base import BuildResult, PlatformResult
 from llbkit.bridge import EngineRef
@@ -15,9 +15,11 @@ from llbkit.request import BuildRequest, Output
 from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus
 from solver.flight import together
 from worker.base import Snapshot
-from worker.exporters.base import ExportRequest, PlatformExport
 from worker.localtree import LocalTree
 from worker.worker import LocalWorker
+
+if TYPE_CHECKING:
+    from worker.exporters.base import ExportRequest
 
 _TITLES = {
     "docker": "exporting to docker image format",
@@ -45,6 +47,8 @@ async def export_all(
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:
         return {}
+    from worker.exporters.base import ExportRequest, PlatformExport
+
     exports = [
         PlatformExport(
             id=one.id,

@@ -6,13 +6,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from llbkit import __version__
 from llbkit.cli.failure import USAGE, explain
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _COMMANDS = {
     "build": "Build an image from a Dockerfile or another language.",
@@ -28,28 +31,33 @@ _COMMANDS = {
 PLUGINS = "llbkit.commands"
 
 
+def _plugins() -> dict[str, EntryPoint]:
+    """Return the commands of other packages. Reading their metadata takes a moment, so it is done when needed only."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=PLUGINS)}
+
+
 class _LazyGroup(click.Group):
     """Imports a command when it is named. Further commands are entry points of the group `PLUGINS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*_COMMANDS, *(point.name for point in entry_points(group=PLUGINS))])
+        return sorted([*_COMMANDS, *_plugins()])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in _COMMANDS:
             command = import_module(f"llbkit.cli.{name}").command
         else:
-            found = list(entry_points(group=PLUGINS, name=name))
-            if not found:
+            plugin = _plugins().get(name)
+            if plugin is None:
                 return None
-            command = found[0].load()
+            command = plugin.load()
         assert isinstance(command, click.Command), f"{name} is no command"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            others = [
-                (p.name, f"From {p.dist.name if p.dist else p.value}.") for p in entry_points(group=PLUGINS)
-            ]
+            others = [(p.name, f"From {p.dist.name if p.dist else p.value}.") for p in _plugins().values()]
             formatter.write_dl(sorted([*_COMMANDS.items(), *others]))
 
     def resolve_command(
