@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 
 from worker.base import FileOpError
@@ -104,6 +103,8 @@ class WritableRoot:
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(full)
         elif path:
+            import shutil  # drags in the compression modules
+
             shutil.rmtree(full)
         else:
             for name in os.listdir(full):

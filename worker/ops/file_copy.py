@@ -21,7 +21,6 @@ from worker.modes import ModeChange, parse_mode
 from worker.owners import Owner
 from worker.selection import Root, of_copy
 from worker.tree import Tree, join, lookup, relative
-from worker.unpack import is_archive, unpack
 from worker.writable import WritableRoot
 
 _NEW_DIRECTORY = 0o755
@@ -128,6 +127,8 @@ def _unpacked(
 ) -> bool:
     if not item.picks[0].node.is_file:
         return False
+    from worker.unpack import is_archive, unpack
+
     archive = os.path.join(tree.base, item.path)
     if not is_archive(archive):
         return False
