@@ -83,8 +83,7 @@ class Selection:
         """Return the selected roots in order. A path without wildcards has one, perhaps missing.
 
         Raises:
-            OSError: links lead in circles.
-            WorkerError: a pattern is malformed or the tree cannot be read.
+            WorkerError: links lead in circles, a pattern is malformed, or the tree cannot be read.
         """
         chosen = expand(tree, self.src, follow=self.follow) if self.wildcard else [relative(self.src)]
         rule = Filter(self.include, self.exclude)

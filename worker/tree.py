@@ -187,7 +187,7 @@ def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
     ``last`` says whether the last component is followed too. ``..`` stops at the root.
 
     Raises:
-        OSError: ELOOP, links lead in circles.
+        SourceError: links lead in circles.
     """
     pending = path.split("/")[::-1]
     done: list[str] = []
@@ -206,7 +206,7 @@ def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
             continue
         links += 1
         if links > MAX_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            raise SourceError(f"/{path}: symbolic links lead in circles", help="remove one of the links")
         if node.link.startswith("/"):
             done.clear()
         pending.extend(node.link.split("/")[::-1])

@@ -123,10 +123,13 @@ def set_time(full: str, timestamp: int) -> None:
         os.utime(full, ns=(timestamp, timestamp), follow_symlinks=False)
 
 
-def as_file_error(action: str, error: OSError) -> Exception:
-    """Return the worker error for a failed system call; a full disk is the storage's to report."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return error
+def is_about_storage(error: OSError) -> bool:
+    """Tell whether a failure is the disk's, and so the snapshotter's to report, not the action's."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def as_file_error(action: str, error: OSError) -> FileOpError:
+    """Return the worker error for a system call that failed during an action."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     where = f" ({error.filename})" if error.filename else ""
     return FileOpError(f"{action}: {reason}{where}", help="check the step's source and destination paths")

@@ -27,7 +27,7 @@ from worker.owners import named_inputs, owner_of
 from worker.pools import Pools, Token
 from worker.selection import Selection, of_copy
 from worker.tree import DirectoryTree, Tree
-from worker.writable import WritableRoot, as_file_error
+from worker.writable import WritableRoot, as_file_error, is_about_storage
 
 _VERSION = "llbkit.file.1"
 _WHOLE = Selection()
@@ -145,6 +145,8 @@ class _Chain:
             try:
                 self._perform(item, WritableRoot(os.fspath(self._active[index].path)))
             except OSError as error:
+                if is_about_storage(error):
+                    raise
                 raise as_file_error(_title(item), error) from error
             if item.output >= 0:
                 outputs[item.output] = index

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import stat
@@ -13,7 +14,7 @@ import pytest
 
 from llb import ops
 from llb.ops import Chown, Copy, MkDir, MkFile, NamedUser, Rm, Symlink
-from worker.base import SCRATCH, FileOpError, Snapshot
+from worker.base import SCRATCH, FileOpError, Snapshot, SourceError, StorageError
 from worker.localtree import LocalTree
 from worker.statcache import StatCache
 
@@ -127,7 +128,25 @@ def test_circular_links_are_an_error(world, source) -> None:
         world.files(cp("/x1", "/p/f"), base=base, source=source)
 
 
+def test_a_full_disk_is_reported_as_the_storage_s(world, source, monkeypatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("worker.filecopy._write_all", full)
+    monkeypatch.setattr("worker.filecopy.os.copy_file_range", full)
+    with pytest.raises(StorageError):
+        world.files(cp("/x1", "/a"), source=source)
+
+
 # -- sources
+
+
+def test_a_source_that_leads_in_circles_is_an_error(world) -> None:
+    source = world.make({"p": "q", "q": "p"})
+    with pytest.raises(SourceError, match="circles"):
+        world.files(cp("/p", "/"), source=source)
+    with pytest.raises(FileOpError, match="not a directory"):
+        world.files(cp("/f", "/g/h"), base=world.make({"g": b""}), source=world.make({"f": b""}))
 
 
 def test_wildcards_take_each_match(world, source) -> None:
