@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from frontends.dockerfile.ast import Node
 from frontends.dockerfile.errors import at
-from grammar import nearest
+from grammar import DiagnosticError, nearest
 
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 SHARINGS = ("shared", "private", "locked")
@@ -57,92 +57,103 @@ def read_mount(node: Node, text: str, expand: Callable[[str], str]) -> Mount:
 
 
 def _option(node: Node, mount: Mount, part: str, expand: Callable[[str], str], rw_auto: bool) -> bool:
+    """Apply one option; return whether the mount is still as writable as its type has it."""
     key, equals, value = part.partition("=")
-    key = key.lower()
+    key = _ALIASES.get(key.lower(), key.lower())
     if not equals:
-        match key:
-            case "readonly" | "ro":
-                mount.readonly = True
-                return False
-            case "readwrite" | "rw":
-                mount.readonly = False
-                return False
-            case "required" if mount.type in ("secret", "ssh"):
-                mount.required = True
-                return rw_auto
-            case "required":
-                raise at(
-                    node,
-                    f"unexpected key '{key}' for mount type '{mount.type}'",
-                    code="mount",
-                    hint="put type= first",
-                )
-            case _:
-                raise at(node, f"invalid field '{part}' must be a key=value pair", code="mount")
-    value = expand(value) if key != "from" else value
+        return _bare(node, mount, key, part, rw_auto)
+    if key not in _SETTERS:
+        raise at(
+            node, f"unexpected key '{key}' in '{part}'", code="mount", suggestion=nearest(key, sorted(_KEYS))
+        )
+    _SETTERS[key](node, mount, value if key == "from" else expand(value))
+    return rw_auto and key not in ("readonly", "readwrite")
+
+
+def _bare(node: Node, mount: Mount, key: str, part: str, rw_auto: bool) -> bool:
+    """Apply an option without a value."""
     match key:
-        case "type":
-            if value not in TYPES:
-                raise at(
-                    node,
-                    f'unsupported mount type "{value}"',
-                    code="mount",
-                    suggestion=nearest(value, sorted(TYPES)),
-                )
-            mount.type = value
-        case "from":
-            mount.source_stage = value
-        case "source" | "src":
-            mount.source = value
-        case "target" | "dst" | "destination":
-            mount.target = value
-        case "readonly" | "ro":
-            mount.readonly, rw_auto = _truth(node, key, value), False
-        case "readwrite" | "rw":
-            mount.readonly, rw_auto = not _truth(node, key, value), False
+        case "readonly" | "readwrite":
+            mount.readonly = key == "readonly"
+            return False
+        case "required" if mount.type in ("secret", "ssh"):
+            mount.required = True
+            return rw_auto
         case "required":
-            if mount.type not in ("secret", "ssh"):
-                raise at(
-                    node,
-                    f"unexpected key '{key}' for mount type '{mount.type}'",
-                    code="mount",
-                    hint="put type= first",
-                )
-            mount.required = _truth(node, key, value)
-        case "size":
-            if mount.type != "tmpfs":
-                raise at(
-                    node,
-                    f"unexpected key '{key}' for mount type '{mount.type}'",
-                    code="mount",
-                    hint="put type= first",
-                )
-            mount.size = _size(node, value)
-        case "id":
-            mount.id = value
-        case "sharing":
-            if value.lower() not in SHARINGS:
-                hint = "sharing is shared, private or locked"
-                raise at(
-                    node,
-                    f'unsupported sharing value "{value}"',
-                    code="mount",
-                    hint=hint,
-                    suggestion=nearest(value, SHARINGS),
-                )
-            mount.sharing = value.lower()
-        case "mode":
-            mount.mode = _number(node, key, value, 8)
-        case "uid":
-            mount.uid = _number(node, key, value, 10)
-        case "gid":
-            mount.gid = _number(node, key, value, 10)
-        case "env":
-            mount.env = value
+            raise _not_of_type(node, mount, key)
         case _:
-            message = f"unexpected key '{key}' in '{part}'"
-            raise at(node, message, code="mount", suggestion=nearest(key, sorted(_KEYS)))
-    return rw_auto
+            raise at(node, f"invalid field '{part}' must be a key=value pair", code="mount")
+
+
+def _not_of_type(node: Node, mount: Mount, key: str) -> DiagnosticError:
+    message = f"unexpected key '{key}' for mount type '{mount.type}'"
+    return at(node, message, code="mount", hint="put type= first")
+
+
+def _set_type(node: Node, mount: Mount, value: str) -> None:
+    if value not in TYPES:
+        close = nearest(value, sorted(TYPES))
+        raise at(node, f'unsupported mount type "{value}"', code="mount", suggestion=close)
+    mount.type = value
+
+
+def _set_sharing(node: Node, mount: Mount, value: str) -> None:
+    if value.lower() not in SHARINGS:
+        raise at(
+            node,
+            f'unsupported sharing value "{value}"',
+            code="mount",
+            hint="sharing is shared, private or locked",
+            suggestion=nearest(value, SHARINGS),
+        )
+    mount.sharing = value.lower()
+
+
+def _set_required(node: Node, mount: Mount, value: str) -> None:
+    if mount.type not in ("secret", "ssh"):
+        raise _not_of_type(node, mount, "required")
+    mount.required = _truth(node, "required", value)
+
+
+def _set_size(node: Node, mount: Mount, value: str) -> None:
+    if mount.type != "tmpfs":
+        raise _not_of_type(node, mount, "size")
+    mount.size = _size(node, value)
+
+
+def _set_readonly(node: Node, mount: Mount, value: str) -> None:
+    mount.readonly = _truth(node, "readonly", value)
+
+
+def _set_readwrite(node: Node, mount: Mount, value: str) -> None:
+    mount.readonly = not _truth(node, "readwrite", value)
+
+
+def _text(field: str) -> Callable[[Node, Mount, str], None]:
+    return lambda node, mount, value: setattr(mount, field, value)
+
+
+def _numeric(field: str, base: int) -> Callable[[Node, Mount, str], None]:
+    return lambda node, mount, value: setattr(mount, field, _number(node, field, value, base))
+
+
+_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
+_SETTERS: dict[str, Callable[[Node, Mount, str], None]] = {
+    "env": _text("env"),
+    "from": _text("source_stage"),
+    "gid": _numeric("gid", 10),
+    "id": _text("id"),
+    "mode": _numeric("mode", 8),
+    "readonly": _set_readonly,
+    "readwrite": _set_readwrite,
+    "required": _set_required,
+    "sharing": _set_sharing,
+    "size": _set_size,
+    "source": _text("source"),
+    "target": _text("target"),
+    "type": _set_type,
+    "uid": _numeric("uid", 10),
+}
 
 
 def _checked(node: Node, mount: Mount, rw_auto: bool) -> Mount:
