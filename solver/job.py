@@ -204,13 +204,23 @@ class Job:
             work.identified = True
             return
         if not self._find(work) and work.inputs:
-            await together(*(self._identify(below) for below in work.inputs))
+            await together(*(self._identify_or_solve(below) for below in work.inputs))
             if not self._find(work) and any(item.content for item in _map(work).inputs):
                 wanted = [b for b, item in zip(work.inputs, _map(work).inputs, strict=True) if item.content]
                 await together(*(self._solve(below) for below in wanted))
                 await self._look_at_contents(work)
                 self._find(work)
         work.identified = True
+
+    async def _identify_or_solve(self, below: _Work) -> None:
+        """Identify an input; solve it at once if it has no record, whatever happens to the other inputs.
+
+        Without a record its user can be found by its content only, or has to be executed: it is needed in either case, and
+        waiting for the other inputs first would run in sequence what can run side by side.
+        """
+        await self._identify(below)
+        if below.record is None:
+            await self._solve(below)
 
     async def _look_at_contents(self, work: _Work) -> None:
         for index, item in enumerate(_map(work).inputs):

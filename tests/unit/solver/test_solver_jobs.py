@@ -31,6 +31,17 @@ def test_independent_inputs_run_at_the_same_time() -> None:
     assert worker.clock.time() - began == 5.0
 
 
+def test_stages_that_are_copied_one_after_the_other_run_at_the_same_time() -> None:
+    """The last copy waits for the first to be looked at; what it copies itself need not."""
+    worker = FakeWorker(delays={"a": 5.0, "b": 5.0, "c": 5.0})
+    head = number("base", 0)
+    for name in "abc":
+        head = total(f"copy {name}", head, number(name, 1), content=[1])
+    began = worker.clock.time()
+    assert solve(worker, head) == [3]
+    assert worker.clock.time() - began == 5.0
+
+
 def test_a_hit_touches_nothing_below_it() -> None:
     worker, store = FakeWorker(), MemoryStore()
     head = total("head", total("middle", number("one", 1)))
