@@ -44,3 +44,18 @@ def parse_duration(text: str) -> int:
         total += Decimal(match[1]) * _UNITS[match[2]]
         at = match.end()
     return sign * int(total)
+
+
+def format_duration(nanoseconds: int) -> str:
+    """Return a duration of at least a millisecond, or none, as Go prints it: ``1m0s``, ``1.5s``, ``250ms``, ``0s``."""
+    if 0 < nanoseconds < _UNITS["s"]:
+        return f"{_trimmed(nanoseconds, _UNITS['ms'])}ms"
+    minutes, rest = divmod(nanoseconds, _UNITS["m"])
+    out = f"{_trimmed(rest, _UNITS['s'])}s"
+    if minutes:
+        out = f"{minutes % 60}m{out}"
+    return f"{minutes // 60}h{out}" if minutes >= 60 else out
+
+
+def _trimmed(value: int, unit: int) -> str:
+    return f"{(Decimal(value) / unit).normalize():f}"

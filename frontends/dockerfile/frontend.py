@@ -196,7 +196,9 @@ class _PlatformBuild:
             options=options,
             bases=_Bases(self.bridge),
             target=self.bridge.options.get("target", ""),
-            no_cache=None if no_cache is None else frozenset(part for part in no_cache.split(",") if part),
+            no_cache=None
+            if no_cache is None
+            else frozenset(part for part in no_cache.lower().split(",") if part),
             context=context,
             paths=paths,
         )
@@ -291,7 +293,7 @@ def _hosts(text: str) -> tuple[HostIP, ...]:
         host, equals, address = part.partition("=")
         if not equals or not host or not address:
             raise errors.plain(f"invalid host {part}", hint="write host=ip")
-        out.append(HostIP(host=host, ip=address))
+        out.append(HostIP(host=host.lower(), ip=address))
     return tuple(out)
 
 
@@ -367,6 +369,7 @@ class _Bases:
         rest = rest.removeprefix("//")
         title = f"[context {name}] {value}"
         if _GIT.search(value):
+            title = f"[internal] load git source {value}"
             return git(value.partition("#")[0], value.partition("#")[2], name=title), None
         match scheme:
             case "docker-image":
@@ -394,7 +397,7 @@ class _Bases:
             case "local":
                 ignored = await self._ignored(rest)
                 state = local(
-                    rest, session_id=self._bridge.session_id, exclude_patterns=ignored, shared_key_hint=rest,
+                    rest, session_id=self._bridge.session_id, exclude_patterns=ignored, shared_key_hint=f"context:{name}-",
                     name=f"[context {name}] load from client",
                 )  # fmt: skip
                 return state, None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -35,7 +36,7 @@ class ContextNode:
 
     def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
         """Return the source op with the paths collected so far."""
-        relative = sorted(path.removeprefix("/") for path in self.paths)
+        relative = sorted({posixpath.normpath(posixpath.join("/", path)).lstrip("/") for path in self.paths})
         output = local(
             self.name,
             session_id=self.session_id,

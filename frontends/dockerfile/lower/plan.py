@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from frontends.dockerfile import errors
@@ -129,7 +129,7 @@ class Plan:
     def _ignored_cache(self, stage: Stage, number: int) -> bool:
         if self.no_cache is None:
             return False
-        return not self.no_cache or stage.name in self.no_cache or str(number) in self.no_cache
+        return not self.no_cache or (stage.name or str(number)) in self.no_cache
 
     def _target(self) -> StageState:
         wanted = self.target.lower()
@@ -269,7 +269,7 @@ class Plan:
         pinned = resolved if "@" in resolved or not digest else f"{resolved}@{digest}"
         state.image = self._read(state, config)
         state.base_image = state.image.encode()
-        state.image.created = ""
+        self._own(state)
         if not state.image.rootfs.get("diff_ids"):
             state.empty = True
             return
@@ -287,6 +287,18 @@ class Plan:
             path = WINDOWS_PATH if state.target.os == "windows" else DEFAULT_PATH
             found.config["Env"] = [*env, f"PATH={path}"]
         return found
+
+    @staticmethod
+    def _own(state: StageState) -> None:
+        """Make the config of the base the stage's: its platform is the stage's, whatever the base says."""
+        state.image.created = ""
+        wanted = state.target
+        state.image.platform = replace(
+            state.image.platform,
+            os=wanted.os,
+            architecture=wanted.architecture,
+            variant=wanted.variant,
+        )
 
     def _base_state(self, state: StageState, pinned: str) -> None:
         # The display name needs the number of steps, which ONBUILD triggers do not change any more at this point.
@@ -324,7 +336,7 @@ class Plan:
         if config is not None:
             state.image = self._read(state, config)
             state.base_image = state.image.encode()
-            state.image.created = ""
+            self._own(state)
         else:
             state.image = Image.empty(state.target)
         if replaced:

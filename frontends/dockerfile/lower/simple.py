@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from frontends.dockerfile.durations import format_duration
 from frontends.dockerfile.errors import at
 from frontends.dockerfile.instructions import Arg, Command, Health, Instruction, Onbuild, Pairs, Words
 from frontends.dockerfile.lower.run import shell_of
@@ -189,17 +190,10 @@ def lower_health(stage: StageState, command: Health) -> None:
 
 
 def _go_struct(config: dict[str, Any]) -> str:
-    """Return a health check as Go prints the pointer to its struct."""
-    from frontends.dockerfile.ast import go_quote
-
-    test = "[]string{" + ", ".join(go_quote(text) for text in config.get("Test", ())) + "}"
+    """Return a health check as Go prints its struct."""
     keys = ("Interval", "Timeout", "StartPeriod", "StartInterval")
-    spans = " ".join(f"{key}:{_go_duration(config.get(key, 0))}" for key in keys)
-    return f"&{{{test} {spans} Retries:{config.get('Retries', 0)}}}"
-
-
-def _go_duration(value: int) -> str:
-    return f"{value}"
+    spans = " ".join(f"{key}:{format_duration(config.get(key, 0))}" for key in keys)
+    return f"{{Test:[{' '.join(config.get('Test', ()))}] {spans} Retries:{config.get('Retries', 0)}}}"
 
 
 def lower_onbuild(stage: StageState, command: Onbuild) -> None:
