@@ -81,11 +81,12 @@ class Edge:
 class Vertex:
     """An op with its inputs. ``raw`` is the exact wire message, ``digest`` its ``sha256:...``.
 
+    The inputs are left out of ``repr``: a graph may be deeper than the stack, and shared inputs would be repeated.
     ``platform`` None and an empty ``constraints`` are what the wire leaves out.
     """
 
     op: Op
-    inputs: tuple[Edge, ...]
+    inputs: tuple[Edge, ...] = field(repr=False)
     digest: str
     raw: bytes = field(repr=False)
     platform: Platform | None = None

@@ -174,12 +174,12 @@ class _Texts:
         self._locations: dict[str, tuple[Location, ...]] = {}
 
     def add(self, digest: str, places: Sequence[At]) -> None:
-        found = tuple(Location(self._number(place.text), place.lines) for place in places)
+        found = tuple(Location(self._number(place.text), place.lines, place.columns) for place in places)
         self._locations[digest] = (*self._locations.get(digest, ()), *found)
 
     def _number(self, text: SourceText) -> int:
         if text not in self._numbers:
-            definition = None
+            definition = text.definition
             if text.state is not None:
                 from llb.wire import encode
 
@@ -210,8 +210,11 @@ def _same(one: SourceInfo, other: SourceInfo) -> bool:
 class GraphNode:
     """A vertex of a finished graph as a step of a new one; it keeps its bytes, metadata and locations."""
 
-    def __init__(self, graph: Graph, vertex: Vertex, known: dict[str, GraphNode]) -> None:
+    def __init__(
+        self, graph: Graph, vertex: Vertex, known: dict[str, GraphNode], texts: Sequence[SourceText]
+    ) -> None:
         self._graph = graph
+        self._texts = texts
         self._vertex = vertex
         self._known = known
         self.constraints = Constraints()
@@ -222,8 +225,9 @@ class GraphNode:
         if graph.head is None:
             return None
         known: dict[str, GraphNode] = {}
+        texts = [SourceText(info.source, definition=info.definition) for info in graph.source_map.infos]
         for vertex in graph.vertices:
-            known[vertex.digest] = cls(graph, vertex, known)
+            known[vertex.digest] = cls(graph, vertex, known, texts)
         return Output(known[graph.head.vertex.digest], graph.head.index)
 
     def reads(self, base: Base) -> Sequence[Output]:
@@ -238,11 +242,8 @@ class GraphNode:
 
     def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
         """Return the vertex as it is."""
-        source_map = self._graph.source_map
-        places = tuple(
-            At(SourceText(source_map.infos[location.info].source), location.lines)
-            for location in source_map.locations.get(self._vertex.digest, ())
-        )
+        locations = self._graph.source_map.locations.get(self._vertex.digest, ())
+        places = tuple(At(self._texts[item.info], item.lines, item.columns) for item in locations)
         return Made(
             vertex=self._vertex, metadata=self._graph.metadata_of(self._vertex.digest), locations=places
         )

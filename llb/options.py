@@ -21,18 +21,24 @@ CUSTOM_NAME = "llb.customname"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceText:
-    """A text that steps point into. ``state`` is what the text was read from, if it is to be recorded."""
+    """A text that steps point into.
+
+    ``state`` is what the text was read from, if it is to be recorded; ``definition`` is the same in wire form, for texts
+    of finished graphs.
+    """
 
     source: Source
     state: State | None = None
+    definition: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Line ranges of a text, both ends counted from 1 and included."""
+    """Line ranges of a text, both ends counted from 1 and included; ``columns`` as in `llb.sourcemap.Location`."""
 
     text: SourceText
     lines: tuple[tuple[int, int], ...]
+    columns: tuple[tuple[int, int], ...] = ()
 
 
 class Options(TypedDict, total=False):

@@ -20,10 +20,29 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Line ranges (first and last, from 1) in the text number ``info``."""
+    """Line ranges (first and last, from 1) in the text number ``info``.
+
+    ``columns`` holds the first and last column of each range, in the same order; empty if all of them are 0, as they
+    are wherever only lines are known.
+    """
 
     info: int
     lines: tuple[tuple[int, int], ...]
+    columns: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        assert not self.columns or len(self.columns) == len(self.lines), (
+            "each range has its columns, or none has"
+        )
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int, int, int], ...]:
+        """The ranges as (first line, first column, last line, last column)."""
+        columns = self.columns or ((0, 0),) * len(self.lines)
+        return tuple(
+            (first, left, last, right)
+            for (first, last), (left, right) in zip(self.lines, columns, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -330,6 +330,9 @@ def _source_map(message: pb.Source) -> SourceMap:
                 raise DefinitionError(
                     f"op {digest}: location names text {item.sourceIndex}, which is not there"
                 )
-            items.append(Location(item.sourceIndex, tuple((r.start.line, r.end.line) for r in item.ranges)))
+            lines = tuple((r.start.line, r.end.line) for r in item.ranges)
+            columns = tuple((r.start.character, r.end.character) for r in item.ranges)
+            known = any(column for pair in columns for column in pair)
+            items.append(Location(item.sourceIndex, lines, columns if known else ()))
         locations[digest] = tuple(items)
     return SourceMap(infos=infos, locations=locations)

@@ -149,8 +149,9 @@ def _source_map(source_map: SourceMap) -> bytes:
         entry = pb.Locations()
         for location in source_map.locations[digest]:
             item = entry.locations.add(sourceIndex=location.info)
-            for first, last in location.lines:
-                item.ranges.add(start=pb.Position(line=first), end=pb.Position(line=last))
+            for first, left, last, right in location.ranges:
+                start, end = pb.Position(line=first, character=left), pb.Position(line=last, character=right)
+                item.ranges.add(start=start, end=end)
         out.append(_entry(1, digest, _bytes(entry)))
     for info in source_map.infos:
         payload = _bytes(pb.SourceInfo(filename=info.source.name, data=info.source.data))
