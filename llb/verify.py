@@ -38,6 +38,19 @@ def _actions_in_range(vertex: Vertex) -> bool:
     )
 
 
+def _owners_in_range(vertex: Vertex) -> bool:
+    assert isinstance(vertex.op, ops.File)
+    owners = [a.action.owner for a in vertex.op.actions if not isinstance(a.action, ops.Rm)]
+    names = [who for owner in owners if owner is not None for who in (owner.user, owner.group)]
+    return _within(vertex, *(who.input for who in names if isinstance(who, ops.NamedUser)))
+
+
+def _mounts_have(kind: ops.MountType, option: str) -> Callable[[Vertex], bool]:
+    return lambda vertex: all(
+        getattr(mount, option) is not None for mount in _exec(vertex).mounts if mount.mount_type is kind
+    )
+
+
 def _field(name: str) -> Callable[[Vertex], int]:
     return lambda vertex: int(getattr(vertex.op, name))
 
@@ -48,6 +61,17 @@ RULES: tuple[Rule, ...] = (
     Rule(ops.Exec, lambda v: any(m.dest == "/" for m in _exec(v).mounts), 'exec.mounts: none has dest "/"'),
     Rule(ops.Exec, lambda v: _within(v, *(m.input for m in _exec(v).mounts)), "exec.mounts: no such input"),
     Rule(
+        ops.Exec,
+        _mounts_have(ops.MountType.CACHE, "cache"),
+        "exec.mounts: a cache mount has no cacheOpt",
+    ),
+    Rule(
+        ops.Exec,
+        _mounts_have(ops.MountType.SECRET, "secret"),
+        "exec.mounts: a secret mount has no secretOpt",
+    ),
+    Rule(ops.Exec, _mounts_have(ops.MountType.SSH, "ssh"), "exec.mounts: an ssh mount has no SSHOpt"),
+    Rule(
         ops.Source,
         lambda v: "://" in str(getattr(v.op, "identifier", "")),
         "source.identifier: has no scheme",
@@ -55,6 +79,7 @@ RULES: tuple[Rule, ...] = (
     Rule(ops.Source, lambda v: not v.inputs, "source: has inputs"),
     Rule(ops.File, lambda v: bool(getattr(v.op, "actions", ())), "file.actions: must not be empty"),
     Rule(ops.File, _actions_in_range, "file.actions: no such input or action"),
+    Rule(ops.File, _owners_in_range, "file.actions.owner: no such input"),
     Rule(
         ops.Merge, lambda v: _within(v, *getattr(v.op, "inputs", ()), least=0), "merge.inputs: no such input"
     ),

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+from enum import IntEnum
 from types import MappingProxyType
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -117,7 +119,7 @@ def _op(message: pb.Op, name: str) -> ops.Op:
             case "source":
                 return ops.Source(identifier=message.source.identifier, attrs=dict(message.source.attrs))
             case "file":
-                return ops.File(actions=tuple(_action(action) for action in message.file.actions))
+                return ops.File(actions=tuple(_action(a, n) for n, a in enumerate(message.file.actions)))
             case "build":
                 return _build(message.build)
             case "merge":
@@ -128,10 +130,20 @@ def _op(message: pb.Op, name: str) -> ops.Op:
                 return ops.Passthrough(id=message.passthrough.id, outputs=tuple(message.passthrough.outputs))
             case _:
                 raise DefinitionError("has no op this version knows")
-    except ValueError as error:
-        raise DefinitionError(f"op {name} ({kind}): {error}") from error
     except DefinitionError as error:
         raise DefinitionError(f"op {name}: {error}") from None
+
+
+_Member = TypeVar("_Member", bound=IntEnum)
+
+
+def _enum(kind: type[_Member], value: int, path: str) -> _Member:
+    """Return an enum member; ``path`` is the field as the ``.proto`` file names it."""
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(f"{member.value} ({member.name})" for member in kind)
+        raise DefinitionError(f"{path}: {value} is none of {known}") from None
 
 
 def _diff(message: pb.DiffOp) -> ops.Diff:
@@ -154,9 +166,9 @@ def _build(message: pb.BuildOp) -> ops.Build:
 def _exec(message: pb.ExecOp) -> ops.Exec:
     return ops.Exec(
         meta=_meta(message.meta),
-        mounts=tuple(_mount(mount) for mount in message.mounts),
-        network=ops.NetMode(message.network),
-        security=ops.SecurityMode(message.security),
+        mounts=tuple(_mount(mount, f"exec.mounts[{number}]") for number, mount in enumerate(message.mounts)),
+        network=_enum(ops.NetMode, message.network, "exec.network"),
+        security=_enum(ops.SecurityMode, message.security, "exec.security"),
         secret_env=tuple(ops.SecretEnv(id=s.ID, name=s.name, optional=s.optional) for s in message.secretenv),
         cdi_devices=tuple(ops.CDIDevice(name=d.name, optional=d.optional) for d in message.cdiDevices),
     )
@@ -188,11 +200,12 @@ def _meta(meta: pb.Meta) -> ops.Meta:
     )
 
 
-def _mount(mount: pb.Mount) -> ops.Mount:
+def _mount(mount: pb.Mount, path: str) -> ops.Mount:
     tmpfs = ops.TmpfsOpt(size=mount.TmpfsOpt.size) if mount.HasField("TmpfsOpt") else None
     cache = secret = ssh = None
     if mount.HasField("cacheOpt"):
-        cache = ops.CacheOpt(id=mount.cacheOpt.ID, sharing=ops.CacheSharing(mount.cacheOpt.sharing))
+        sharing = _enum(ops.CacheSharing, mount.cacheOpt.sharing, f"{path}.cacheOpt.sharing")
+        cache = ops.CacheOpt(id=mount.cacheOpt.ID, sharing=sharing)
     if mount.HasField("secretOpt"):
         s = mount.secretOpt
         secret = ops.SecretOpt(id=s.ID, uid=s.uid, gid=s.gid, mode=s.mode, optional=s.optional)
@@ -205,17 +218,17 @@ def _mount(mount: pb.Mount) -> ops.Mount:
         selector=mount.selector,
         output=mount.output,
         readonly=mount.readonly,
-        mount_type=ops.MountType(mount.mountType),
+        mount_type=_enum(ops.MountType, mount.mountType, f"{path}.mountType"),
         tmpfs=tmpfs,
         cache=cache,
         secret=secret,
         ssh=ssh,
         result_id=mount.resultID,
-        content_cache=ops.ContentCache(mount.contentCache),
+        content_cache=_enum(ops.ContentCache, mount.contentCache, f"{path}.contentCache"),
     )
 
 
-def _action(message: pb.FileAction) -> ops.FileAction:
+def _action(message: pb.FileAction, number: int) -> ops.FileAction:
     action: ops.Action
     match message.WhichOneof("action"):
         case "copy":
@@ -237,7 +250,7 @@ def _action(message: pb.FileAction) -> ops.FileAction:
                 oldpath=link.oldpath, newpath=link.newpath, owner=_chown(link), timestamp=link.timestamp
             )
         case _:
-            raise DefinitionError("file action has no action this version knows")
+            raise DefinitionError(f"file.actions[{number}]: has no action this version knows")
     return ops.FileAction(
         action=action, input=message.input, secondary_input=message.secondaryInput, output=message.output
     )
