@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from frontends.base import Bridge, BuildResult, PlatformResult
+from frontends.base import Bridge, BuildResult, PlatformResult, ResolveMode
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.ignore import read_patterns
@@ -248,7 +248,9 @@ class _PlatformBuild:
             global_args=_platform_args(build, target, options.get("target", ""), build_args),
             target_platform=target,
             build_platform=build,
+            implicit_target=self.target is None,
             multi=self.multi,
+            resolve_mode=_resolve_mode(options),
             epoch=_epoch(build_args),
             extra_hosts=_hosts(options.get("add-hosts", "")),
             ulimits=_ulimits(options.get("ulimit", "")),
@@ -261,6 +263,16 @@ class _PlatformBuild:
             cache_namespace=build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
             caps=self.bridge.caps,
         )
+
+
+def _resolve_mode(options: Mapping[str, str]) -> ResolveMode:
+    match options.get("image-resolve-mode"):
+        case "pull":
+            return "pull"
+        case "local":
+            return "local"
+        case _:
+            return "default"
 
 
 def _platform_args(
@@ -344,11 +356,11 @@ class _Bases:
 
     async def image(self, ref: str, platform: Platform, log_name: str) -> tuple[str, str, bytes]:
         """Return canonical reference, digest and config."""
-        mode = self._bridge.options.get("image-resolve-mode", "default")
+        mode = _resolve_mode(self._bridge.options)
         found = await self._bridge.resolve_image(
             ref,
             platform=platform,
-            mode=mode if mode in ("pull", "local") else "default",  # type: ignore[arg-type]
+            mode=mode,
             log_name=log_name,
         )
         return found.ref, found.digest, found.config
@@ -365,6 +377,7 @@ class _Bases:
         return await self._named(name, value, platform)
 
     async def _named(self, name: str, value: str, platform: Platform) -> tuple[State, bytes | None]:
+        options = self._bridge.options
         scheme, _, rest = value.partition(":")
         rest = rest.removeprefix("//")
         title = f"[context {name}] {value}"
@@ -376,11 +389,16 @@ class _Bases:
                 if rest == "scratch":
                     return State(), None
                 ref = str(parse_reference(rest).with_default_tag())
-                resolved, digest, config = await self.image(
+                resolved, _, config = await self.image(
                     ref, platform, f"[context {name}] load metadata for {ref}"
                 )
-                pinned = resolved if "@" in resolved else f"{resolved}@{digest}"
-                return image(pinned, platform=platform, name=f"[context {name}] {pinned}"), config
+                state = image(
+                    resolved,
+                    platform=platform,
+                    resolve_mode=_resolve_mode(options),
+                    name=f"[context {name}] {rest}",
+                )
+                return state, config
             case "oci-layout":
                 store, _, digest = rest.partition("@")
                 found = await self._bridge.resolve_image(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import posixpath
 import re
 import uuid
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from frontends.dockerfile.errors import at
 from frontends.dockerfile.instructions import Copy, chomp
@@ -150,7 +150,7 @@ class _Copying:
         )
 
     def _http(self, source: str, dest: str, mode: int | str | None, shown: str) -> ActionSpec:
-        base = posixpath.basename(urlsplit(source).path.rstrip("/"))
+        base = posixpath.basename(unquote(urlsplit(source).path).rstrip("/"))
         filename = base if base not in ("", ".") else "__unnamed__"
         state = http(
             source, filename=filename, checksum=self._checksum, name=shown,

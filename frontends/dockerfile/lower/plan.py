@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from frontends.base import ResolveError
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import ParsedFile
-from frontends.dockerfile.image import DEFAULT_PATH, WINDOWS_PATH, Image
+from frontends.dockerfile.image import DEFAULT_PATH, Image
 from frontends.dockerfile.instructions import Arg, Command, Copy, Instruction, Stage, parse_instruction
 from frontends.dockerfile.lower.copy import lower_copy
 from frontends.dockerfile.lower.run import lower_run
@@ -68,7 +69,7 @@ class Plan:
         needed = self._needed(target)
         await self._resolve_bases(needed)
         for state in needed:
-            self._lower_stage(state)
+            await self._lower_stage(state)
         return target
 
     # -- arguments and stages
@@ -265,7 +266,10 @@ class Plan:
         name = f"[internal] load metadata for {ref}"
         if self.options.multi:
             name = f"[{platforms.format(state.target)} internal] load metadata for {ref}"
-        resolved, digest, config = await self.bases.image(ref, state.target, name)
+        try:
+            resolved, digest, config = await self.bases.image(ref, state.target, name)
+        except ResolveError as error:
+            raise ResolveError(f"{stage.base}: {error}", help=error.help) from error
         pinned = resolved if "@" in resolved or not digest else f"{resolved}@{digest}"
         state.image = self._read(state, config)
         state.base_image = state.image.encode()
@@ -283,15 +287,16 @@ class Plan:
                 state.stage.node, f"failed to parse the image config of {state.stage.base}: {error}"
             ) from None
         env = found.config.get("Env") or []
-        if not any(item.partition("=")[0] == "PATH" for item in env):
-            path = WINDOWS_PATH if state.target.os == "windows" else DEFAULT_PATH
-            found.config["Env"] = [*env, f"PATH={path}"]
+        if state.target.os != "windows" and not any(item.partition("=")[0] == "PATH" for item in env):
+            found.config["Env"] = [*env, f"PATH={DEFAULT_PATH}"]
         return found
 
     @staticmethod
     def _own(state: StageState) -> None:
-        """Make the config of the base the stage's: its platform is the stage's, whatever the base says."""
+        """Make the config of the base the stage's: a platform that was asked for counts, whatever it says."""
         state.image.created = ""
+        if state.platform is None and state.options.implicit_target:
+            return
         wanted = state.target
         state.image.platform = replace(
             state.image.platform,
@@ -306,10 +311,11 @@ class Plan:
         shown = state.prefix(f"FROM {pinned}")
         state.state = image(
             pinned,
+            resolve_mode=state.options.resolve_mode,
             name=shown,
             platform=state.target,
             description={COMMAND: "" if state.implicit else state.stage.node.original},
-            at=state.place(state.stage.node),
+            at=[] if state.implicit and state.stage.node.keyword == "run" else state.place(state.stage.node),
         )
 
     def _has_implicit(self) -> bool:
@@ -319,13 +325,13 @@ class Plan:
             for state in self.states
             for command in state.stage.commands
         )
-        return mounts or any(item is not None and item.total == -1 for item in items)
+        return mounts or any(item is not None and item.implicit for item in items)
 
     def _set_total(self, state: StageState, several: bool) -> None:
         if state.total == -1:
             state.total = 0
             return
-        from_image = state.base is None and state.stage.base != "scratch" and not state.empty
+        from_image = state.base is None and state.stage.base != "scratch"
         state.total = count_steps(state.stage, state.stage.commands, from_image=from_image)
         if not several:
             state.name = ""
@@ -345,7 +351,7 @@ class Plan:
 
     # -- lowering
 
-    def _lower_stage(self, state: StageState) -> None:
+    async def _lower_stage(self, state: StageState) -> None:
         """Count a stage's steps, take over what its base left, and lower its instructions."""
         if state.total == -1 or state.total == 0:
             self._set_total(state, len(self.states) > 1 or self._has_implicit())
@@ -354,29 +360,31 @@ class Plan:
             state.image = state.base.image.clone()
             state.base_image = state.base.base_image
             state.env = dict(state.base.env)
+            state.args = list(state.base.args)
             if state.platform is None:
                 state.platform = state.base.platform
-        else:
-            self._take_config(state)
-        self._onbuild(state)
+        self._take_config(state)
+        triggers = await self._onbuild(state)
         for index, command in enumerate(state.stage.commands):
+            state.triggered = index < triggers
             self._command(state, index, command)
 
     def _take_config(self, state: StageState) -> None:
         env = [item.partition("=") for item in state.image.config.get("Env") or []]
         for key, _, value in env:
             state.set_env(key, value)
-        if state.stage.base == "scratch" or state.base_image is None:
+        if state.base is None and (state.stage.base == "scratch" or state.base_image is None):
             state.state = state.state.platform(state.target)
         folder = state.image.config.get("WorkingDir") or "/"
         state.state = state.state.dir(folder)
         if user := state.image.config.get("User"):
             state.state = state.state.user(user)
 
-    def _onbuild(self, state: StageState) -> None:
+    async def _onbuild(self, state: StageState) -> int:
+        """Put the triggers of the base before the stage's instructions; return how many there are."""
         triggers = state.image.config.pop("OnBuild", None) or []
         if not triggers or (state.base is not None and state.base.stage.commands and state.base.fixed):
-            return
+            return 0
         found: list[Instruction] = []
         for text in triggers:
             source = Source("ONBUILD", text, "Dockerfile")
@@ -389,6 +397,12 @@ class Plan:
                 state.sources[index] = [self._source(state, number, command, name) for name in names]
         state.stage.commands = [*found, *state.stage.commands]
         state.total += count_steps(state.stage, found, from_image=False)
+        sources = [item for items in state.sources.values() for item in items if item is not None]
+        images = [item for item in sources if item.implicit and item.state.output is None]
+        await _together([self._resolve(item) for item in images])
+        for item in images:
+            await self._lower_stage(item)
+        return offset
 
     def _command(self, state: StageState, index: int, command: Instruction) -> None:
         sources = state.sources.get(index, [])

@@ -41,7 +41,7 @@ def lower_run(
     node = command.node
     args, summary, documents = _arguments(stage, command)
     if command.shell:
-        args = (*shell_of(stage), *args)
+        args = (*shell_of(stage), " ".join(args))
     mounts = [*documents, *_mounts(stage, command, context, sources)]
     if stage.options.shm_size:
         mounts.append(tmpfs("/dev/shm", size=stage.options.shm_size))
@@ -139,14 +139,14 @@ def _mount(
     target = _target(stage, mount.target)
     if target == "/":
         raise at(command.node, 'invalid mount target "/"', code="mount", hint="write target=PATH")
+    if source is None:
+        stage.paths.add(mount.source or "/")
     if mount.type == "tmpfs":
         return tmpfs(target, size=mount.size)
     state = source.state if source is not None else scratch() if mount.type == "cache" else context
     selector = posixpath.normpath(posixpath.join("/", mount.source)) if mount.source else ""
     if mount.type == "cache":
         return _cache(stage, mount, target, state, selector, source)
-    if source is None:
-        stage.paths.add(selector or "/")
     return bind(
         state if state.output is not None else None,
         target,
@@ -183,8 +183,6 @@ def _secret(stage: StageState, mount: Mount) -> AnyMount:
     if mount.env is not None and not mount.target:
         return secret_env(mount.env, id=name, optional=not mount.required)
     target = mount.target or f"/run/secrets/{posixpath.basename(name)}"
-    if not target.startswith("/"):
-        target = posixpath.join(stage.image.config.get("WorkingDir") or "/", target)
     mode = 0o400 if mount.mode is None else mount.mode
     return secret(
         target,

@@ -69,7 +69,7 @@ def lower_workdir(stage: StageState, command: Words) -> None:
     """WORKDIR: the directory is created, as a layer, unless it is the root."""
     given = stage.expand(command.word, command.node)
     current = stage.image.config.get("WorkingDir") or "/"
-    path = posixpath.normpath(posixpath.join(current, given))
+    path = given if given.startswith("/") else posixpath.normpath(posixpath.join(current, given))
     if not path.startswith("/"):
         # A base image may have a relative directory; it is taken relative to itself, as in BuildKit.
         path = posixpath.normpath(posixpath.join("/", current, path))
@@ -80,7 +80,7 @@ def lower_workdir(stage: StageState, command: Words) -> None:
         name = stage.prefix(upper_command(stage.shown(command.node.original)))
         epoch = stage.options.epoch
         stage.state = stage.state.mkdir(
-            path,
+            "/" + posixpath.normpath(path).lstrip("/"),
             0o755,
             parents=True,
             owner=stage.image.config.get("User") or None,

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from frontends.base import ResolveMode
 from frontends.dockerfile.ast import Node
 from frontends.dockerfile.errors import at, spans_of
 from frontends.dockerfile.image import Image
@@ -19,6 +22,7 @@ from llb.options import At, SourceText
 from llb.state import State
 
 COMMAND = "com.docker.dockerfile.v1.command"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +35,9 @@ class Options:
     global_args: dict[str, str]
     target_platform: Platform
     build_platform: Platform
+    implicit_target: bool
     multi: bool
+    resolve_mode: ResolveMode
     epoch: int | None
     extra_hosts: tuple[HostIP, ...]
     ulimits: tuple[Ulimit, ...]
@@ -73,6 +79,7 @@ class StageState:
     fixed: bool = False
     empty: bool = False
     implicit: bool = False
+    triggered: bool = False
     ignore_cache: bool = False
     index: int = 0
     total: int = 0
@@ -87,6 +94,8 @@ class StageState:
 
     def prefix(self, text: str) -> str:
         """Return a step's display name and count the step."""
+        if self.triggered:
+            text = f"ONBUILD {text}"
         if self.total == 0:
             return text
         out = "["
@@ -99,9 +108,19 @@ class StageState:
         return f"{out}{self.index:>{width}}/{self.total}] {text}"
 
     def _platforms(self) -> str:
-        own = platforms.format(self.target)
-        target = platforms.format(self.options.target_platform)
-        return own if own == target else f"{own}->{target.removeprefix(self.target.os + '/')}"
+        """Return the stage's platform and, where the stage asked for the target's, what that differs in."""
+        own = self.target
+        system, architecture = self.env.get("TARGETOS", own.os), self.env.get("TARGETARCH", own.architecture)
+        wanted = platforms.normalize(Platform(os=system, architecture=architecture))
+        with suppress(platforms.PlatformError):
+            if "TARGETPLATFORM" in self.env:
+                wanted = platforms.parse(self.env["TARGETPLATFORM"])
+        shown = platforms.format(own)
+        if wanted.os != own.os:
+            return f"{shown}->{platforms.format(wanted)}"
+        if wanted.architecture != own.architecture:
+            return shown + "->" + "/".join(filter(None, (wanted.architecture, wanted.variant)))
+        return shown
 
     def set_env(self, key: str, value: str) -> None:
         """Set a variable for the steps that follow."""
@@ -129,11 +148,14 @@ class StageState:
         except WordError as error:
             raise at(node, str(error), code="expansion") from None
 
-    def shown(self, text: str, *, keep: bool = False) -> str:
-        """Return an instruction's text for display: variables expanded where possible; raw if it is malformed."""
+    def shown(self, text: str, *, keep: bool = False, hidden: Mapping[str, str] = NOTHING) -> str:
+        """Return an instruction's text for display: variables expanded where possible; raw if it is malformed.
+
+        ``hidden`` are variables whose values are not shown as they are.
+        """
         mode = Mode(escape=self.options.escape, raw_quotes=keep, skip_unset_env=keep)
         try:
-            return expand(text, self.env, mode).text
+            return expand(text, {**self.env, **hidden}, mode).text
         except WordError:
             return text
 
