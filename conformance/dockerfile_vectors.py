@@ -12,6 +12,7 @@ from conformance.opjson import ops_of, source_of
 from conformance.report import Failure, difference
 from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
 from frontends.dockerfile.frontend import DockerfileFrontend
+from frontends.dockerfile.lower.run import NO_OUTPUT
 from grammar import Diagnostic, DiagnosticError
 from llb import Graph, State
 from llb import platform as platforms
@@ -48,7 +49,7 @@ class RecordedBridge:
     @property
     def caps(self) -> frozenset[str] | None:
         """All capabilities but the disabled ones."""
-        every = {"exec.meta.setsdefaultpath", "mergeop", "diffop", "exec.meta.ulimit"}
+        every = {"exec.meta.setsdefaultpath", "mergeop", "diffop", "exec.meta.ulimit", NO_OUTPUT}
         return frozenset(every - set(self._given.get("disabled_caps", ())))
 
     async def resolve_image(

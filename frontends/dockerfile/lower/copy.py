@@ -117,7 +117,9 @@ class _Copying:
         folder = self._stage.image.config.get("WorkingDir") or "/"
         path = dest if dest.startswith("/") else posixpath.join(folder, dest)
         clean = "/" + posixpath.normpath(path).lstrip("/")
-        if dest.endswith(("/", "/.")) or dest in (".", ""):
+        if dest.endswith("/."):
+            return clean.rstrip("/") + "/."
+        if dest.endswith("/") or dest in (".", ""):
             clean = clean if clean == "/" else clean + "/"
         return clean
 
@@ -172,7 +174,8 @@ class _Copying:
                 parent, pattern = "/", source
             pattern = _absolute(pattern)
             include = (pattern.removeprefix("/"),)
-            required = (_absolute(posixpath.join(parent, pattern.removeprefix("/"))),)
+            if not re.search(r"[*?\[]", pattern):
+                required = (_absolute(posixpath.join(parent, pattern.removeprefix("/"))),)
             path = parent
         flags = self._command.flags
         unpack = self._command.is_add and (not flags.has("unpack") or flags.on("unpack"))

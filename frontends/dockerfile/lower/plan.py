@@ -23,6 +23,7 @@ from grammar import Source, nearest
 from llb import image
 from llb import platform as platforms
 from llb.ops import Platform
+from llb.options import At
 from llb.reference import InvalidReferenceError
 from llb.reference import parse as parse_reference
 from llb.state import State
@@ -295,9 +296,8 @@ class Plan:
     def _own(state: StageState) -> None:
         """Make the config of the base the stage's: a platform that was asked for counts, whatever it says."""
         state.image.created = ""
-        if state.platform is None and state.options.implicit_target:
-            return
-        wanted = state.target
+        implicit = state.platform is None and state.options.implicit_target
+        wanted = platforms.normalize(state.image.platform) if implicit else state.target
         state.image.platform = replace(
             state.image.platform,
             os=wanted.os,
@@ -315,7 +315,9 @@ class Plan:
             name=shown,
             platform=state.target,
             description={COMMAND: "" if state.implicit else state.stage.node.original},
-            at=[] if state.implicit and state.stage.node.keyword == "run" else state.place(state.stage.node),
+            at=[At(state.options.text, ())]
+            if state.implicit and state.stage.node.keyword == "run"
+            else state.place(state.stage.node),
         )
 
     def _has_implicit(self) -> bool:
@@ -396,7 +398,7 @@ class Plan:
             if names := _source_names(command):
                 state.sources[index] = [self._source(state, number, command, name) for name in names]
         state.stage.commands = [*found, *state.stage.commands]
-        state.total += count_steps(state.stage, found, from_image=False)
+        state.total += len(triggers)
         sources = [item for items in state.sources.values() for item in items if item is not None]
         images = [item for item in sources if item.implicit and item.state.output is None]
         await _together([self._resolve(item) for item in images])

@@ -14,11 +14,12 @@ from frontends.dockerfile.lower.stage import COMMAND, StageState, upper_command
 from frontends.dockerfile.mounts import Mount, read_mount
 from llb import bind, scratch, secret, secret_env, ssh, tmpfs
 from llb.files import mkdir, mkfile
-from llb.mounts import AnyMount
+from llb.mounts import AnyMount, SecretSpec
 from llb.ops import CacheSharing, NetMode, SecurityMode
 from llb.state import State
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
+NO_OUTPUT = "exec.mount.bind.readwrite-nooutput"
 WINDOWS_SHELL = ("cmd", "/S", "/C")
 
 
@@ -45,7 +46,7 @@ def lower_run(
     mounts = [*documents, *_mounts(stage, command, context, sources)]
     if stage.options.shm_size:
         mounts.append(tmpfs("/dev/shm", size=stage.options.shm_size))
-    name = upper_command(stage.shown(node.original + summary, keep=True))
+    name = upper_command(stage.shown(node.original + summary, keep=True, hidden=_hidden(mounts)))
     options: dict[str, Any] = {
         "name": stage.prefix(name),
         "description": {COMMAND: node.original},
@@ -69,6 +70,11 @@ def lower_run(
     )
     stage.state = ran.root
     stage.commit(f"RUN {_history(stage, args)} # buildkit", layer=True)
+
+
+def _hidden(mounts: Sequence[AnyMount]) -> dict[str, str]:
+    """Return what is shown for variables that hold secrets."""
+    return {mount.env: "****" for mount in mounts if isinstance(mount, SecretSpec) and mount.env}
 
 
 def _network(stage: StageState, command: Command) -> NetMode | None:
@@ -152,7 +158,7 @@ def _mount(
         target,
         selector=selector if selector != "/" else "",
         readonly=mount.readonly,
-        no_output=not mount.readonly,
+        no_output=not mount.readonly and (stage.options.caps is None or NO_OUTPUT in stage.options.caps),
     )
 
 

@@ -15,6 +15,9 @@ from frontends.dockerfile.lower.run import shell_of
 from frontends.dockerfile.lower.signals import is_signal
 from frontends.dockerfile.lower.stage import StageState, upper_command
 
+_SCANNED = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
+"""Arguments that choose what is scanned; no step sees them."""
+
 
 def lower_arg(stage: StageState, command: Arg) -> None:
     """ARG: the build's value, else the default, else the global argument's."""
@@ -25,7 +28,7 @@ def lower_arg(stage: StageState, command: Arg) -> None:
             value = stage.expand(default, command.node)
         elif value is None:
             value = stage.options.global_args.get(key)
-        if value is not None:
+        if value is not None and key not in _SCANNED:
             stage.set_env(key, value)
         stage.args.append((key, value))
         shown.append(key if value is None else f"{key}={value}")

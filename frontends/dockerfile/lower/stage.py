@@ -160,7 +160,9 @@ class StageState:
             return text
 
     def place(self, node: Node) -> list[At]:
-        """Return where a step comes from."""
+        """Return where a step comes from; a trigger's step comes from the FROM that brings it in."""
+        if self.triggered:
+            node = self.stage.node
         lines = tuple((span.start_line, span.start_line) for span in spans_of(node))
         return [At(self.options.text, lines)]
 
