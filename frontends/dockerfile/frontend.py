@@ -414,11 +414,16 @@ class _Bases:
                 return state, found.config
             case "local":
                 ignored = await self._ignored(rest)
-                state = local(
-                    rest, session_id=self._bridge.session_id, exclude_patterns=ignored, shared_key_hint=f"context:{name}-",
-                    name=f"[context {name}] load from client",
-                )  # fmt: skip
-                return state, None
+                title = f"[context {name}] load from client"
+                node = ContextNode(
+                    name=rest,
+                    session_id=self._bridge.session_id,
+                    ignored=ignored,
+                    shared_key_hint=f"context:{name}-",
+                    title=title,
+                    constraints=Constraints.of(StepOptions(name=title)),
+                )
+                return context_state(node), None
             case "http" | "https":
                 return http(value, name=title), None
             case "input":

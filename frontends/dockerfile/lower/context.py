@@ -51,3 +51,16 @@ class ContextNode:
 def context_state(node: ContextNode) -> State:
     """Return the state of a context."""
     return State().with_output(Output(node))
+
+
+def paths_of(state: State) -> set[str] | None:
+    """Return the paths that are read of a context, to be added to; None if the state is no context."""
+    output = state.output
+    return output.node.paths if output is not None and isinstance(output.node, ContextNode) else None
+
+
+def read_whole(state: State) -> None:
+    """Note that all of a state is used, if it is a context."""
+    paths = paths_of(state)
+    if paths is not None:
+        paths.add("/")

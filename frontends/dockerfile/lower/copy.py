@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from frontends.dockerfile.errors import at
 from frontends.dockerfile.instructions import Copy, chomp
+from frontends.dockerfile.lower.context import paths_of
 from frontends.dockerfile.lower.stage import StageState, upper_command
 from frontends.dockerfile.words import Mode
 from llb import git, giturl, http, merge, scratch
@@ -179,10 +180,9 @@ class _Copying:
             path = parent
         flags = self._command.flags
         unpack = self._command.is_add and (not flags.has("unpack") or flags.on("unpack"))
-        if self._from_context:
-            self._stage.paths.add(
-                posixpath.join("/", source if not self._parents else source.replace("/./", "/"))
-            )
+        paths = self._stage.paths if self._from_context else paths_of(self._source)
+        if paths is not None:
+            paths.add(posixpath.join("/", source if not self._parents else source.replace("/./", "/")))
         return copy(
             self._source,
             _absolute(path),

@@ -13,13 +13,14 @@ from frontends.dockerfile import errors
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.image import DEFAULT_PATH, Image
 from frontends.dockerfile.instructions import Arg, Command, Copy, Instruction, Stage, parse_instruction
+from frontends.dockerfile.lower.context import read_whole
 from frontends.dockerfile.lower.copy import lower_copy
 from frontends.dockerfile.lower.run import lower_run
 from frontends.dockerfile.lower.simple import lower_simple
 from frontends.dockerfile.lower.stage import COMMAND, Options, StageState, count_steps
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.words import Expansion, Mode, WordError, expand
-from grammar import Source, nearest
+from grammar import DiagnosticError, Source, nearest
 from llb import image
 from llb import platform as platforms
 from llb.ops import Platform
@@ -53,6 +54,7 @@ class Plan:
     context: State
     paths: set[str]
     states: list[StageState] = field(default_factory=list)
+    misplaced: list[DiagnosticError] = field(default_factory=list)
 
     async def lower(self) -> StageState:
         """Lower what the target needs and return its stage.
@@ -67,10 +69,13 @@ class Plan:
         target = self._target()
         self._link()
         self._check_cycles()
+        if self.misplaced:
+            raise self.misplaced[0]
         needed = self._needed(target)
         await self._resolve_bases(needed)
         for state in needed:
             await self._lower_stage(state)
+        read_whole(target.state)
         return target
 
     # -- arguments and stages
@@ -195,10 +200,14 @@ class Plan:
             if later is state:
                 raise errors.at(command.node, f"circular dependency detected on stage: {state.name}")
             if later is not None:
-                raise errors.at(
-                    command.node,
-                    f'cannot copy from stage "{name}", it needs to be defined before current stage "{state.stage.name}"',
+                self.misplaced.append(
+                    errors.at(
+                        command.node,
+                        f'cannot copy from stage "{name}", '
+                        f'it needs to be defined before current stage "{state.stage.name}"',
+                    )
                 )
+                return later
             return self._implicit(command, name)
         if found is state:
             raise errors.at(command.node, f"circular dependency detected on stage: {state.name}")
@@ -347,6 +356,8 @@ class Plan:
             self._own(state)
         else:
             state.image = Image.empty(state.target)
+        if not replaced and not state.implicit:
+            read_whole(found)
         if replaced:
             state.stage.commands = []
             state.sources = {}
@@ -365,6 +376,7 @@ class Plan:
             state.args = list(state.base.args)
             if state.platform is None:
                 state.platform = state.base.platform
+            read_whole(state.state)
         self._take_config(state)
         triggers = await self._onbuild(state)
         for index, command in enumerate(state.stage.commands):

@@ -10,6 +10,7 @@ from typing import Any
 from frontends.dockerfile.errors import at
 from frontends.dockerfile.instructions import Command, chomp
 from frontends.dockerfile.lines import heredoc_of
+from frontends.dockerfile.lower.context import paths_of
 from frontends.dockerfile.lower.stage import COMMAND, StageState, upper_command
 from frontends.dockerfile.mounts import Mount, read_mount
 from llb import bind, scratch, secret, secret_env, ssh, tmpfs
@@ -40,6 +41,8 @@ def lower_run(
         DiagnosticError: a mount is malformed.
     """
     node = command.node
+    if command.flags.has("device"):
+        raise at(node, "device feature is only supported in Dockerfile frontend 1.14.0-labs or later")
     args, summary, documents = _arguments(stage, command)
     if command.shell:
         args = (*shell_of(stage), " ".join(args))
@@ -145,8 +148,9 @@ def _mount(
     target = _target(stage, mount.target)
     if target == "/":
         raise at(command.node, 'invalid mount target "/"', code="mount", hint="write target=PATH")
-    if source is None:
-        stage.paths.add(mount.source or "/")
+    paths = stage.paths if source is None else paths_of(source.state)
+    if paths is not None:
+        paths.add(mount.source or "/")
     if mount.type == "tmpfs":
         return tmpfs(target, size=mount.size)
     state = source.state if source is not None else scratch() if mount.type == "cache" else context
