@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -80,7 +81,7 @@ class _Reader:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._filename = bridge.options.get("filename") or "Dockerfile"
-        self._remote = remote_context(bridge.options)
+        self._remote = _remote(bridge.options)
         self._state: State | None = None
 
     async def dockerfile(self) -> tuple[Source, State]:
@@ -148,7 +149,15 @@ class _Reader:
 
 
 def remote_context(options: Mapping[str, str]) -> State | None:
-    """Return the state of a git or HTTP build context; None if it is a local directory."""
+    """Return the state of a git or HTTP build context, or of its subdirectory; None if it is a local directory."""
+    found = _remote(options)
+    folder = options.get("contextsubdir", "")
+    if found is None or not folder:
+        return found
+    return State().copy(found, posixpath.join("/", folder), "/", dir_contents=True)
+
+
+def _remote(options: Mapping[str, str]) -> State | None:
     where = options.get("context", "")
     if _GIT.search(where):
         keep = options.get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in ("1", "true")
@@ -400,17 +409,22 @@ class _Bases:
                 )
                 return state, config
             case "oci-layout":
-                store, _, digest = rest.partition("@")
+                store = rest.partition("@")[0]
+                ref = parse_reference(name).name + rest[len(store) :]
                 found = await self._bridge.resolve_image(
-                    rest,
+                    ref,
                     platform=platform,
                     oci_store=store,
-                    log_name=f"[context {name}] load metadata for {rest}",
+                    oci_session=self._bridge.session_id,
+                    log_name=f"[context {name}] load metadata for {ref}",
                 )
                 state = oci_layout(
-                    f"{store}@{found.digest or digest}", store_id=store, session_id=self._bridge.session_id,
-                    platform=platform, name=title,
-                )  # fmt: skip
+                    ref if "@" in ref else f"{ref}@{found.digest}",
+                    store_id=store,
+                    session_id=self._bridge.session_id,
+                    platform=platform,
+                    name=f"[context {name}] OCI load from client",
+                )
                 return state, found.config
             case "local":
                 ignored = await self._ignored(rest)

@@ -116,6 +116,9 @@ class _Copying:
     def _destination(self) -> str:
         dest = self._dest
         folder = self._stage.image.config.get("WorkingDir") or "/"
+        if not folder.startswith("/"):
+            # A base image's relative directory counts twice, as in BuildKit.
+            folder = posixpath.join("/", folder, folder)
         path = dest if dest.startswith("/") else posixpath.join(folder, dest)
         clean = "/" + posixpath.normpath(path).lstrip("/")
         if dest.endswith("/."):

@@ -129,7 +129,10 @@ class Plan:
                 suggestion=nearest(missing, names) if missing else None,
             )
         try:
-            return platforms.parse(word.text)
+            found = platforms.parse(word.text)
+            # As BuildKit: a variant that nobody wrote stays open.
+            open_variant = word.text.count("/") < 2 and (found.architecture, found.variant) == ("arm", "v7")
+            return replace(found, variant="") if open_variant else found
         except platforms.PlatformError as error:
             raise errors.at(stage.node, f"failed to parse platform {word.text}: {error}") from None
 
@@ -277,7 +280,7 @@ class Plan:
         if self.options.multi:
             name = f"[{platforms.format(state.target)} internal] load metadata for {ref}"
         try:
-            resolved, digest, config = await self.bases.image(ref, state.target, name)
+            resolved, digest, config = await self.bases.image(ref, platforms.normalize(state.target), name)
         except ResolveError as error:
             raise ResolveError(f"{stage.base}: {error}", help=error.help) from error
         pinned = resolved if "@" in resolved or not digest else f"{resolved}@{digest}"
@@ -305,8 +308,9 @@ class Plan:
     def _own(state: StageState) -> None:
         """Make the config of the base the stage's: a platform that was asked for counts, whatever it says."""
         state.image.created = ""
-        implicit = state.platform is None and state.options.implicit_target
-        wanted = platforms.normalize(state.image.platform) if implicit else state.target
+        wanted = state.options.target_platform
+        if state.options.implicit_target:
+            wanted = state.platform or platforms.normalize(state.image.platform)
         state.image.platform = replace(
             state.image.platform,
             os=wanted.os,

@@ -105,15 +105,13 @@ def lower_user(stage: StageState, command: Words) -> None:
 def lower_expose(stage: StageState, command: Words) -> None:
     """EXPOSE: ports and ranges, with a protocol."""
     ports = dict(stage.image.config.get("ExposedPorts") or {})
-    words = [word for text in command.words for word in stage.expansion(text, command.node).words]
+    words = [word for text in sorted(command.words) for word in stage.expansion(text, command.node).words]
     for word in words:
         for port in _ports(command, word):
             ports[port] = {}
     stage.image.config["ExposedPorts"] = ports
-    stage.commit(
-        f"EXPOSE [{' '.join(sorted({port for word in words for port in _ports(command, word)}))}]",
-        layer=False,
-    )
+    found = dict.fromkeys(port for word in words for port in _ports(command, word))
+    stage.commit(f"EXPOSE [{' '.join(found)}]", layer=False)
 
 
 _PORT = re.compile(r"^(?:(?:[^/]*:)?)(\d+)(?:-(\d+))?$")
