@@ -1,55 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker that computes integers, for testing the solver: delays, failures and content are declared, calls are counted.
 
-Vertices are ordinary LLB: a source ``int://NAME?value=5`` gives a number, an exec ``sum`` (args: ``sum``, ...) adds its
-inputs. What `FakeWorker` is told about a name decides the rest.
+Vertices are ordinary LLB: a source ``int://NAME?value=5`` gives a number, an exec ``sum`` adds its inputs. What `FakeWorker`
+is told about a name decides the rest. `run` runs a coroutine in virtual time: nothing ever waits for real, and if everybody
+waits for each other it says so instead of hanging.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import heapq
-from asyncio import Future, get_running_loop
+import selectors
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from llb import ops
 from llb.graph import Edge, Metadata, Vertex
 from solver.ports import CacheMap, ContentKey, InputKey, Operation, Result, Step
 
+T = TypeVar("T")
+
 
 class VirtualClock:
-    """Time that passes only when everybody waits: `advance` moves to the next wake-up."""
+    """A `solver.ports.Clock` that moves only when everybody waits; see `run`."""
 
     def __init__(self) -> None:
-        self._now = 1000.0
-        self._sleepers: list[tuple[float, int, Future[None]]] = []
-        self._count = 0
+        self.now = 1000.0
 
     def time(self) -> float:
         """Seconds since an arbitrary start."""
-        return self._now
+        return self.now
 
     def sleep(self, seconds: float) -> Awaitable[None]:
-        """Wait until the clock was advanced so far; not at all for zero."""
-        future: Future[None] = get_running_loop().create_future()
-        if seconds <= 0:
-            future.set_result(None)
-        else:
-            self._count += 1
-            heapq.heappush(self._sleepers, (self._now + seconds, self._count, future))
-        return future
+        """Wait until the clock has moved so far."""
+        return asyncio.sleep(seconds)
 
-    def advance(self) -> bool:
-        """Wake the next sleeper; False if there is none."""
-        while self._sleepers:
-            when, _, future = heapq.heappop(self._sleepers)
-            if not future.done():
-                self._now = max(self._now, when)
-                future.set_result(None)
-                return True
-        return False
+
+class Deadlock(Exception):  # noqa: N818
+    """Every task waits, and no timer is set."""
+
+
+def run(clock: VirtualClock, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on an event loop whose time is ``clock``'s.
+
+    Raises:
+        Deadlock: nothing can ever happen any more.
+    """
+    with asyncio.Runner(loop_factory=lambda: _VirtualLoop(clock)) as runner:
+        return runner.run(work)
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(_JumpingSelector(clock))
+        self._virtual = clock
+
+    def time(self) -> float:
+        return self._virtual.now
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Instead of waiting, moves the clock to where the wait would end."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready:
+            return ready
+        if timeout is None:
+            raise Deadlock("every task waits for another one")
+        self._clock.now += max(0.0, timeout)
+        return []
 
 
 def number(name: str, value: int, *, variant: str = "") -> Vertex:
@@ -57,33 +83,75 @@ def number(name: str, value: int, *, variant: str = "") -> Vertex:
     return Vertex.make(ops.Source(identifier=f"int://{name}?value={value}&{variant}"))
 
 
-def total(name: str, *inputs: Vertex, content: Sequence[int] = (), salt: str = "") -> Vertex:
-    """Return a vertex that adds its inputs; those numbered in ``content`` may also be identified by content."""
+def total(
+    name: str, *inputs: Vertex | Edge, content: Collection[int] = (), salt: str = "", outputs: int = 1
+) -> Vertex:
+    """Return a vertex that adds its inputs; those numbered in ``content`` may also be identified by content.
+
+    Output ``k`` is the sum plus ``k``. ``salt`` makes another vertex of the same name.
+    """
+    edges = tuple(item if isinstance(item, Edge) else Edge(item) for item in inputs)
     mounts = tuple(
-        ops.Mount(dest="/" if i == 0 else f"/{i}", input=i, output=0 if i == 0 else -1, readonly=i in content)
-        for i in range(max(1, len(inputs)))
+        ops.Mount(
+            dest=f"/{i}" if i else "/",
+            input=i if i < len(edges) else -1,
+            output=i if i < outputs else -1,
+            readonly=i in content,
+        )
+        for i in range(max(1, len(edges), outputs))
     )
-    meta = ops.Meta(args=("sum", name, salt))
-    return Vertex.make(ops.Exec(meta=meta, mounts=mounts), tuple(Edge(vertex) for vertex in inputs))
+    return Vertex.make(ops.Exec(meta=ops.Meta(args=("sum", name, salt)), mounts=mounts), edges)
+
+
+def name_in(vertex: Vertex) -> str:
+    """Return the name that `number` or `total` was given."""
+    match vertex.op:
+        case ops.Source(identifier=identifier):
+            return identifier.removeprefix("int://").partition("?")[0]
+        case ops.Exec(meta=meta):
+            return meta.args[1]
+        case _:
+            raise AssertionError("the fake worker knows sources and execs")
+
+
+def value_of(vertex: Vertex, inputs: Sequence[int], output: int = 0) -> int:
+    """Return what an output is, given the numbers of the inputs."""
+    if isinstance(vertex.op, ops.Source):
+        return int(vertex.op.identifier.partition("value=")[2].partition("&")[0])
+    return sum(inputs) + output
 
 
 @dataclass
 class FakeWorker:
-    """Declared behaviour by vertex name: ``delays`` in seconds, ``failures``, ``volatile`` sources, ``needs``.
+    """Behaviour by vertex name.
 
-    ``lost`` holds tokens that no longer load. ``calls`` counts executions by name, ``looks`` content keys, ``keys`` own
-    keys.
+    ``delays``, ``key_delays`` and ``look_delays`` are seconds that executing, the own key and content keys take;
+    ``failures`` names what fails when executed, ``key_failures`` what has no own key; ``volatile`` sources have no usable
+    key; ``values`` replaces sources' numbers (an unstable source); ``unsaved`` results outlive nothing; ``unlookable``
+    vertices cannot tell contents; ``needs`` are the resources of every execution. ``lost`` holds tokens that no longer
+    load.
+
+    ``calls`` counts executions, ``looks`` content keys, ``keys`` own keys, ``loads`` tokens; ``order`` lists executions as
+    they began.
     """
 
     clock: VirtualClock = field(default_factory=VirtualClock)
     delays: Mapping[str, float] = field(default_factory=dict)
+    key_delays: Mapping[str, float] = field(default_factory=dict)
+    look_delays: Mapping[str, float] = field(default_factory=dict)
     failures: frozenset[str] = frozenset()
+    key_failures: frozenset[str] = frozenset()
     volatile: frozenset[str] = frozenset()
+    values: Mapping[str, int] = field(default_factory=dict)
+    unsaved: frozenset[str] = frozenset()
+    unlookable: frozenset[str] = frozenset()
     needs: Mapping[str, int] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     looks: Counter[str] = field(default_factory=Counter)
     keys: Counter[str] = field(default_factory=Counter)
+    loads: Counter[str] = field(default_factory=Counter)
+    order: list[str] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
 
@@ -93,58 +161,75 @@ class FakeWorker:
 
     def save(self, result: Result) -> str | None:
         """Return the number as text."""
-        return str(result)
+        assert isinstance(result, Number), "results are made by this worker"
+        return None if result.name in self.unsaved else str(int(result))
 
     def load(self, token: str) -> Result | None:
         """Return the number of a token that is not lost."""
-        return None if token in self.lost else int(token)
+        self.loads[token] += 1
+        return None if token in self.lost else Number(token)
+
+
+class Number(int):
+    """A result. ``name`` is that of the vertex that made it, if it was not loaded."""
+
+    name = ""
 
 
 class _FakeOperation:
     def __init__(self, worker: FakeWorker, vertex: Vertex) -> None:
         self._worker = worker
         self._vertex = vertex
-        match vertex.op:
-            case ops.Source(identifier=identifier):
-                self._name = identifier.removeprefix("int://").partition("?")[0]
-            case ops.Exec(meta=meta):
-                self._name = meta.args[1]
-            case _:
-                raise AssertionError("the fake worker knows sources and execs")
+        self._name = name_in(vertex)
 
     @property
     def resources(self) -> Mapping[str, int]:
         return self._worker.needs
 
     async def cache_map(self, step: Step) -> CacheMap:
-        self._worker.keys[self._name] += 1
+        worker, op = self._worker, self._vertex.op
+        worker.keys[self._name] += 1
+        await worker.clock.sleep(worker.key_delays.get(self._name, 0.0))
+        if self._name in worker.key_failures:
+            raise LookupError(f"{self._name} has no key")
         inputs: tuple[InputKey, ...] = ()
-        if isinstance(self._vertex.op, ops.Exec):
-            mounts = self._vertex.op.mounts
-            inputs = tuple(InputKey(content=mounts[i].readonly) for i in range(len(self._vertex.inputs)))
-        own = hashlib.sha256(repr(self._vertex.op).encode()).hexdigest()
+        if isinstance(op, ops.Exec):
+            inputs = tuple(InputKey(content=op.mounts[i].readonly) for i in range(len(self._vertex.inputs)))
         return CacheMap(
-            digest=own,
+            digest=hashlib.sha256(repr(op).encode()).hexdigest(),
             inputs=inputs,
-            ingredients={"name": self._name},
-            volatile=self._name in self._worker.volatile,
+            ingredients={"kind": "number", "args": [self._name]},
+            volatile=self._name in worker.volatile,
         )
 
     async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
-        self._worker.looks[self._name] += 1
-        return ContentKey(digest=f"value-{value}")
+        worker = self._worker
+        worker.looks[self._name] += 1
+        await worker.clock.sleep(worker.look_delays.get(self._name, 0.0))
+        if self._name in worker.unlookable:
+            return None
+        return ContentKey(digest=f"value-{value}", ingredients={"files": {"/value": str(value)}})
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         worker = self._worker
         worker.calls[self._name] += 1
+        worker.order.append(self._name)
         worker.running += 1
         worker.most_running = max(worker.most_running, worker.running)
+        step.log(1, f"working on {self._name}\n".encode())
         try:
             await worker.clock.sleep(worker.delays.get(self._name, 0.0))
         finally:
             worker.running -= 1
         if self._name in worker.failures:
             raise ArithmeticError(f"{self._name} does not add up")
-        if isinstance(self._vertex.op, ops.Source):
-            return (int(self._vertex.op.identifier.partition("value=")[2].partition("&")[0]),)
-        return (sum(value for value in inputs if isinstance(value, int)),)
+        outputs = 1
+        if isinstance(self._vertex.op, ops.Exec):
+            outputs = sum(mount.output >= 0 for mount in self._vertex.op.mounts)
+        return [self._number(inputs, output) for output in range(outputs)]
+
+    def _number(self, inputs: Sequence[Result], output: int) -> Number:
+        value = value_of(self._vertex, [item for item in inputs if isinstance(item, int)], output)
+        made = Number(self._worker.values.get(self._name, value))
+        made.name = self._name
+        return made

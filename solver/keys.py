@@ -9,7 +9,7 @@ made of the first key of each input, which makes equal work equal on every machi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from solver.ports import CacheMap, Link
@@ -52,3 +52,48 @@ def links(cache_map: CacheMap, inputs: Sequence[KnownInput]) -> tuple[Link, ...]
         for index, known in enumerate(inputs)
         for key in known.keys
     )
+
+
+class Candidates:
+    """Which records a vertex can still match, while its inputs become known one after the other.
+
+    Of each input it holds the ids of the records linked to it by a known key, and whether further keys may come. A record
+    that is linked to *every* input is a match. As soon as no record is linked to all inputs that are done with, the
+    search is hopeless, however the others turn out: the vertex has to be executed, and all its inputs are needed.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._linked: list[frozenset[str]] = [frozenset()] * count
+        self._final = [False] * count
+
+    def learn(self, index: int, record_ids: Collection[str], *, final: bool) -> None:
+        """Note that input ``index`` is linked to records; ``final`` if no further key of it can come."""
+        self._linked[index] |= frozenset(record_ids)
+        self._final[index] |= final
+
+    def forget(self, record_ids: Collection[str]) -> None:
+        """Leave out records that turned out to be of no use."""
+        self._linked = [linked.difference(record_ids) for linked in self._linked]
+
+    @property
+    def matches(self) -> frozenset[str]:
+        """The records linked to every input."""
+        return _common(self._linked) or frozenset()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no record can become a match any more."""
+        done = [linked for linked, final in zip(self._linked, self._final, strict=True) if final]
+        return bool(done) and not _common(done)
+
+    def may_match_as_known(self, index: int) -> bool:
+        """Whether the keys that input ``index`` already has may suffice, once the others are known."""
+        done = [linked for linked, final in zip(self._linked, self._final, strict=True) if final]
+        return bool(_common([self._linked[index], *done]))
+
+
+def _common(sets: Sequence[frozenset[str]]) -> frozenset[str]:
+    if not sets:
+        return frozenset()
+    smallest = min(sets, key=len)
+    return smallest.intersection(*sets) if smallest else smallest

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from llb import ops
 from llb.graph import Metadata, Vertex
 
+_LONGEST = 200
+"""Characters of an input's name inside another name, so that nested merges do not grow without end."""
 
-def name_of(vertex: Vertex, metadata: Metadata) -> str:
-    """Return the display name of a vertex."""
+
+def name_of(vertex: Vertex, metadata: Metadata, inputs: Sequence[str] = ()) -> str:
+    """Return the display name of a vertex; ``inputs`` are the names of its inputs, in order."""
     given = metadata.description.get("llb.customname")
-    return given or _default(vertex.op)
+    return given or _default(vertex.op, inputs)
 
 
-def _default(op: ops.Op) -> str:
+def _default(op: ops.Op, inputs: Sequence[str]) -> str:
     match op:
         case ops.Source():
             return op.identifier
@@ -24,15 +28,24 @@ def _default(op: ops.Op) -> str:
         case ops.File():
             return ", ".join(_action(action.action) for action in op.actions)
         case ops.Merge():
-            return f"merge ({', '.join(map(str, op.inputs))})"
+            return f"merge ({', '.join(_input(index, inputs) for index in op.inputs)})"
         case ops.Diff():
-            return f"diff {op.lower} -> {op.upper}"
+            return f"diff {_input(op.lower, inputs)} -> {_input(op.upper, inputs)}"
         case ops.Build():
             return "build"
         case ops.Passthrough():
             return f"passthrough {op.id}"
         case _:
             assert_never(op)
+
+
+def _input(index: int, names: Sequence[str]) -> str:
+    if index < 0:
+        return "scratch"
+    if index >= len(names):
+        return f"input {index}"
+    name = names[index]
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _action(action: ops.Action) -> str:

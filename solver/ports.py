@@ -148,8 +148,14 @@ class CacheStore(Protocol):
         ``inputs`` holds (selector, known keys) of each input, in order. Newest first.
         """
 
+    def linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
+        """Return the ids of the records of op ``digest`` whose input ``index`` is linked through one of ``keys``."""
+
     def store(self, record: Record, links: Sequence[Link]) -> None:
-        """Add or replace a record and add links to it."""
+        """Add a record with its links; one of the same id is replaced, and its links are dropped.
+
+        (The links of the one before may name content that the new one was not made of.)
+        """
 
     def link(self, record_id: str, links: Sequence[Link]) -> None:
         """Add more links to a record, if it still exists."""

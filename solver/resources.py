@@ -7,69 +7,80 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+_Waiter: TypeAlias = "tuple[float, int, asyncio.Future[None]]"
 
 
 class Resources:
-    """A fixed amount of each named resource. A need larger than the whole amount is cut to it."""
+    """A fixed amount of each named resource. A need larger than the whole amount is cut to it.
+
+    Waiters with equal needs share a queue, so serving costs the number of different needs, not of waiters.
+    """
 
     def __init__(self, amounts: Mapping[str, int]) -> None:
         self._total = dict(amounts)
         self._free = dict(amounts)
-        self._waiting: list[tuple[float, int, dict[str, int], asyncio.Future[None]]] = []
+        self._queues: dict[tuple[tuple[str, int], ...], list[_Waiter]] = {}
         self._count = 0
+        self._called = False
 
     @asynccontextmanager
     async def hold(self, needs: Mapping[str, int], priority: float) -> AsyncIterator[None]:
         """Wait until all ``needs`` are free together, and hold them; larger priorities are served first.
 
+        Whoever asks in the same turn of the event loop is compared before anything is given away. Who needs little may
+        overtake who needs more than is free, so that nothing lies idle.
+
         Raises:
             KeyError: there is no such resource.
         """
         wanted = {name: min(amount, self._total[name]) for name, amount in needs.items() if amount > 0}
-        if not self._waiting and self._fits(wanted):
-            self._take(wanted)
-        else:
-            await self._queue(wanted, priority)
+        if wanted:
+            await self._wait(wanted, priority)
         try:
             yield
         finally:
-            for name, amount in wanted.items():
-                self._free[name] += amount
-            self._serve()
+            self._give_back(wanted)
 
-    async def _queue(self, wanted: dict[str, int], priority: float) -> None:
+    async def _wait(self, wanted: dict[str, int], priority: float) -> None:
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
-        heapq.heappush(self._waiting, (-priority, self._count, wanted, granted))
-        self._serve()
+        queue = self._queues.setdefault(tuple(sorted(wanted.items())), [])
+        heapq.heappush(queue, (-priority, self._count, granted))
+        self._serve_soon()
         try:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
-                for name, amount in wanted.items():
-                    self._free[name] += amount
-            granted.cancel()
-            self._serve()
+                self._give_back(wanted)
             raise
 
-    def _fits(self, wanted: Mapping[str, int]) -> bool:
-        return all(self._free[name] >= amount for name, amount in wanted.items())
+    def _give_back(self, amounts: Mapping[str, int]) -> None:
+        for name, amount in amounts.items():
+            self._free[name] += amount
+        self._serve_soon()
 
-    def _take(self, wanted: Mapping[str, int]) -> None:
-        for name, amount in wanted.items():
-            self._free[name] -= amount
+    def _serve_soon(self) -> None:
+        if self._queues and not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        kept = []
-        while self._waiting:
-            item = heapq.heappop(self._waiting)
-            _, _, wanted, granted = item
-            if granted.cancelled():
-                continue
-            if self._fits(wanted):
-                self._take(wanted)
-                granted.set_result(None)
-            else:
-                kept.append(item)
-        for item in kept:
-            heapq.heappush(self._waiting, item)
+        self._called = False
+        while True:
+            fitting = []
+            for needs, queue in list(self._queues.items()):
+                while queue and queue[0][2].cancelled():
+                    heapq.heappop(queue)
+                if not queue:
+                    del self._queues[needs]
+                elif all(self._free[name] >= amount for name, amount in needs):
+                    fitting.append((queue[0][:2], needs))
+            if not fitting:
+                return
+            _, needs = min(fitting)
+            _, _, granted = heapq.heappop(self._queues[needs])
+            for name, amount in needs:
+                self._free[name] -= amount
+            granted.set_result(None)

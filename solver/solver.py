@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from solver.clock import SystemClock
 from solver.events import Progress, discard
+from solver.execution import Tools
 from solver.flight import Flights
 from solver.job import Job
-from solver.ports import CacheStore, Clock, Result, Worker
+from solver.ports import CacheStore, Clock, Worker
 from solver.resources import Resources
+from solver.vertex import Executions
 
 
 class Solver:
@@ -24,10 +26,19 @@ class Solver:
     ) -> None:
         self.worker = worker
         self.store = store
-        self.clock = clock or SystemClock()
-        self.resources = Resources(resources)
-        self.executions: Flights[Sequence[Result]] = Flights()
+        self._tools = Tools(
+            worker=worker, store=store, clock=clock or SystemClock(), resources=Resources(resources)
+        )
+        self._executions: Executions = Flights()
+
+    @property
+    def executing(self) -> int:
+        """How many vertices are being executed, or wait for the resources to be."""
+        return len(self._executions)
 
     def job(self, *, session: object, progress: Progress = discard) -> Job:
-        """Return a job: an async context manager whose solves share what they have in common."""
-        return Job(self, session, progress)
+        """Return a job: an async context manager whose solves share what they have in common.
+
+        ``session`` is handed to the worker's operations. ``progress`` is called on the thread of the event loop.
+        """
+        return Job(self._tools, self._executions, session, progress)

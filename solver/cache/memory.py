@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from solver.ports import Link, Record
@@ -16,29 +16,25 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
-        self._links: dict[Link, set[str]] = {}
+        self._by_link: dict[Link, set[str]] = {}
+        self._links_of: dict[str, set[Link]] = {}
 
     def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:
         """Return the records linked through some key of every input, newest first."""
+        ways = [(index, *item) for index, item in enumerate(inputs)] or [(-1, "", frozenset([""]))]
         with self._lock:
-            if not inputs:
-                found = set(self._links.get(Link(digest, -1, "", ""), ()))
-            else:
-                found = set.intersection(
-                    *(
-                        {
-                            id_
-                            for key in known
-                            for id_ in self._links.get(Link(digest, index, selector, key), ())
-                        }
-                        for index, (selector, known) in enumerate(inputs)
-                    )
-                )
-            return sorted((self._records[id_] for id_ in found), key=lambda r: (-r.created_at, r.id))
+            found = frozenset.intersection(*(self._linked(digest, *way) for way in ways))
+            return _newest_first(self._records[id_] for id_ in found)
+
+    def linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
+        """Return the ids of the records linked to one input through one of ``keys``."""
+        with self._lock:
+            return self._linked(digest, index, selector, keys)
 
     def store(self, record: Record, links: Sequence[Link]) -> None:
-        """Add or replace a record and add links to it."""
+        """Add a record with its links, in place of one of the same id and its links."""
         with self._lock:
+            self._drop(record.id)
             self._records[record.id] = record
             self._add(record.id, links)
 
@@ -59,8 +55,8 @@ class MemoryStore:
     def nearest(self, digest: str, name: str) -> Sequence[Record]:
         """Return records with the same name or op, newest first, at most eight."""
         with self._lock:
-            near = [r for r in self._records.values() if digest == r.digest or name == r.name]
-            return sorted(near, key=lambda r: (-r.created_at, r.id))[:8]
+            near = (r for r in self._records.values() if digest == r.digest or name == r.name)
+            return _newest_first(near)[:8]
 
     def records(self) -> Sequence[Record]:
         """Return every record, oldest use first."""
@@ -71,9 +67,7 @@ class MemoryStore:
         """Forget records and their links."""
         with self._lock:
             for id_ in record_ids:
-                self._records.pop(id_, None)
-            for ids in self._links.values():
-                ids.difference_update(record_ids)
+                self._drop(id_)
 
     def durations(self, digests: Sequence[str]) -> Mapping[str, float]:
         """Return the last known duration of each op digest that has one."""
@@ -85,6 +79,22 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to release."""
 
+    def _linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
+        ways = (self._by_link.get(Link(digest, index, selector, key), ()) for key in keys)
+        return frozenset().union(*ways)
+
     def _add(self, record_id: str, links: Sequence[Link]) -> None:
+        self._links_of.setdefault(record_id, set()).update(links)
         for link in links:
-            self._links.setdefault(link, set()).add(record_id)
+            self._by_link.setdefault(link, set()).add(record_id)
+
+    def _drop(self, record_id: str) -> None:
+        self._records.pop(record_id, None)
+        for link in self._links_of.pop(record_id, ()):
+            self._by_link[link].discard(record_id)
+            if not self._by_link[link]:
+                del self._by_link[link]
+
+
+def _newest_first(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (-record.created_at, record.id))

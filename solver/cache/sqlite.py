@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records in SQLite: shared by processes, safe against being killed at any point."""
+"""Records in SQLite: shared by processes, safe against being killed at any point.
+
+Write-ahead mode lets readers go on while another process writes, and a transaction that was cut off by a kill never
+happened. Commits are not synced one by one: after a power failure the newest records may be missing, which costs executing
+them again and nothing else. The two lookups of a solve (`find`, `linked`) read one index each, in the order of its key.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from solver.ports import Link, Record
+from solver.ports import Json, Link, Record
 
-_VERSION = 1
+T = TypeVar("T")
+
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE record (
   id TEXT PRIMARY KEY, digest TEXT NOT NULL, tokens TEXT NOT NULL, name TEXT NOT NULL, ingredients TEXT NOT NULL,
   created_at REAL NOT NULL, last_used_at REAL NOT NULL, used INTEGER NOT NULL, duration REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX record_digest ON record (digest, created_at);
+);
+CREATE INDEX record_digest ON record (digest, created_at, duration);
 CREATE INDEX record_name ON record (name, created_at);
 CREATE TABLE link (
   digest TEXT NOT NULL, input INTEGER NOT NULL, selector TEXT NOT NULL, key TEXT NOT NULL, record_id TEXT NOT NULL,
@@ -25,86 +35,80 @@ CREATE TABLE link (
 ) WITHOUT ROWID;
 CREATE INDEX link_record ON link (record_id);
 """
+_TABLES = ("record", "link")
 _COLUMNS = "id, digest, tokens, name, ingredients, created_at, last_used_at, used, duration"
-_MANY = 500  # parameters of one statement
+_MANY = 500
+"""Parameters of one statement."""
+_NEAR = 8
+"""Records that `SQLiteStore.nearest` returns at most."""
+_PATIENCE = 30.0
+"""Seconds to wait for another process's transaction; they take milliseconds."""
 
 
 class SQLiteStore:
-    """A `solver.ports.CacheStore` in one file, in write-ahead mode.
+    """A `solver.ports.CacheStore` in one file.
 
-    One connection, guarded by a lock: statements take microseconds. A file of another version is emptied: it is a cache.
+    One connection, guarded by a lock: statements take microseconds. It is a cache, so a file of another version is emptied,
+    and a damaged one is replaced.
 
     Raises:
-        sqlite3.Error: the file cannot be opened or is no database.
+        sqlite3.Error: the file cannot be opened or written.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version != _VERSION:
-            self._create()
-
-    def _create(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            if self._db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-                for table in ("record", "link"):
-                    self._db.execute(f"DROP TABLE IF EXISTS {table}")
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+            self._db = _open(path)
+        except sqlite3.DatabaseError as error:
+            if not _damaged(error):
+                raise
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._db = _open(path)
 
     def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:
         """Return the records linked through some key of every input, newest first."""
-        found: set[str] | None = None
+        ways = [(index, *item) for index, item in enumerate(inputs)] or [(-1, "", frozenset([""]))]
+        found: frozenset[str] | None = None
         with self._lock:
-            for index, (selector, known) in enumerate(inputs) if inputs else [(-1, ("", frozenset([""])))]:
-                marks = ",".join("?" * len(known))
-                rows = self._db.execute(
-                    f"SELECT record_id FROM link WHERE digest = ? AND input = ? AND selector = ? AND key IN ({marks})",
-                    (digest, index, selector, *known),
-                )
-                ids = {row[0] for row in rows}
+            for way in ways:
+                ids = self._linked(digest, *way)
                 found = ids if found is None else found & ids
                 if not found:
                     return []
-            return self._select(f"id IN ({','.join('?' * len(found or ()))})", tuple(found or ()))
+            return self._select_ids(sorted(found or ()))
+
+    def linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
+        """Return the ids of the records linked to one input through one of ``keys``."""
+        with self._lock:
+            return self._linked(digest, index, selector, keys)
 
     def store(self, record: Record, links: Sequence[Link]) -> None:
-        """Add or replace a record and add links to it, in one transaction."""
+        """Add a record with its links, in place of one of the same id and its links, in one transaction."""
         row = (
             record.id,
             record.digest,
             json.dumps(record.tokens),
             record.name,
-            json.dumps(record.ingredients, separators=(",", ":"), default=dict),
+            _dump(record.ingredients),
             record.created_at,
             record.last_used_at,
             record.used,
             record.duration,
         )
         with self._lock, _Transaction(self._db):
+            self._db.execute("DELETE FROM link WHERE record_id = ?", (record.id,))
             self._db.execute(f"INSERT OR REPLACE INTO record ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
             self._add(record.id, links)
 
     def link(self, record_id: str, links: Sequence[Link]) -> None:
         """Add more links to a record, if it still exists. Writes only what is new."""
         with self._lock:
-            rows = self._db.execute(
-                "SELECT digest, input, selector, key FROM link WHERE record_id = ?", (record_id,)
-            )
-            known = {Link(*row) for row in rows}
-            fresh = [link for link in links if link not in known]
-            if known and fresh:
-                with _Transaction(self._db):
-                    self._add(record_id, fresh)
+            if not self._new_links(record_id, links):
+                return
+            with _Transaction(self._db):
+                if self._db.execute("SELECT 1 FROM record WHERE id = ?", (record_id,)).fetchone():
+                    self._add(record_id, links)
 
     def touch(self, record_ids: Sequence[str], now: float) -> None:
         """Note that records were used."""
@@ -116,13 +120,19 @@ class SQLiteStore:
 
     def nearest(self, digest: str, name: str) -> Sequence[Record]:
         """Return records with the same name or op, newest first, at most eight."""
+        found: dict[str, Record] = {}
         with self._lock:
-            return self._select("digest = ? OR name = ?", (digest, name))[:8]
+            for column, value in (("digest", digest), ("name", name)):
+                query = f"SELECT {_COLUMNS} FROM record WHERE {column} = ? ORDER BY created_at DESC LIMIT ?"
+                for row in self._db.execute(query, (value, _NEAR)):
+                    found[row[0]] = _record(row)
+        return sorted(found.values(), key=_newest_first)[:_NEAR]
 
     def records(self) -> Sequence[Record]:
         """Return every record, oldest use first."""
         with self._lock:
-            return sorted(self._select("1", ()), key=lambda r: (r.last_used_at, r.id))
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM record ORDER BY last_used_at, id")
+            return [_record(row) for row in rows]
 
     def delete(self, record_ids: Sequence[str]) -> None:
         """Forget records and their links."""
@@ -137,11 +147,12 @@ class SQLiteStore:
         with self._lock:
             for start in range(0, len(digests), _MANY):
                 part = digests[start : start + _MANY]
-                marks = ",".join("?" * len(part))
-                out |= self._db.execute(
-                    f"SELECT digest, duration FROM record WHERE digest IN ({marks}) ORDER BY created_at",
+                # max() makes SQLite take the other columns from the row that has it.
+                rows = self._db.execute(
+                    f"SELECT digest, duration, max(created_at) FROM record WHERE digest IN ({_marks(part)}) GROUP BY digest",
                     tuple(part),
-                ).fetchall()
+                )
+                out.update((digest, duration) for digest, duration, _ in rows)
         return out
 
     def close(self) -> None:
@@ -149,15 +160,113 @@ class SQLiteStore:
         with self._lock:
             self._db.close()
 
-    def _select(self, where: str, parameters: Sequence[str]) -> list[Record]:
-        query = f"SELECT {_COLUMNS} FROM record WHERE {where} ORDER BY created_at DESC, id"
-        return [_record(row) for row in self._db.execute(query, parameters)]
+    def _linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
+        rows = self._db.execute(
+            f"SELECT record_id FROM link WHERE digest = ? AND input = ? AND selector = ? AND key IN ({_marks(keys)})",
+            (digest, index, selector, *keys),
+        )
+        return frozenset(row[0] for row in rows)
+
+    def _select_ids(self, ids: Sequence[str]) -> list[Record]:
+        found: list[Record] = []
+        for start in range(0, len(ids), _MANY):
+            part = ids[start : start + _MANY]
+            query = f"SELECT {_COLUMNS} FROM record WHERE id IN ({_marks(part)})"
+            found += [_record(row) for row in self._db.execute(query, part)]
+        return sorted(found, key=_newest_first)
+
+    def _new_links(self, record_id: str, links: Sequence[Link]) -> bool:
+        query = "SELECT digest, input, selector, key FROM link WHERE record_id = ?"
+        known = {Link(*row) for row in self._db.execute(query, (record_id,))}
+        return not known.issuperset(links)
 
     def _add(self, record_id: str, links: Sequence[Link]) -> None:
         self._db.executemany(
             "INSERT OR IGNORE INTO link (digest, input, selector, key, record_id) VALUES (?,?,?,?,?)",
             [(link.digest, link.index, link.selector, link.key, record_id) for link in links],
         )
+
+
+class _Transaction:
+    """One write transaction; rolled back if its block fails."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            try:
+                self._db.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(
+            sqlite3.OperationalError
+        ):  # SQLite has done so itself, for example on a full disk
+            self._db.execute("ROLLBACK")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA synchronous = NORMAL")
+        if _version(db) != _VERSION:
+            # Of all that processes do at once, only the change to write-ahead mode does not wait by itself.
+            _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
+            with _Transaction(db):
+                if _version(db) != _VERSION:
+                    _create(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _create(db: sqlite3.Connection) -> None:
+    for table in _TABLES:
+        db.execute(f"DROP TABLE IF EXISTS {table}")
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+def _newest_first(record: Record) -> tuple[float, str]:
+    return -record.created_at, record.id
+
+
+def _marks(values: Sequence[str] | frozenset[str]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _dump(ingredients: Mapping[str, Json]) -> str:
+    return json.dumps(ingredients, separators=(",", ":"), default=dict)
 
 
 def _record(row: tuple[str, str, str, str, str, float, float, int, float]) -> Record:
@@ -173,16 +282,3 @@ def _record(row: tuple[str, str, str, str, str, float, float, int, float]) -> Re
         used=used,
         duration=duration,
     )
-
-
-class _Transaction:
-    """One write transaction; rolled back if its block fails."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._db.execute("ROLLBACK" if kind else "COMMIT")

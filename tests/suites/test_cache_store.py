@@ -45,11 +45,24 @@ def test_newest_first(store) -> None:
     assert [r.id for r in store.find("op", [("", frozenset({"k"}))])] == ["new", "middle", "old"]
 
 
-def test_storing_again_replaces_and_keeps_links(store) -> None:
-    store.store(record("r", created=1.0), [Link("op", 0, "", "k")])
-    store.store(record("r", created=2.0), [Link("op", 0, "", "l")])
+def test_storing_again_replaces_the_record_and_its_links(store) -> None:
+    """What the earlier result was made of says nothing about the later one."""
+    store.store(record("r", created=1.0), [Link("op", 0, "", "old content"), Link("op", 0, "", "k")])
+    store.store(record("r", created=2.0), [Link("op", 0, "", "new content"), Link("op", 0, "", "k")])
     assert store.find("op", [("", frozenset({"k"}))]) == [record("r", created=2.0)]
+    assert store.find("op", [("", frozenset({"new content"}))]) == [record("r", created=2.0)]
+    assert store.find("op", [("", frozenset({"old content"}))]) == []
     assert len(store.records()) == 1
+
+
+def test_linked_asks_for_one_input_only(store) -> None:
+    store.store(record("r"), [Link("op", 0, "", "a"), Link("op", 1, "", "b")])
+    store.store(record("s"), [Link("op", 0, "", "a"), Link("op", 0, "/sel", "c")])
+    assert store.linked("op", 0, "", frozenset({"a", "x"})) == {"r", "s"}
+    assert store.linked("op", 1, "", frozenset({"b"})) == {"r"}
+    assert store.linked("op", 0, "/sel", frozenset({"c"})) == {"s"}
+    assert store.linked("op", 0, "", frozenset()) == frozenset()
+    assert store.linked("other", 0, "", frozenset({"a"})) == frozenset()
 
 
 def test_links_are_added_only_to_records_that_exist(store) -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.solving import graph_of, in_virtual_time, solve, solver_of
+from support.solving import graph_of, solve, solver_of
 
 from llb.graph import Metadata
 from solver.cache.memory import MemoryStore
 from solver.errors import VertexError
-from solver.events import VertexAdded, VertexCompleted, VertexStarted
-from solver.fake import FakeWorker, number, total
+from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted
+from solver.fake import FakeWorker, number, run, total
 
 
 def test_a_graph_gives_its_value_and_runs_each_vertex_once() -> None:
@@ -140,9 +140,9 @@ def test_two_jobs_share_running_work_and_a_leaver_cancels_only_what_nobody_wants
         assert await second == 1
         with pytest.raises(asyncio.CancelledError):
             await first
-        return len(solver.executions)
+        return solver.executing
 
-    assert asyncio.run(in_virtual_time(worker, main())) == 0
+    assert run(worker.clock, main()) == 0
     assert worker.calls["shared"] == 1
     assert worker.calls["second"] == 1
     assert worker.calls["first"] == 0
@@ -161,7 +161,7 @@ def test_events_tell_added_started_completed_in_order() -> None:
     store = MemoryStore()
     solve(FakeWorker(), head, progress=events.append, store=store)
     kinds = [type(e) for e in events if e.digest == head.digest]
-    assert kinds == [VertexAdded, VertexStarted, VertexCompleted]
+    assert kinds == [VertexAdded, VertexStarted, VertexLog, VertexCompleted]
     events.clear()
     solve(FakeWorker(), head, progress=events.append, store=store)
     done = [e for e in events if isinstance(e, VertexCompleted)]
