@@ -4,20 +4,34 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from conformance.opjson import ops_of, source_of
 from conformance.report import Failure, difference
 from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
+from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.lower.run import NO_OUTPUT
-from grammar import Diagnostic, DiagnosticError
-from llb import Graph, State
+from frontends.dockerfile.lower.convert import Converted
+from frontends.dockerfile.platforms import format_all
+from grammar import Diagnostic, DiagnosticError, Span
+from llb import LLBError, State
 from llb import platform as platforms
-from llb.ops import Platform
+from llb.ops import CDIDevice, Platform
+from llb.ops import Source as SourceOp
 from llb.reference import parse as parse_reference
+
+CAPS = frozenset(
+    {
+        "exec.meta.cdi", "exec.meta.setsdefaultpath", "exec.meta.ulimit", "exec.mount.bind.readwrite-nooutput",
+        "exec.mount.tmpfs", "file.copy.requiredpaths", "mergeop", "diffop",
+    }
+)  # fmt: skip
+"""The capabilities that make a difference; the recorder offered all that there are."""
 
 
 @dataclass(eq=False)
@@ -28,7 +42,7 @@ class _Ref:
 
 @dataclass
 class RecordedBridge:
-    """A bridge over recorded metadata and the files that a case gives."""
+    """A bridge over recorded metadata and the files that a case gives. It keeps what it was asked and told."""
 
     case: Mapping[str, Any]
     images: Mapping[str, Any]
@@ -49,8 +63,7 @@ class RecordedBridge:
     @property
     def caps(self) -> frozenset[str] | None:
         """All capabilities but the disabled ones."""
-        every = {"exec.meta.setsdefaultpath", "mergeop", "diffop", "exec.meta.ulimit", NO_OUTPUT}
-        return frozenset(every - set(self._given.get("disabled_caps", ())))
+        return CAPS - frozenset(self._given.get("disabled_caps", ()))
 
     async def resolve_image(
         self,
@@ -63,13 +76,18 @@ class RecordedBridge:
         oci_session: str = "",
     ) -> ResolvedImage:
         """Answer from the recorded images."""
+        call = {"kind": "image", "ref": ref, "log_name": log_name}
+        if platform is not None:
+            call["platform"] = format_all(platform)
+        call |= {"oci_store": oci_store, "oci_session": oci_session} if oci_store else {"resolve_mode": mode}
+        self.calls.append(call)
         parsed = parse_reference(ref)
         known = self.images["oci_layout"] if oci_store else self.images["images"]
         key = oci_store or f"{parsed.name}:{parsed.tag or 'latest'}"
         if key not in known:
             raise ResolveError(f"{ref}: not found")
         entry = known[key]
-        wanted = platform or self.build_platforms[0]
+        wanted = platforms.normalize(platform or self.build_platforms[0])
         variants = entry["variants"]
         if entry.get("single"):
             config = variants[0]["config"]
@@ -85,8 +103,15 @@ class RecordedBridge:
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
     ) -> ResolvedSource:
-        """Answer with the source as it is."""
-        return ResolvedSource(identifier=identifier, attrs=attrs)
+        """Answer any HTTP and any git source with the recorded time."""
+        self.calls.append(
+            {"kind": "source", "identifier": identifier, "attrs": dict(attrs), "log_name": log_name}
+        )
+        if identifier.startswith("git://"):
+            commit = self.images["git_commit_object"].encode()
+            return ResolvedSource(identifier=identifier, attrs=attrs, commit_object=commit)
+        moment = datetime.fromisoformat(self.images["http_last_modified"])
+        return ResolvedSource(identifier=identifier, attrs=attrs, last_modified=moment.timestamp())
 
     async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
         """Keep a state."""
@@ -94,16 +119,30 @@ class RecordedBridge:
 
     async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
         """Return a file of the case."""
-        filename = self.options.get("filename", "Dockerfile")
-        files = {
-            filename: self.case["dockerfile"],
-            ".dockerignore": self._given.get("dockerignore"),
-            f"{filename}.dockerignore": self._given.get("dockerfile_dockerignore"),
-        }
-        text = files.get(path)
-        if text is None:
+        assert isinstance(ref, _Ref), "a bridge is asked about its own refs only"
+        found = self._files(_source_name(ref.state)).get(path)
+        if found is None:
             raise FileNotFoundError(path)
-        return str(text).encode()
+        return found[offset : offset + length if length else None]
+
+    def _files(self, source: str) -> dict[str, bytes | None]:
+        filename = self.options.get("filename", "Dockerfile")
+        program = self.case["dockerfile"].encode("utf-8", "surrogateescape")
+        ignores: Mapping[str, str] = self._given.get("context_dockerignores", {})
+
+        def text(value: str | None) -> bytes | None:
+            return value.encode() if value is not None else None
+
+        if source == "local://context":
+            return {".dockerignore": text(self._given.get("dockerignore"))}
+        if source.startswith("local://") and source != "local://dockerfile":
+            return {".dockerignore": text(ignores.get(source.removeprefix("local://")))}
+        encoded = self._given.get("http_context_file_b64")
+        return {
+            filename: program,
+            f"{filename}.dockerignore": text(self._given.get("dockerfile_dockerignore")),
+            "context": base64.b64decode(encoded) if encoded else program,
+        }
 
     async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
         """No directory is recorded."""
@@ -118,13 +157,22 @@ class RecordedBridge:
         from llb import scratch
 
         return {
-            name: scratch().mkfile("/input.txt", text["content"] if isinstance(text, dict) else text, 0o644)
+            name: scratch().mkfile("/input.txt", text, 0o644)
             for name, text in self.images.get("inputs", {}).items()
         }
 
     async def warn(self, diagnostic: Diagnostic) -> None:
         """Collect a warning."""
         self.warnings.append(diagnostic)
+
+
+def _source_name(state: State) -> str:
+    """Return the identifier of the one source of a state; "" if it is made of several steps."""
+    graph = state.graph()
+    (first, *others) = graph.vertices or (None,)
+    if first is None or others or not isinstance(first.op, SourceOp):
+        return ""
+    return first.op.identifier
 
 
 def run(cases: Sequence[Mapping[str, Any]], images: Mapping[str, Any]) -> list[Failure]:
@@ -140,38 +188,118 @@ def run(cases: Sequence[Mapping[str, Any]], images: Mapping[str, Any]) -> list[F
 def run_case(case: Mapping[str, Any], images: Mapping[str, Any]) -> str:
     """Run one case and return how it differs; "" if it does not."""
     bridge = RecordedBridge(case, images)
+    given = case.get("options", {})
+    frontend = DockerfileFrontend(
+        labs=given.get("frontend") == "labs", devices=[_device(text) for text in given.get("devices", ())]
+    )
+    actual: dict[str, Any] = {}
     try:
-        result = asyncio.run(DockerfileFrontend().build(bridge))
-        actual: dict[str, Any] = {"results": [_result(one, bridge) for one in result.results]}
+        converted = asyncio.run(frontend.convert(bridge))
+        actual["results"] = [_result(one, bridge) for one in converted]
     except DiagnosticError as error:
-        actual = {"error": error.diagnostics[0].message}
-    except ResolveError as error:
-        actual = {"error": str(error)}
-    except Exception as error:
-        # A defect in one case must not hide the others; it is reported as that case's outcome.
-        actual = {"defect": f"{type(error).__name__}: {error}"}
-    expected = _expected(case)
-    return difference(expected, actual)
+        actual["error"] = _error(error)
+    except LLBError as error:
+        actual["error"] = {"text": str(error), "locations": None}
+    actual["warnings"] = [_warning(warning) for warning in bridge.warnings]
+    actual["calls"] = _distinct(bridge.calls)
+    return difference(*_comparable(_expected(case), actual, case))
+
+
+def _device(text: str) -> CDIDevice:
+    name, comma, _ = text.partition(",optional")
+    return CDIDevice(name=name, optional=bool(comma))
+
+
+def _comparable(
+    expected: dict[str, Any], actual: dict[str, Any], case: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take out what the recording leaves open: equally right error texts, and the order of warnings."""
+    texts = case.get("error", {}).get("text_alternatives", ())
+    if "error" in actual and actual["error"]["text"] in texts:
+        actual["error"]["text"] = expected["error"]["text"]
+    if case.get("warnings_unordered"):
+        for side in (expected, actual):
+            side["warnings"].sort(key=lambda w: (w["lines"], w["rule"], w["message"]))
+    return expected, actual
 
 
 def _expected(case: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "warnings": [
+            {
+                "rule": w["rule"],
+                "description": w["description"],
+                "url": w["url"],
+                "message": w["message"],
+                "lines": w["lines"],
+            }
+            for w in case["warnings"]
+        ],
+        "calls": case.get("resolve_calls", []),
+    }
     if "error" in case:
-        return {"error": case["error"]["text"]}
-    results = []
-    for one in case["results"]:
-        ops = [{"digest": o["digest"], "op": o["op"], "meta": o.get("meta", {})} for o in one["ops"]]
-        results.append(
-            {"head": one["head"], "ops": ops, "config": one["image_config"], "source": one.get("source")}
-        )
-    return {"results": results}
+        error = case["error"]
+        out["error"] = {"text": error["text"], "locations": error.get("locations")}
+        return out
+    out["results"] = [
+        {
+            "platform": one["platform"],
+            "head": one["head"],
+            "ops": [{"digest": o["digest"], "op": o["op"], "meta": o.get("meta", {})} for o in one["ops"]],
+            "config": one["image_config"],
+            "base": one.get("base_image_config"),
+            "epoch": one.get("epoch"),
+            "ignore_cache": one.get("ignore_cache", False),
+            "sbom": one.get("sbom_extras", {}),
+            "source": one.get("source"),
+        }
+        for one in case["results"]
+    ]
+    return out
 
 
-def _result(one: Any, bridge: RecordedBridge) -> dict[str, Any]:
-    state, platform = one.ref.state, one.ref.platform
-    graph: Graph = state.graph(platform=platform, caps=bridge.caps, local_unique_id="unique")
+def _result(one: Converted, bridge: RecordedBridge) -> dict[str, Any]:
+    def head(state: State) -> str:
+        graph = state.graph(platform=one.target_platform, caps=bridge.caps, local_unique_id="unique")
+        return graph.head.vertex.digest if graph.head else ""
+
+    graph = one.state.graph(platform=one.target_platform, caps=bridge.caps, local_unique_id="unique")
     return {
+        "platform": format_all(one.platform) if one.platform is not None else None,
         "head": graph.head.vertex.digest if graph.head else "",
         "ops": ops_of(graph),
-        "config": one.config.decode(),
+        "config": one.image.encode().decode(),
+        "base": one.base_image.encode().decode() if one.base_image is not None else None,
+        "epoch": int(one.epoch.timestamp()) if one.epoch is not None else None,
+        "ignore_cache": one.ignore_cache,
+        "sbom": {name: head(state) for name, state in one.sbom.items()},
         "source": source_of(graph),
     }
+
+
+def _error(error: DiagnosticError) -> dict[str, Any]:
+    first = error.diagnostics[0]
+    if isinstance(error, DockerfileError):
+        places = [[list(pair) for pair in place.lines] for place in error.locations]
+        return {"text": first.message, "locations": places or None}
+    # Errors of the parser: a directive on the first line is told of as line 0.
+    return {"text": first.message, "locations": [_lines(first.spans) or [[0, 0]]]}
+
+
+def _warning(warning: Diagnostic) -> dict[str, Any]:
+    return {
+        "rule": warning.code,
+        "description": warning.detail,
+        "url": warning.rule_url,
+        "message": warning.message,
+        "lines": _lines(warning.spans),
+    }
+
+
+def _lines(spans: Sequence[Span]) -> list[list[int]]:
+    return [[number, number] for span in spans for number in range(span.start_line, span.end_line + 1)]
+
+
+def _distinct(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    unique = {json.dumps(call, sort_keys=True): call for call in calls}
+    return [unique[key] for key in sorted(unique)]

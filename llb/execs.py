@@ -154,8 +154,10 @@ class ExecNode:
     def _secrets(self, caps: set[str]) -> list[ops.Mount]:
         out = []
         for spec in self.mounts:
-            if isinstance(spec, SecretSpec) and spec.target:
-                caps.add("exec.mount.secret")
+            if not isinstance(spec, SecretSpec):
+                continue
+            caps.add("exec.mount.secret")
+            if spec.target:
                 opt = ops.SecretOpt(
                     id=spec.id, uid=spec.uid, gid=spec.gid, mode=spec.mode, optional=spec.optional
                 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,6 +16,8 @@ from llb.options import Constraints
 
 if TYPE_CHECKING:
     from llb.state import State
+
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 Owner: TypeAlias = str | tuple[int, int] | ops.Chown | None
 """``user[:group]`` by name or number, a pair of ids, or None for the default."""
@@ -127,10 +130,10 @@ def chown(owner: Owner) -> ops.Chown | None:
 def _user(text: str) -> ops.UserOpt:
     if text in ("", "root"):
         return 0
-    try:
-        return int(text)
-    except ValueError:
-        return ops.NamedUser(name=text)
+    # As Go's 32-bit strconv.ParseInt: larger numbers are names, and a negative one is that of its two's complement.
+    if _NUMBER.fullmatch(text) and -(1 << 31) <= (number := int(text)) < 1 << 31:
+        return number & 0xFFFFFFFF
+    return ops.NamedUser(name=text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -31,8 +31,10 @@ class Settings:
         return replace(self, env=(*((k, v) for k, v in self.env if k != key), (key, value)))
 
     def with_dir(self, path: str) -> Settings:
-        """Change the directory; a relative path is below the current one."""
-        return replace(self, dir=posixpath.normpath(posixpath.join("/", self.dir, path)).replace("//", "/"))
+        """Change the directory; a relative path is below the current one, an absolute one stays as it is written."""
+        if not path.startswith("/"):
+            path = posixpath.normpath(posixpath.join("/", self.dir, path)).replace("//", "/")
+        return replace(self, dir=path)
 
     def set(self, **fields: Any) -> Settings:
         """Replace fields."""

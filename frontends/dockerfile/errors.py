@@ -1,48 +1,379 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors of the Dockerfile language: BuildKit's text as the message, and our next step as the help."""
+"""The errors of the Dockerfile language: BuildKit's text as the message, our next step as the help.
+
+Every message has one named constructor here. An error is raised where it is found and gets its place on the way up,
+as in BuildKit: each caller that knows an instruction adds that instruction's location.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
-from frontends.dockerfile.ast import Node
+from frontends.dockerfile.ast import go_quote
+from frontends.dockerfile.places import Place
+from frontends.dockerfile.suggest import did_you_mean, suggest
 from grammar import Diagnostic, DiagnosticError, Span
 
 
-def spans_of(node: Node) -> tuple[Span, ...]:
-    """Return one span for each line of an instruction."""
-    source = node.span.source
-    return tuple(
-        source.lines(number, number) for number in range(node.span.start_line, node.span.end_line + 1)
+class DockerfileError(DiagnosticError):
+    """An error in a Dockerfile or in what it is built with.
+
+    ``locations`` are the places it was located at, innermost first. A precise ``span`` is shown in their stead.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "dockerfile", hint: str = "", span: Span | None = None
+    ) -> None:
+        self.locations: tuple[Place, ...] = ()
+        self._precise = span is not None
+        super().__init__(
+            Diagnostic(code=code, message=message, spans=(span,) if span is not None else (), help=hint)
+        )
+
+    def locate(self, place: Place, *, replace_all: bool = False) -> DockerfileError:
+        """Add a location, or put it in the place of those known."""
+        self.locations = (place,) if replace_all else (*self.locations, place)
+        if not self._precise:
+            spans = tuple(span for known in self.locations for span in known.spans)
+            self.diagnostics = (replace(self.diagnostics[0], spans=spans), *self.diagnostics[1:])
+        return self
+
+    def prefixed(self, prefix: str) -> DockerfileError:
+        """Put words before the message."""
+        first = self.diagnostics[0]
+        self.diagnostics = (replace(first, message=prefix + first.message), *self.diagnostics[1:])
+        self.args = (self.diagnostics[0].message,)
+        return self
+
+
+@contextmanager
+def located(place: Place) -> Iterator[None]:
+    """Add a location to the errors that pass."""
+    try:
+        yield
+    except DockerfileError as error:
+        error.locate(place)
+        raise
+
+
+def _names(words: Iterable[str], what: str) -> str:
+    known = ", ".join(words)
+    return f"{what}: {known}" if known else ""
+
+
+# -- the file
+
+
+def empty_file() -> DockerfileError:
+    """The file has no content."""
+    return DockerfileError("the Dockerfile cannot be empty", code="empty", hint="begin with FROM image")
+
+
+def no_file(name: str, cause: str) -> DockerfileError:
+    """There is no Dockerfile."""
+    return DockerfileError(
+        f"failed to read dockerfile: {cause}",
+        code="no-dockerfile",
+        hint=f"make a file {name} in the build context, or name another with --file",
     )
 
 
-def at(
-    node: Node, message: str, *, code: str = "dockerfile", hint: str = "", suggestion: str | None = None
-) -> DiagnosticError:
-    """Return an error that points at an instruction; a suggestion is shown as "did you mean"."""
-    if suggestion:
-        message += f" (did you mean {suggestion}?)"
-    return DiagnosticError(Diagnostic(code=code, message=message, spans=spans_of(node), help=hint))
+def no_stages() -> DockerfileError:
+    """The file has no FROM."""
+    return DockerfileError(
+        "dockerfile contains no stages to build", code="no-stage", hint="begin with FROM image"
+    )
 
 
-def parse_error(
-    node: Node, message: str, *, hint: str = "", suggestion: str | None = None
-) -> DiagnosticError:
-    """Return an error about the form of an instruction."""
-    prefix = f"dockerfile parse error on line {node.span.start_line}: "
-    if suggestion and not hint:
-        hint = f"write {suggestion}"
-    return at(node, prefix + message, code="dockerfile-parse", hint=hint, suggestion=suggestion)
-
-
-def plain(
-    message: str, *, code: str = "dockerfile", hint: str = "", spans: Sequence[Span] = ()
-) -> DiagnosticError:
-    """Return an error about the file, or the options, as a whole."""
-    return DiagnosticError(Diagnostic(code=code, message=message, spans=tuple(spans), help=hint))
-
-
-def no_stage(node: Node) -> DiagnosticError:
+def no_current_stage() -> DockerfileError:
     """An instruction other than ARG stands before the first FROM."""
-    return at(node, "no build stage in current context", code="no-stage", hint="begin with FROM image")
+    return DockerfileError(
+        "no build stage in current context",
+        code="no-stage",
+        hint="only ARG may stand before the first FROM: begin with FROM image",
+    )
+
+
+def lint_violations(rules: Iterable[str]) -> DockerfileError:
+    """Rules fired, and the file or the build asks for an error then."""
+    return DockerfileError(
+        f"lint violation found for rules: {', '.join(rules)}",
+        code="lint",
+        hint="correct what the warnings name, or remove error=true from the check options",
+    )
+
+
+def check_option(text: str, *, value: str = "") -> DockerfileError:
+    """A ``check`` option is unknown or has a wrong value."""
+    hint = "options are skip=all|RULE,..., experimental=all|RULE,... and error=true|false, separated by ';'"
+    if value:
+        message = f"failed to parse check option {go_quote(text)}: strconv.ParseBool: parsing {go_quote(value)}: invalid syntax"
+        return DockerfileError(message, code="check-option", hint=hint)
+    return DockerfileError(f"invalid check option {go_quote(text)}", code="check-option", hint=hint)
+
+
+# -- the form of instructions
+
+
+def unknown_instruction(word: str, known: Iterable[str], span: Span) -> DockerfileError:
+    """The first word of a line is no instruction."""
+    close = suggest(word, known, case_sensitive=False)
+    return DockerfileError(
+        f"unknown instruction: {word}" + (f" (did you mean {close}?)" if close else ""),
+        code="unknown-instruction",
+        span=span,
+        hint=f"write {close}"
+        if close
+        else "a line that continues an instruction follows one that ends in the escape character",
+    )
+
+
+def unknown_flag(name: str, known: Iterable[str], span: Span) -> DockerfileError:
+    """An instruction has no flag of that name."""
+    flags = sorted(known)
+    return DockerfileError(
+        f"unknown flag: --{name}{did_you_mean(name, flags)}",
+        code="unknown-flag",
+        span=span,
+        hint=_names((f"--{flag}" for flag in flags), "flags are") or "this instruction has no flags",
+    )
+
+
+def flag(message: str, span: Span, hint: str = "") -> DockerfileError:
+    """A flag is repeated, or has no value or a wrong one."""
+    return DockerfileError(message, code="flag", span=span, hint=hint)
+
+
+def arguments(message: str, hint: str = "") -> DockerfileError:
+    """An instruction has too few, too many or the wrong kind of arguments."""
+    return DockerfileError(message, code="arguments", hint=hint)
+
+
+def stage_name(name: str) -> DockerfileError:
+    """A stage name is malformed."""
+    return DockerfileError(
+        f"invalid name for build stage: {go_quote(name)}, name can't start with a number or contain symbols",
+        code="stage-name",
+        hint="use letters, digits, '-', '_' and '.', and begin with a letter",
+    )
+
+
+def word(message: str) -> DockerfileError:
+    """A word cannot be expanded."""
+    return DockerfileError(message, code="expansion")
+
+
+# -- stages
+
+
+def blank_base(written: str) -> DockerfileError:
+    """The base of a stage is empty after expansion."""
+    return DockerfileError(
+        f"base name ({written}) should not be blank",
+        code="blank-base",
+        hint="give the ARG before FROM a default, or pass --build-arg",
+    )
+
+
+def reference(name: str, cause: str, hint: str = "") -> DockerfileError:
+    """A base or ``--from`` is no image reference."""
+    return DockerfileError(
+        f"failed to parse stage name {go_quote(name)}: {cause}", code="reference", hint=hint
+    )
+
+
+def empty_platform(written: str, unmatched: Iterable[str], known: Iterable[str]) -> DockerfileError:
+    """The platform of a stage is empty after expansion."""
+    return DockerfileError(
+        f"empty platform value from expression {written}{_first_suggestion(unmatched, known)}",
+        code="platform",
+        hint="TARGETPLATFORM and BUILDPLATFORM are always set; declare other variables with ARG before FROM",
+    )
+
+
+def platform(written: str, cause: str, unmatched: Iterable[str], known: Iterable[str]) -> DockerfileError:
+    """The platform of a stage is malformed."""
+    message = f"failed to parse platform {written}: {cause}{_first_suggestion(unmatched, known)}"
+    return DockerfileError(
+        message, code="platform", hint="write os/architecture[/variant], for example linux/arm64"
+    )
+
+
+def _first_suggestion(unmatched: Iterable[str], known: Iterable[str]) -> str:
+    options = list(known)
+    for name in sorted(unmatched):
+        if found := did_you_mean(name, options):
+            return found
+    return ""
+
+
+def no_target(name: str, known: list[str]) -> DockerfileError:
+    """The wanted stage does not exist."""
+    return DockerfileError(
+        f"target stage {go_quote(name)} could not be found{did_you_mean(name, known)}",
+        code="no-target",
+        hint=_names(known, "stages are")
+        or "no stage of this file has a name; give it one with FROM image AS name",
+    )
+
+
+def stage_index(index: int, count: int) -> DockerfileError:
+    """A stage number is out of range."""
+    return DockerfileError(
+        f"invalid stage index {index}", code="stage-index", hint=f"stages count from 0 to {count - 1}"
+    )
+
+
+def from_variable() -> DockerfileError:
+    """``COPY --from`` holds a variable."""
+    return DockerfileError(
+        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a "
+        "workaround",
+        code="from-variable",
+        hint="write FROM $NAME AS alias, then --from=alias",
+    )
+
+
+def circular(stage: str) -> DockerfileError:
+    """A stage needs itself."""
+    return DockerfileError(
+        f"circular dependency detected on stage: {stage}",
+        code="circular",
+        hint="a stage can only use stages that are defined before it",
+    )
+
+
+def copy_before(source: str, stage: str) -> DockerfileError:
+    """A stage copies from one that comes later."""
+    return DockerfileError(
+        f"cannot copy from stage {go_quote(source)}, it needs to be defined before current stage {go_quote(stage)}",
+        code="stage-order",
+        hint="move the stage that is copied from up",
+    )
+
+
+def mount_before(source: str, target: str) -> DockerfileError:
+    """A stage mounts one that comes later."""
+    return DockerfileError(
+        f"cannot mount from stage {go_quote(source)} to {go_quote(target)}, stage needs to be defined before current "
+        "command",
+        code="stage-order",
+        hint="move the stage that is mounted up",
+    )
+
+
+def not_found(name: str, cause: str, known: Iterable[str], hint: str = "") -> DockerfileError:
+    """An image cannot be resolved; it may be a misspelt stage name."""
+    return DockerfileError(f"{name}: {cause}{did_you_mean(name, known)}", code="image", hint=hint)
+
+
+def image_config(cause: str) -> DockerfileError:
+    """The config of a base image cannot be read."""
+    return DockerfileError(f"failed to parse image config: {cause}", code="image-config")
+
+
+def onbuild_trigger() -> DockerfileError:
+    """A trigger of a base image is more than one instruction."""
+    return DockerfileError("onbuild trigger should be a single expression", code="onbuild")
+
+
+# -- instructions
+
+
+def chmod(value: str) -> DockerfileError:
+    """A mode is not octal, or too large."""
+    return DockerfileError(
+        f"invalid chmod parameter: '{value}'. it should be octal string and between 0 and 07777",
+        code="chmod",
+        hint="write --chmod=755, or --chmod=u=rwX,go=rX",
+    )
+
+
+def symbolic_chmod() -> DockerfileError:
+    """A symbolic mode is malformed."""
+    return DockerfileError(
+        "invalid syntax", code="chmod", hint="write --chmod=755, or symbolically --chmod=u=rwX,go=rX"
+    )
+
+
+def checksum(message: str) -> DockerfileError:
+    """``--checksum`` is used where it cannot be, or is malformed."""
+    return DockerfileError(
+        message, code="checksum", hint="--checksum belongs to one HTTP(S) or git source of ADD"
+    )
+
+
+def source(message: str, hint: str = "") -> DockerfileError:
+    """A source of COPY or ADD cannot be used."""
+    return DockerfileError(message, code="source", hint=hint)
+
+
+def windows_path(message: str) -> DockerfileError:
+    """A path of a Windows image cannot be used."""
+    return DockerfileError(message, code="path", hint="paths of Windows images are below C:")
+
+
+def mount(message: str, hint: str = "") -> DockerfileError:
+    """An option of ``--mount`` is wrong."""
+    return DockerfileError(message, code="mount", hint=hint)
+
+
+def mount_key(key: str, field: str, known: Iterable[str]) -> DockerfileError:
+    """``--mount`` has no option of that name."""
+    keys = list(known)
+    return mount(f"unexpected key '{key}' in '{field}'{did_you_mean(key, keys)}", _names(keys, "options are"))
+
+
+def mount_order(key: str, kind: str) -> DockerfileError:
+    """An option does not belong to the mount's type as far as it is known where the option stands."""
+    return mount(
+        f"unexpected key '{key}' for mount type '{kind}'",
+        "options are read in order: put type= first, and see that the type has this option",
+    )
+
+
+def mount_target(target: str) -> DockerfileError:
+    """A mount has no target, or covers the root."""
+    return mount(f"invalid mount target {go_quote(target)}", "write target=PATH")
+
+
+def device(message: str, hint: str = "") -> DockerfileError:
+    """``--device`` is wrong, or not offered by this frontend."""
+    return DockerfileError(message, code="device", hint=hint)
+
+
+def signal(name: str) -> DockerfileError:
+    """``STOPSIGNAL`` names no signal."""
+    return DockerfileError(f"invalid signal: {name}", code="signal", hint="for example SIGTERM or 15")
+
+
+def port(message: str) -> DockerfileError:
+    """``EXPOSE`` names no port."""
+    return DockerfileError(message, code="port", hint="for example EXPOSE 80, 53/udp or 8000-8010")
+
+
+# -- options
+
+
+def option(message: str, hint: str = "") -> DockerfileError:
+    """An option of the build is malformed."""
+    return DockerfileError(message, code="option", hint=hint)
+
+
+def epoch(value: str) -> DockerfileError:
+    """``SOURCE_DATE_EPOCH`` is neither a number nor a usable stage."""
+    return option(
+        f"invalid SOURCE_DATE_EPOCH: {value}",
+        "give seconds since 1970, or the name of a stage that is FROM scratch and one ADD of an HTTP or git source",
+    )
+
+
+def context(message: str, hint: str = "") -> DockerfileError:
+    """A named context cannot be used."""
+    return DockerfileError(
+        message,
+        code="context",
+        hint=hint or "give a directory, docker-image://, oci-layout://, input:, a git or an HTTP address",
+    )

@@ -9,9 +9,8 @@ from types import MappingProxyType
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import Node
-from grammar import nearest
 
-_TRUTH = {"true": True, "": True, "false": False}
+_TRUTH = {"true": "true", "": "true", "false": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,42 +28,40 @@ class Flags:
         booleans: Sequence[str] = (),
         lists: Sequence[str] = (),
     ) -> Flags:
-        """Read a node's flags; only ``lists`` may be repeated.
+        """Read a node's flags; only ``lists`` may be repeated. A flag ``--`` ends them.
 
         Raises:
-            DiagnosticError: a flag is unknown, repeated, or has no value or a wrong one.
+            DockerfileError: a flag is unknown, repeated, or has no value or a wrong one.
         """
         values: dict[str, tuple[str, ...]] = {}
-        known = (*strings, *booleans, *lists)
-        for flag in node.flags:
+        for number, flag in enumerate(node.flags):
+            if flag == "--":
+                break
             name, equals, value = flag.removeprefix("--").partition("=")
-            if name not in known:
-                raise errors.parse_error(
-                    node, f"unknown flag: --{name}", suggestion=nearest(name, sorted(known))
-                )
+            span = node.flag_span(number)
+            if name not in (*strings, *booleans, *lists):
+                raise errors.unknown_flag(name, (*strings, *booleans, *lists), span)
             if name in values and name not in lists:
-                raise errors.parse_error(node, f"duplicate flag specified: --{name}")
+                raise errors.flag(f"duplicate flag specified: --{name}", span, f"write --{name} once")
+            if not value and not equals and name not in booleans:
+                raise errors.flag(f"missing a value on flag: --{name}", span, f"write --{name}=value")
             if name in booleans:
                 if equals and not value:
-                    raise errors.parse_error(node, f"missing a value on flag: --{name}")
+                    raise errors.flag(
+                        f"missing a value on flag: --{name}",
+                        span,
+                        f"write --{name}=true",
+                    )
                 if value.lower() not in _TRUTH:
                     message = f"expecting boolean value for flag --{name}, not: {value}"
-                    raise errors.parse_error(node, message)
-                value = "true" if _TRUTH[value.lower()] else "false"
-            elif not equals:
-                raise errors.parse_error(
-                    node, f"missing a value on flag: --{name}", hint=f"write --{name}=value"
-                )
+                    raise errors.flag(message, span, "write true or false")
+                value = _TRUTH[value.lower()]
             values[name] = (*values.get(name, ()), value)
         return cls(values)
 
-    def has(self, name: str) -> bool:
-        """Tell whether a flag was given."""
-        return name in self.values
-
-    def get(self, name: str) -> str:
-        """Return a flag's value; "" if it was not given."""
-        return self.values.get(name, ("",))[-1]
+    def get(self, name: str, default: str = "") -> str:
+        """Return a flag's value; ``default`` if it was not given."""
+        return self.values[name][-1] if name in self.values else default
 
     def all(self, name: str) -> tuple[str, ...]:
         """Return every value of a repeatable flag."""
@@ -73,3 +70,7 @@ class Flags:
     def on(self, name: str) -> bool:
         """Return a boolean flag."""
         return self.get(name) == "true"
+
+    def choice(self, name: str) -> bool | None:
+        """Return a boolean flag; None if it was not given."""
+        return self.on(name) if name in self.values else None

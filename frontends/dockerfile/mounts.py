@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``RUN --mount=...``: one mount's options, in their order, as BuildKit checks them."""
+"""``RUN --mount=...`` and ``RUN --device=...``: their options, read in order, as BuildKit checks them."""
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from frontends.dockerfile.ast import Node
-from frontends.dockerfile.errors import at
-from grammar import DiagnosticError, nearest
+from frontends.dockerfile import csvfields, errors
+from frontends.dockerfile.ast import go_quote
+from frontends.dockerfile.gotext import parse_bool, parse_uint
+from frontends.dockerfile.suggest import did_you_mean
+from llb.ops import CDIDevice
 
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 SHARINGS = ("shared", "private", "locked")
-_KEYS = (
+KEYS = (
     "type", "from", "source", "target", "readonly", "id", "sharing", "required", "size", "mode", "uid", "gid", "src",
     "dst", "destination", "ro", "rw", "readwrite", "env",
 )  # fmt: skip
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -28,7 +31,7 @@ class Mount:
     source_stage: str = ""
     source: str = ""
     target: str = ""
-    readonly: bool = False
+    readonly: bool | None = None
     id: str = ""
     sharing: str = ""
     required: bool = False
@@ -38,170 +41,187 @@ class Mount:
     uid: int | None = None
     gid: int | None = None
 
+    @property
+    def has_owner(self) -> bool:
+        """Whether owner or mode were chosen."""
+        return not (self.mode is None and self.uid is None and self.gid is None)
 
-def read_mount(node: Node, text: str, expand: Callable[[str], str]) -> Mount:
+
+def read_mount(text: str, expand: Callable[[str], str]) -> Mount:
     """Read the value of one ``--mount``; values are expanded.
 
     Raises:
-        DiagnosticError: an option is unknown, malformed, or not one of its type.
+        DockerfileError: an option is unknown, malformed, or not one of its type.
     """
     try:
-        parts = next(csv.reader([text], strict=True))
-    except (csv.Error, StopIteration) as error:
-        raise at(node, f"failed to parse csv mounts: {error}", code="mount") from None
+        fields = csvfields.fields(text)
+    except csvfields.CSVError as error:
+        raise errors.mount(f"failed to parse csv mounts: {error}") from None
     mount = Mount()
-    rw_auto = True
-    for part in parts:
-        rw_auto = _option(node, mount, part, expand, rw_auto)
-    return _checked(node, mount, rw_auto)
-
-
-def _option(node: Node, mount: Mount, part: str, expand: Callable[[str], str], rw_auto: bool) -> bool:
-    """Apply one option; return whether the mount is still as writable as its type has it."""
-    key, equals, value = part.partition("=")
-    key = _ALIASES.get(key.lower(), key.lower())
-    if not equals:
-        return _bare(node, mount, key, part, rw_auto)
-    if key not in _SETTERS:
-        raise at(
-            node, f"unexpected key '{key}' in '{part}'", code="mount", suggestion=nearest(key, sorted(_KEYS))
-        )
-    _SETTERS[key](node, mount, value if key == "from" else expand(value))
-    return rw_auto and key not in ("readonly", "readwrite")
-
-
-def _bare(node: Node, mount: Mount, key: str, part: str, rw_auto: bool) -> bool:
-    """Apply an option without a value."""
-    match key:
-        case "readonly" | "readwrite":
-            mount.readonly = key == "readonly"
-            return False
-        case "required" if mount.type in ("secret", "ssh"):
-            mount.required = True
-            return rw_auto
-        case "required":
-            raise _not_of_type(node, mount, key)
-        case _:
-            raise at(node, f"invalid field '{part}' must be a key=value pair", code="mount")
-
-
-def _not_of_type(node: Node, mount: Mount, key: str) -> DiagnosticError:
-    message = f"unexpected key '{key}' for mount type '{mount.type}'"
-    return at(node, message, code="mount", hint="put type= first")
-
-
-def _set_type(node: Node, mount: Mount, value: str) -> None:
-    if value not in TYPES:
-        close = nearest(value, sorted(TYPES))
-        raise at(node, f'unsupported mount type "{value}"', code="mount", suggestion=close)
-    mount.type = value
-
-
-def _set_sharing(node: Node, mount: Mount, value: str) -> None:
-    if value.lower() not in SHARINGS:
-        raise at(
-            node,
-            f'unsupported sharing value "{value}"',
-            code="mount",
-            hint="sharing is shared, private or locked",
-            suggestion=nearest(value, SHARINGS),
-        )
-    mount.sharing = value.lower()
-
-
-def _set_required(node: Node, mount: Mount, value: str) -> None:
-    if mount.type not in ("secret", "ssh"):
-        raise _not_of_type(node, mount, "required")
-    mount.required = _truth(node, "required", value)
-
-
-def _set_size(node: Node, mount: Mount, value: str) -> None:
-    if mount.type != "tmpfs":
-        raise _not_of_type(node, mount, "size")
-    mount.size = _size(node, value)
-
-
-def _set_readonly(node: Node, mount: Mount, value: str) -> None:
-    mount.readonly = _truth(node, "readonly", value)
-
-
-def _set_readwrite(node: Node, mount: Mount, value: str) -> None:
-    mount.readonly = not _truth(node, "readwrite", value)
-
-
-def _text(field: str) -> Callable[[Node, Mount, str], None]:
-    return lambda node, mount, value: setattr(mount, field, value)
-
-
-def _numeric(field: str, base: int) -> Callable[[Node, Mount, str], None]:
-    return lambda node, mount, value: setattr(mount, field, _number(node, field, value, base))
-
-
-_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
-_SETTERS: dict[str, Callable[[Node, Mount, str], None]] = {
-    "env": _text("env"),
-    "from": _text("source_stage"),
-    "gid": _numeric("gid", 10),
-    "id": _text("id"),
-    "mode": _numeric("mode", 8),
-    "readonly": _set_readonly,
-    "readwrite": _set_readwrite,
-    "required": _set_required,
-    "sharing": _set_sharing,
-    "size": _set_size,
-    "source": _text("source"),
-    "target": _text("target"),
-    "type": _set_type,
-    "uid": _numeric("uid", 10),
-}
-
-
-def _checked(node: Node, mount: Mount, rw_auto: bool) -> Mount:
-    files = mount.type in ("secret", "ssh")
-    if mount.mode is not None and not files and mount.type != "cache":
-        raise at(node, f"mode not allowed for {mount.type!r} type mounts", code="mount")
-    if rw_auto:
+    for field in fields:
+        key, equals, value = field.partition("=")
+        if equals:
+            _set(mount, key.lower(), expand(value), field)
+        else:
+            _set_bare(mount, key.lower(), field)
+    _check(mount)
+    if mount.readonly is None:
         mount.readonly = mount.type == "bind"
-    if mount.sharing and mount.type == "secret":
-        raise at(node, "secret mount should not define sharing", code="mount")
-    if mount.sharing and mount.type != "cache":
-        raise at(node, f"invalid cache sharing set for {mount.type} mount", code="mount")
-    if mount.type == "secret" and not (mount.source or mount.target or mount.id):
-        raise at(
-            node, "invalid secret mount. one of source, target required", code="mount", hint="write id=NAME"
-        )
-    if mount.type == "secret" and mount.source_stage:
-        raise at(node, "secret mount should not have a from", code="mount")
-    if mount.type == "ssh" and mount.source:
-        raise at(node, "ssh does not support source", code="mount", hint="name the agent with id=")
     return mount
 
 
-def _truth(node: Node, key: str, value: str) -> bool:
-    if value in ("1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if value in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise at(node, f"invalid value for {key}: {value}", code="mount", hint="use true or false")
+def _set_bare(mount: Mount, key: str, field: str) -> None:
+    match key:
+        case "readonly" | "ro":
+            mount.readonly = True
+        case "readwrite" | "rw":
+            mount.readonly = False
+        case "required" if mount.type in ("secret", "ssh"):
+            mount.required = True
+        case "required":
+            raise errors.mount_order(key, mount.type)
+        case _:
+            raise errors.mount(
+                f"invalid field '{field}' must be a key=value pair",
+                f"write {field}=value",
+            )
 
 
-def _number(node: Node, key: str, value: str, base: int) -> int:
+_TEXTS = {
+    "from": "source_stage",
+    "source": "source",
+    "src": "source",
+    "target": "target",
+    "dst": "target",
+    "destination": "target",
+    "id": "id",
+    "env": "env",
+}
+_NUMBERS = {"mode": 8, "uid": 10, "gid": 10}
+
+
+def _set(mount: Mount, key: str, value: str, field: str) -> None:
+    if key in _TEXTS:
+        setattr(mount, _TEXTS[key], value)
+    elif key in _NUMBERS:
+        setattr(mount, key, _number(key, value, _NUMBERS[key]))
+    else:
+        _set_checked(mount, key, value, field)
+
+
+def _set_checked(mount: Mount, key: str, value: str, field: str) -> None:
+    match key:
+        case "type":
+            mount.type = _type(value)
+        case "readonly" | "ro":
+            mount.readonly = _truth(key, value)
+        case "readwrite" | "rw":
+            mount.readonly = not _truth(key, value)
+        case "sharing":
+            mount.sharing = _sharing(value)
+        case "required" if mount.type in ("secret", "ssh"):
+            mount.required = _truth(key, value)
+        case "size" if mount.type == "tmpfs":
+            mount.size = _size(key, value)
+        case "required" | "size":
+            raise errors.mount_order(key, mount.type)
+        case _:
+            raise errors.mount_key(key, field, KEYS)
+
+
+def _type(value: str) -> str:
+    if value.lower() not in TYPES:
+        message = f"unsupported mount type {go_quote(value)}{did_you_mean(value, TYPES)}"
+        raise errors.mount(message, f"types are {', '.join(TYPES)}")
+    return value.lower()
+
+
+def _check(mount: Mount) -> None:
+    if mount.type not in ("secret", "ssh", "cache"):
+        for name, value in (
+            ("mode", mount.mode),
+            ("uid", mount.uid),
+            ("gid", mount.gid),
+        ):
+            if value is not None:
+                raise errors.mount(f"{name} not allowed for {go_quote(mount.type)} type mounts")
+    if mount.type == "secret":
+        if mount.source_stage:
+            raise errors.mount("secret mount should not have a from")
+        if mount.sharing:
+            raise errors.mount("secret mount should not define sharing")
+        if not (mount.source or mount.target or mount.id):
+            raise errors.mount("invalid secret mount. one of source, target required", "write id=NAME")
+        if mount.source and mount.id:
+            raise errors.mount("both source and id can't be set", "write id=NAME only")
+    if mount.sharing and mount.type != "cache":
+        raise errors.mount(
+            f"invalid cache sharing set for {mount.type} mount",
+            "sharing belongs to type=cache",
+        )
+
+
+def _sharing(value: str) -> str:
+    if value.lower() not in SHARINGS:
+        message = f"unsupported sharing value {go_quote(value)}{did_you_mean(value, SHARINGS)}"
+        raise errors.mount(message, f"values are {', '.join(SHARINGS)}")
+    return value.lower()
+
+
+def _truth(key: str, value: str) -> bool:
+    found = parse_bool(value)
+    if found is None:
+        raise errors.mount(f"invalid value for {key}: {value}", "write true or false")
+    return found
+
+
+def _number(key: str, value: str, base: int) -> int:
+    found = parse_uint(value, base, 32)
+    if found is None:
+        raise errors.mount(f"invalid value {value} for {key}", f"write a number in base {base}")
+    return found
+
+
+def _size(key: str, value: str) -> int:
+    found = parse_size(value)
+    if found is None:
+        raise errors.mount(f"invalid value for {key}: {value}", "write a number with k, m or g")
+    return found
+
+
+def parse_size(text: str) -> int | None:
+    """Return a size such as ``64m`` in bytes; None if it is none."""
+    match = _SIZE.fullmatch(text)
+    return int(float(match[1]) * _UNITS[match[2].lower()]) if match is not None else None
+
+
+def read_device(text: str) -> CDIDevice:
+    """Read the value of one ``--device``: a CDI name, or ``name=NAME``, and ``required``.
+
+    Raises:
+        DockerfileError: an option is unknown or malformed.
+    """
     try:
-        number = int(value, base)
-    except ValueError:
-        number = -1
-    if not 0 <= number < 1 << 32:
-        raise at(node, f"invalid value {value} for {key}", code="mount")
-    return number
+        fields = csvfields.fields(text)
+    except csvfields.CSVError as error:
+        raise errors.device(f"failed to parse csv devices: {error}") from None
+    name, required = "", False
+    for field in fields:
+        key, equals, value = field.partition("=")
+        match key.lower():
+            case "name" if equals:
+                name = _device_name(name, value)
+            case "required":
+                required = _truth("required", value) if equals else True
+            case _ if "/" in key or not equals:
+                name = _device_name(name, field)
+            case _:
+                message = f"unexpected key '{key}' in '{field}'{did_you_mean(key, ('name', 'required'))}"
+                raise errors.device(message, "options are name and required")
+    return CDIDevice(name=name, optional=not required)
 
 
-def _size(node: Node, value: str) -> int:
-    text = value.strip().lower()
-    digits = text.rstrip("bkmgtpi")
-    unit = text[len(digits) :].removesuffix("b").removesuffix("i")
-    try:
-        return int(float(digits) * _UNITS[unit])
-    except (ValueError, KeyError):
-        raise at(
-            node, f"invalid value for size: {value}", code="mount", hint="write a number with k, m or g"
-        ) from None
+def _device_name(before: str, name: str) -> str:
+    if before:
+        raise errors.device(f"device name already set to {before}", "use one --device for each")
+    return name

@@ -3,195 +3,199 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
-import uuid
+import secrets
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from frontends.dockerfile.errors import at
-from frontends.dockerfile.instructions import Copy, chomp
-from frontends.dockerfile.lower.context import paths_of
-from frontends.dockerfile.lower.stage import StageState, upper_command
+from frontends.dockerfile import errors, gitref
+from frontends.dockerfile.instructions import Copy, Inline
+from frontends.dockerfile.lower import paths
+from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
+from frontends.dockerfile.rules import copy_ignored_file
 from frontends.dockerfile.words import Mode
-from llb import git, giturl, http, merge, scratch
+from llb import git, http, merge, scratch
 from llb.files import ActionSpec, copy, mkfile
-from llb.graph import ProgressGroup
 from llb.options import Options as StepOptions
 from llb.state import State
 
-_HTTP = re.compile(r"^https?://", re.IGNORECASE)
-_GIT = re.compile(r"^(?:git://|git@|ssh://|github\.com/)|^https?://[^?#]*\.git(?:[?#].*)?$")
+_OCTAL, _LARGEST = re.compile(r"[0-7]+"), 0o7777
+_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+")
+_RAW = Mode(escape="\\", skip_process_quotes=True)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_REQUIRED = "file.copy.requiredpaths"
 
 
-def is_git(source: str) -> bool:
-    """Tell whether a source is a git address."""
-    return bool(_GIT.search(source))
-
-
-def is_url(source: str) -> bool:
-    """Tell whether a source comes over HTTP or from git."""
-    return bool(_HTTP.match(source)) or is_git(source)
-
-
-def lower_copy(stage: StageState, command: Copy, source: State, *, from_context: bool) -> None:
-    """Lower COPY or ADD; ``source`` is the context, or the stage of ``--from``.
+def lower_copy(stage: StageState, step: Step, command: Copy) -> None:
+    """Lower COPY or ADD.
 
     Raises:
-        DiagnosticError: a word, mode or checksum is malformed.
+        DockerfileError: a word, mode, checksum or source cannot be used.
     """
-    _Copying(stage, command, source, from_context).lower()
+    source = step.sources[0] if step.sources else None
+    copying = _Copying(stage, step, command, source)
+    copying.expand()
+    if source is not None and not source.lowered:
+        raise errors.copy_before(command.source_stage, stage.name)
+    copying.lower()
 
 
+@dataclass(slots=True)
 class _Copying:
-    def __init__(self, stage: StageState, command: Copy, source: State, from_context: bool) -> None:
-        self._stage = stage
-        self._command = command
-        self._source = source
-        self._from_context = from_context
-        self._node = command.node
-        flags = command.flags
-        self._chown = stage.expand(flags.get("chown"), self._node)
-        self._chmod = stage.expand(flags.get("chmod"), self._node)
-        self._checksum = stage.expand(flags.get("checksum"), self._node)
-        self._sources = [stage.expand(word, self._node) for word in command.sources]
-        self._dest = stage.expand(command.dest, self._node)
-        self._exclude = tuple(stage.expand(pattern, self._node) for pattern in flags.all("exclude"))
-        self._parents = flags.on("parents")
+    stage: StageState
+    step: Step
+    command: Copy
+    source: StageState | None
+    chown: str = ""
+    chmod: str = ""
+    checksum: str = ""
+    sources: tuple[str, ...] = ()
+    dest: str = ""
+    contents: tuple[tuple[str, str], ...] = ()
+    mode: int | str | None = None
+    shown: str = ""
+    target: str = ""
+
+    def expand(self) -> None:
+        """Expand the words, and then the heredocs."""
+        command = self.command
+        self.chown, self.checksum, self.chmod = self.stage.expand_all(
+            self.step, (command.chown, command.checksum, command.chmod)
+        )
+        *sources, self.dest = self.stage.expand_all(self.step, (*command.sources, command.dest))
+        self.sources = tuple(sources)
+        self.contents = tuple((item.name, self._text(item)) for item in command.contents)
+
+    def _text(self, item: Inline) -> str:
+        return self.stage.expand(self.step, item.data, mode=_RAW) if item.expand else item.data
 
     def lower(self) -> None:
-        stage = self._stage
+        """Make the step."""
+        stage, command = self.stage, self.command
+        self.target = self._destination()
+        self.mode = _mode(self.chmod)
         self._check_checksum()
-        mode = self._mode()
-        name = upper_command(stage.shown(self._node.original))
-        shown = stage.prefix(name)
-        dest = self._destination()
-        actions = [self._one(source, dest, mode, shown) for source in self._sources]
-        actions += [self._document(path, content, dest, mode) for path, content in self._documents()]
-        options: StepOptions = {"name": shown, "at": stage.place(self._node)}
-        if stage.ignore_cache:
-            options["ignore_cache"] = True
-        linked = self._command.flags.on("link") and not self._chmod
-        if linked and (stage.options.caps is None or "mergeop" in stage.options.caps):
-            self._link(actions, options, name, shown)
+        name = stage.shown(command.code)
+        self.shown = self._numbered(name)
+        actions = [self._one(source) for source in self.sources]
+        actions += [self._document(path, data) for path, data in self.contents]
+        options = stage.step_options(self.step, self.shown)
+        if command.link and not self.chmod and stage.conversion.options.supports("mergeop"):
+            self._link(actions, options, name)
         else:
             stage.state = stage.state.file(*actions, **options)
-        stage.commit(self._message(), layer=True)
+        stage.commit(self._message(), changed=True)
+        self._note_paths()
 
-    def _link(self, actions: list[ActionSpec], options: StepOptions, name: str, shown: str) -> None:
-        stage = self._stage
+    def _numbered(self, name: str) -> str:
+        return self.stage.numbered(name, self.stage.runs_on, self.stage.env, onbuild=self.step.onbuild)
+
+    def _link(self, actions: list[ActionSpec], options: StepOptions, name: str) -> None:
+        """Copy to an empty filesystem and lay the result over the stage's: both are shown as one."""
+        stage = self.stage
+        weak, strong = progress_groups(secrets.token_hex(13)[:25], self.shown)
+        copied: StepOptions = {
+            **options,
+            "platform": stage.runs_on,
+            "progress_group": weak,
+        }
+        linked = scratch().file(*actions, **copied)
         stage.index -= 1
-        group = uuid.uuid4().hex
-        weak = options.copy()
-        weak["progress_group"] = ProgressGroup(id=group, name=shown, weak=True)
-        linked = scratch().file(*actions, **weak)
-        final = options.copy()
-        final["progress_group"] = ProgressGroup(id=group, name=shown)
-        final["name"] = stage.prefix(f"LINK {name}")
-        stage.state = stage.state.with_output(merge([stage.state, linked], **final).output)
+        merged: StepOptions = {
+            **options,
+            "progress_group": strong,
+            "name": self._numbered(f"LINK {name}"),
+        }
+        stage.state = stage.state.with_output(merge([stage.state, linked], **merged).output)
 
     def _check_checksum(self) -> None:
-        if not self._checksum:
+        if not self.checksum:
             return
-        if len(self._sources) != 1:
-            raise at(self._node, "checksum can't be specified for multiple sources")
-        if not is_url(self._sources[0]):
-            raise at(self._node, "checksum requires HTTP(S) or Git sources")
-
-    def _mode(self) -> int | str | None:
-        text = self._chmod
-        if not text:
-            return None
-        if re.fullmatch(r"[0-7]+", text) and int(text, 8) <= 0o7777:
-            return int(text, 8)
-        if re.fullmatch(r"[0-9]+", text):
-            raise at(
-                self._node,
-                f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777",
-                hint="write --chmod=755",
-            )
-        if not re.fullmatch(r"(?:[ugoa]*[-+=][rwxXst]*,?)+", text):
-            raise at(self._node, "invalid syntax", hint="write --chmod=755 or --chmod=u+x")
-        return text
+        if len(self.sources) != 1:
+            raise errors.checksum("checksum can't be specified for multiple sources")
+        if not gitref.is_http(self.sources[0]) and gitref.parse(self.sources[0]) is None:
+            raise errors.checksum("checksum requires HTTP(S) or Git sources")
 
     def _destination(self) -> str:
-        dest = self._dest
-        folder = self._stage.image.config.get("WorkingDir") or "/"
-        if not folder.startswith("/"):
-            # A base image's relative directory counts twice, as in BuildKit.
-            folder = posixpath.join("/", folder, folder)
-        path = dest if dest.startswith("/") else posixpath.join(folder, dest)
-        clean = "/" + posixpath.normpath(path).lstrip("/")
-        if dest.endswith("/."):
-            return clean.rstrip("/") + "/."
-        if dest.endswith("/") or dest in (".", ""):
-            clean = clean if clean == "/" else clean + "/"
-        return clean
+        system = self.stage.runs_on.os
+        folder = self.stage.state.settings.at(self.stage.conversion.target).dir
+        if not self.dest:
+            return folder + "/"
+        dest = paths.without_drive(self.dest, system, keep_slash=True)
+        if paths.is_absolute(dest, system):
+            return paths.normalize("/", dest, system, keep_slash=True)
+        return paths.normalize(folder, "./" if dest == "." else dest, system, keep_slash=True)
 
-    def _one(self, source: str, dest: str, mode: int | str | None, shown: str) -> ActionSpec:
-        if self._command.is_add and is_git(source):
-            return self._git(source, dest, mode, shown)
-        if _HTTP.match(source):
-            if not self._command.is_add:
-                raise at(self._node, "source can't be a URL for COPY", hint="use ADD")
-            return self._http(source, dest, mode, shown)
-        return self._local(source, dest, mode)
+    def _one(self, source: str) -> ActionSpec:
+        found = None if source.startswith("github.com/") else gitref.parse(source)
+        if found is not None:
+            return self._git(found)
+        if gitref.is_http(source):
+            return self._http(source)
+        return self._local(source)
 
-    def _git(self, source: str, dest: str, mode: int | str | None, shown: str) -> ActionSpec:
-        address = giturl.parse(source)
+    def _git(self, found: gitref.GitRef) -> ActionSpec:
+        if not self.command.is_add:
+            raise errors.source("source can't be a git ref for COPY", "use ADD")
+        keep = found.keep_git_dir if self.command.keep_git_dir is None else self.command.keep_git_dir
         state = git(
-            address.full,
-            address.fragment,
-            keep_git_dir=self._command.flags.on("keep-git-dir"),
-            checksum=self._checksum,
-            name=shown,
+            found.remote,
+            found.fragment,
+            keep_git_dir=bool(keep),
+            checksum=self.checksum or found.checksum,
+            skip_submodules=found.submodules is False,
+            name=self.shown,
         )
+        return self._plain(state, "/")
+
+    def _http(self, source: str) -> ActionSpec:
+        if not self.command.is_add:
+            raise errors.source("source can't be a URL for COPY", "use ADD")
+        _check_digest(self.checksum)
+        filename = _filename(source)
+        state = http(
+            source,
+            filename=filename,
+            checksum=self.checksum,
+            name=self.shown,
+            description={COMMAND: ""},
+        )
+        return self._plain(state, filename, unpack=bool(self.command.unpack))
+
+    def _plain(self, state: State, path: str, *, unpack: bool = False) -> ActionSpec:
         return copy(
             state,
-            "/",
-            dest,
-            mode=mode,
-            owner=self._chown or None,
+            path,
+            self.target,
+            mode=self.mode,
+            owner=self.chown or None,
             create_dest_path=True,
-            exclude=self._exclude,
+            unpack=unpack,
+            exclude=self.command.exclude,
         )
 
-    def _http(self, source: str, dest: str, mode: int | str | None, shown: str) -> ActionSpec:
-        base = posixpath.basename(unquote(urlsplit(source).path).rstrip("/"))
-        filename = base if base not in ("", ".") else "__unnamed__"
-        state = http(
-            source, filename=filename, checksum=self._checksum, name=shown,
-            description={"com.docker.dockerfile.v1.command": ""},
-        )  # fmt: skip
-        unpack = self._command.flags.on("unpack")
-        return copy(
-            state, filename, dest, mode=mode, owner=self._chown or None, create_dest_path=True, unpack=unpack,
-            exclude=self._exclude,
-        )  # fmt: skip
-
-    def _local(self, source: str, dest: str, mode: int | str | None) -> ActionSpec:
+    def _local(self, source: str) -> ActionSpec:
+        stage, command = self.stage, self.command
+        if self.source is None:
+            lint = stage.lint(self.step)
+            copy_ignored_file.check(lint, stage.conversion.matcher, source, command.is_add, command.place)
+        system = stage.runs_on.os
         include: tuple[str, ...] = ()
         required: tuple[str, ...] = ()
-        path = source
-        if self._parents:
+        if command.parents:
             parent, pivot, pattern = source.partition("/./")
-            if not pivot:
-                parent, pattern = "/", source
-            pattern = _absolute(pattern)
+            source, pattern = (parent, pattern) if pivot else ("/", source)
+            pattern = paths.join("/", paths.normalize("/", pattern, system, keep_slash=False))
             include = (pattern.removeprefix("/"),)
-            if not re.search(r"[*?\[]", pattern):
-                required = (_absolute(posixpath.join(parent, pattern.removeprefix("/"))),)
-            path = parent
-        flags = self._command.flags
-        unpack = self._command.is_add and (not flags.has("unpack") or flags.on("unpack"))
-        paths = self._stage.paths if self._from_context else paths_of(self._source)
-        if paths is not None:
-            paths.add(posixpath.join("/", source if not self._parents else source.replace("/./", "/")))
+            if stage.conversion.options.supports(_REQUIRED) and not paths.has_wildcards(pattern):
+                required = (paths.join("/", source, pattern),)
+        unpack = command.is_add if command.unpack is None else command.unpack
         return copy(
-            self._source,
-            _absolute(path),
-            dest,
-            mode=mode,
-            owner=self._chown or None,
+            stage.conversion.context if self.source is None else self.source.state,
+            paths.normalize("/", source, system, keep_slash=False),
+            self.target,
+            mode=self.mode,
+            owner=self.chown or None,
             follow_symlinks=True,
             dir_contents=True,
             unpack=unpack,
@@ -199,44 +203,81 @@ class _Copying:
             wildcard=True,
             empty_wildcard=True,
             include=include,
-            exclude=self._exclude,
+            exclude=command.exclude,
             required=required,
         )
 
-    def _documents(self) -> list[tuple[str, bytes]]:
-        out = []
-        for _, heredoc in self._command.contents:
-            text = chomp(heredoc.content) if heredoc.chomp else heredoc.content
-            if heredoc.expand:
-                mode = Mode(escape="\\", skip_process_quotes=True)
-                text = self._stage.expand(text, self._node, mode=mode)
-            out.append((heredoc.name, text.encode("utf-8", "surrogateescape")))
-        return out
-
-    def _document(self, name: str, data: bytes, dest: str, mode: int | str | None) -> ActionSpec:
-        state = scratch().file(mkfile(name, data, 0o644), name="[internal] preparing inline document")
-        return copy(
-            state,
-            name,
-            dest,
-            mode=mode,
-            owner=self._chown or None,
-            create_dest_path=True,
-            exclude=self._exclude,
+    def _document(self, name: str, data: str) -> ActionSpec:
+        path = paths.without_drive(name, self.stage.runs_on.os, keep_slash=False)
+        state = scratch().file(
+            mkfile(path, data.encode("utf-8", "surrogateescape"), 0o644),
+            name="[internal] preparing inline document",
+            platform=self.stage.runs_on,
         )
+        return self._plain(state, path)
 
     def _message(self) -> str:
-        words = ["ADD" if self._command.is_add else "COPY"]
-        if self._parents:
+        words = ["ADD" if self.command.is_add else "COPY"]
+        if self.command.parents:
             words.append("--parents")
-        if self._chown:
-            words.append(f"--chown={self._chown}")
-        if self._chmod:
-            words.append(f"--chmod={self._chmod}")
-        words += self._sources
-        words += [f"<<{heredoc.name}" for _, heredoc in self._command.contents]
-        return " ".join([*words, self._dest]) + " # buildkit"
+        if self.chown:
+            words.append(f"--chown={self.chown}")
+        if self.chmod:
+            words.append(f"--chmod={self.chmod}")
+        return " ".join(
+            [
+                *words,
+                *self.sources,
+                *(f"<<{name}" for name, _ in self.contents),
+                self.dest,
+            ]
+        )
+
+    def _note_paths(self) -> None:
+        """Note what is read, for the source that provides it."""
+        read = self.stage.conversion.context_paths if self.source is None else self.source.paths
+        for source in self.sources:
+            if not (self.command.is_add and gitref.is_http(source)):
+                read.add(paths.join("/", source))
 
 
-def _absolute(path: str) -> str:
-    return "/" + posixpath.normpath(posixpath.join("/", path)).lstrip("/")
+def _mode(text: str) -> int | str | None:
+    if not text:
+        return None
+    if _OCTAL.fullmatch(text):
+        value = int(text, 8)
+        if value > _LARGEST:
+            raise errors.chmod(text)
+        return value
+    if text.isascii() and text.isdigit():
+        raise errors.chmod(text)
+    if not all(_SYMBOLIC.fullmatch(part) for part in text.split(",")):
+        raise errors.symbolic_chmod()
+    return text
+
+
+_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-zA-Z=_-]+")
+_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
+
+
+def _check_digest(text: str) -> None:
+    """Check the checksum of an HTTP source as Go's digest package does."""
+    if not text:
+        return
+    algorithm, _, value = text.partition(":")
+    if not _DIGEST.fullmatch(text):
+        raise errors.checksum("invalid checksum digest format")
+    if algorithm not in _LENGTHS:
+        raise errors.checksum("unsupported digest algorithm")
+    if len(value) != _LENGTHS[algorithm]:
+        raise errors.checksum("invalid checksum digest length")
+    if not re.fullmatch(r"[0-9a-f]+", value):
+        raise errors.checksum("invalid checksum digest format")
+
+
+def _filename(url: str) -> str:
+    """Return the name that a file gets which is loaded from an address."""
+    path = urlsplit(url).path
+    if _BAD_ESCAPE.search(path):
+        return "__unnamed__"
+    return unquote(path.rstrip("/")).rpartition("/")[2] or "__unnamed__"

@@ -1,188 +1,261 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a stage while its instructions are lowered."""
+"""A stage while it is lowered, and what all stages of one platform share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from frontends.base import ResolveMode
-from frontends.dockerfile.ast import Node
-from frontends.dockerfile.errors import at, spans_of
+from frontends.dockerfile import errors, platforms
+from frontends.dockerfile.check import Linter
+from frontends.dockerfile.contexts import NamedContext
+from frontends.dockerfile.gotext import format_time
 from frontends.dockerfile.image import Image
-from frontends.dockerfile.instructions import Copy, Instruction, Stage
+from frontends.dockerfile.instructions import AnyInstruction, Stage
+from frontends.dockerfile.options import Options
+from frontends.dockerfile.places import Place
+from frontends.dockerfile.rules import undefined_var
 from frontends.dockerfile.words import Expansion, Mode, WordError, expand
-from llb import platform as platforms
-from llb.graph import LinuxResources
-from llb.ops import HostIP, Platform, ProxyEnv, Ulimit
+from grammar.patterns import PatternMatcher
+from llb.graph import ProgressGroup
+from llb.ops import Platform
 from llb.options import At, SourceText
+from llb.options import Options as StepOptions
 from llb.state import State
 
 COMMAND = "com.docker.dockerfile.v1.command"
-NOTHING: Mapping[str, str] = MappingProxyType({})
+SCRATCH = "scratch"
 
 
 @dataclass(slots=True, kw_only=True)
-class Options:
-    """What the build's options mean for every stage of one platform."""
+class Conversion:
+    """What all stages of one platform share.
 
+    ``global_args`` are the arguments that FROM sees; ``context_paths`` fills up with what is read of ``context``.
+    ``matcher`` is None where nothing is ignored for certain.
+    """
+
+    options: Options
     escape: str
     text: SourceText
-    build_args: Mapping[str, str]
+    lint: Linter
+    target: Platform
+    implicit: bool
+    build_args: dict[str, str]
     global_args: dict[str, str]
-    target_platform: Platform
-    build_platform: Platform
-    implicit_target: bool
-    multi: bool
-    resolve_mode: ResolveMode
-    epoch: int | None
-    extra_hosts: tuple[HostIP, ...]
-    ulimits: tuple[Ulimit, ...]
-    shm_size: int
-    cgroup_parent: str
-    network: str
-    hostname: str
-    resources: LinuxResources | None
-    proxy: ProxyEnv | None
-    cache_namespace: str
-    caps: frozenset[str] | None
+    context: State
+    context_paths: set[str]
+    matcher: PatternMatcher | None
+    epoch: datetime | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """How words are read."""
+        return Mode(escape=self.escape)
 
     @property
     def created(self) -> str:
-        """SOURCE_DATE_EPOCH as history entries write it; "" if it is not set."""
-        return rfc3339(self.epoch) if self.epoch is not None else ""
+        """The time of history entries; "" if none is fixed."""
+        return format_time(self.epoch) if self.epoch is not None else ""
+
+    @property
+    def created_ns(self) -> int:
+        """The time of files that instructions make; -1 is now."""
+        return int(self.epoch.timestamp()) * 10**9 if self.epoch is not None else -1
+
+    def at(self, place: Place) -> list[At]:
+        """Return where a step comes from; a place without lines is recorded too."""
+        return [At(self.text, place.lines)]
 
 
-def rfc3339(seconds: int) -> str:
-    """Return a time as Go writes it."""
-    from datetime import UTC, datetime
+@dataclass(slots=True, eq=False)
+class Step:
+    """An instruction with the stages it names (None: the build context), and whether a base image triggered it."""
 
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    instruction: AnyInstruction
+    sources: list[StageState] = field(default_factory=list)
+    onbuild: bool = False
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class StageState:
-    """A stage: its place in the plan, and its state and image as far as they are lowered."""
+    """A stage of the file, or an image that an instruction names (``implicit``, with no instructions)."""
 
+    conversion: Conversion
     stage: Stage
+    base_name: str
     name: str
-    platform: Platform | None
-    options: Options
-    base: StageState | None = None
-    sources: dict[int, list[StageState | None]] = field(default_factory=dict)
-    state: State = field(default_factory=State)
-    image: Image = field(default_factory=lambda: Image.empty(platforms.default()))
-    base_image: bytes | None = None
-    fixed: bool = False
-    empty: bool = False
+    platform: Platform | None = None
     implicit: bool = False
-    triggered: bool = False
+    context: NamedContext | None = None
+    base: StageState | None = None
+    steps: list[Step] = field(default_factory=list)
+    needs: dict[StageState, Place] = field(default_factory=dict)
     ignore_cache: bool = False
-    index: int = 0
     total: int = 0
+    index: int = 0
+    resolved: bool = False
+    lowered: bool = False
+    triggered: bool = False
+    state: State = field(default_factory=State)
+    image: Image = field(default_factory=Image)
+    base_image: Image | None = None
+    env: dict[str, str] = field(default_factory=dict)
     args: list[tuple[str, str | None]] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
-    env: dict[str, str] = field(default_factory=dict)
+    workdir_set: bool = False
+    seen: dict[str, Place] = field(default_factory=dict)
+    scan_context: bool = False
+    scan_stage: bool = False
 
     @property
-    def target(self) -> Platform:
+    def runs_on(self) -> Platform:
         """The platform that its steps run on."""
-        return self.platform or self.options.target_platform
+        return self.platform or self.conversion.target
 
-    def prefix(self, text: str) -> str:
-        """Return a step's display name and count the step."""
-        if self.triggered:
-            text = f"ONBUILD {text}"
-        if self.total == 0:
-            return text
-        out = "["
-        if self.options.multi:
-            out += self._platforms() + " "
-        if self.name:
-            out += self.name + " "
-        self.index += 1
-        width = int(1 + math.log10(self.total))
-        return f"{out}{self.index:>{width}}/{self.total}] {text}"
+    @property
+    def place(self) -> Place:
+        """Where its FROM stands."""
+        return self.stage.place
 
-    def _platforms(self) -> str:
-        """Return the stage's platform and, where the stage asked for the target's, what that differs in."""
-        own = self.target
-        system, architecture = self.env.get("TARGETOS", own.os), self.env.get("TARGETARCH", own.architecture)
-        wanted = platforms.normalize(Platform(os=system, architecture=architecture))
-        with suppress(platforms.PlatformError):
-            if "TARGETPLATFORM" in self.env:
-                wanted = platforms.parse(self.env["TARGETPLATFORM"])
-        shown = platforms.format(own)
-        if wanted.os != own.os:
-            return f"{shown}->{platforms.format(wanted)}"
-        if wanted.architecture != own.architecture:
-            return shown + "->" + "/".join(filter(None, (wanted.architecture, wanted.variant)))
-        return shown
+    def begin(self) -> None:
+        """Take over what the base stage left."""
+        if self.base is None:
+            return
+        self.state = self.base.state
+        self.platform = self.base.platform
+        self.image = self.base.image.clone()
+        self.image.config.on_build = []
+        self.base_image = self.base.base_image
+        self.env = dict(self.base.env)
+        self.paths = self.base.paths
+        self.workdir_set = self.base.workdir_set
+        self.args = list(self.base.args)
+
+    # -- settings
 
     def set_env(self, key: str, value: str) -> None:
-        """Set a variable for the steps that follow."""
+        """Set a variable for the steps that follow; it moves to the end."""
         self.env.pop(key, None)
         self.env[key] = value
         self.state = self.state.env(key, value)
 
-    def expand(
-        self, word: str, node: Node, env: Mapping[str, str] | None = None, mode: Mode | None = None
-    ) -> str:
-        """Expand a word in the stage's environment.
+    def commit(self, text: str, *, layer: bool = False, changed: bool = False) -> None:
+        """Add a history entry; one that ``changed`` files is marked as BuildKit's."""
+        if changed:
+            text += " # buildkit"
+        self.image.commit(text, layer=layer or changed, created=self.conversion.created)
+
+    # -- words
+
+    def lint(self, step: Step) -> Linter:
+        """Return the linter for an instruction, with the comments above it heeded."""
+        return self.conversion.lint.with_comments(step.instruction.comments)
+
+    def expand(self, step: Step, word: str, *, mode: Mode | None = None) -> str:
+        """Expand a word; variables that nothing defines are reported.
 
         Raises:
-            DiagnosticError: the word is malformed.
+            DockerfileError: the word is malformed.
         """
-        return self.expansion(word, node, env, mode).text
-
-    def expansion(
-        self, word: str, node: Node, env: Mapping[str, str] | None = None, mode: Mode | None = None
-    ) -> Expansion:
-        """Expand a word and return all that is known of it. Raises DiagnosticError."""
-        mode = mode or Mode(escape=self.options.escape)
+        seen = Expansion()
         try:
-            return expand(word, self.env if env is None else env, mode)
+            return expand(word, self.env, mode or self.conversion.mode, seen=seen).text
         except WordError as error:
-            raise at(node, str(error), code="expansion") from None
+            raise errors.word(str(error)) from None
+        finally:
+            if seen.unmatched:
+                declared = [key for key, _ in self.args]
+                place = step.instruction.place
+                undefined_var.check(self.lint(step), seen.unmatched, declared, self.env, place)
 
-    def shown(self, text: str, *, keep: bool = False, hidden: Mapping[str, str] = NOTHING) -> str:
-        """Return an instruction's text for display: variables expanded where possible; raw if it is malformed.
+    def expand_all(self, step: Step, words: Iterable[str]) -> list[str]:
+        """Expand words, one after the other. Raises DockerfileError."""
+        return [self.expand(step, word) for word in words]
 
-        ``hidden`` are variables whose values are not shown as they are.
+    def shown(self, text: str, *, raw: bool = False, env: Mapping[str, str] | None = None) -> str:
+        """Return an instruction's text for display, its word in upper case and its variables expanded.
+
+        A malformed text stays as it is. ``raw`` keeps quotes and variables that are not set.
         """
-        mode = Mode(escape=self.options.escape, raw_quotes=keep, skip_unset_env=keep)
-        try:
-            return expand(text, {**self.env, **hidden}, mode).text
-        except WordError:
+        mode = replace(self.conversion.mode, raw_quotes=raw, skip_unset_env=raw)
+        with suppress(WordError):
+            text = expand(text, self.env if env is None else env, mode).text
+        head, space, rest = text.partition(" ")
+        return head.upper() + space + rest
+
+    # -- names
+
+    def numbered(
+        self,
+        text: str,
+        platform: Platform | None,
+        env: Mapping[str, str],
+        *,
+        onbuild: bool = False,
+    ) -> str:
+        """Return a step's display name and count the step."""
+        if self.total == 0:
             return text
+        out = "["
+        if self.conversion.options.multi_platform and platform is not None:
+            out += platforms.format_all(platform) + _built_for(platform, env) + " "
+        if self.name:
+            out += self.name + " "
+        self.index += 1
+        out += f"{self.index:>{int(1 + math.log10(self.total))}}/{self.total}] "
+        return out + ("ONBUILD " if onbuild else "") + text
 
-    def place(self, node: Node) -> list[At]:
-        """Return where a step comes from; a trigger's step comes from the FROM that brings it in."""
-        if self.triggered:
-            node = self.stage.node
-        lines = tuple((span.start_line, span.start_line) for span in spans_of(node))
-        return [At(self.options.text, lines)]
-
-    def commit(self, text: str, *, layer: bool) -> None:
-        """Add a history entry; one that makes a layer is marked as BuildKit's."""
-        self.image.commit(text, layer=layer, epoch=self.options.created)
-
-
-def count_steps(stage: Stage, commands: Sequence[Instruction], *, from_image: bool) -> int:
-    """Return how many numbered steps a stage has."""
-    keywords = ("add", "copy", "run", "workdir")
-    return int(from_image) + sum(command.node.keyword in keywords for command in commands)
-
-
-def upper_command(text: str) -> str:
-    """Return an instruction's text with its first word in upper case."""
-    head, space, rest = text.partition(" ")
-    return head.upper() + space + rest
+    def step_options(self, step: Step, name: str) -> StepOptions:
+        """Return the options of an instruction's step."""
+        options: StepOptions = {
+            "name": name,
+            "at": self.conversion.at(step.instruction.place),
+        }
+        if self.ignore_cache:
+            options["ignore_cache"] = True
+        return options
 
 
-def is_copy_from(command: Instruction) -> bool:
-    """Tell whether this is COPY --from."""
-    return isinstance(command, Copy) and command.flags.has("from")
+def _built_for(base: Platform, env: Mapping[str, str]) -> str:
+    """Return how the platform that a step builds for, as its arguments say, differs from the one it runs on."""
+    wanted = _platform_of(env)
+    if wanted is None:
+        return ""
+    wanted = platforms.normalize(
+        replace(
+            wanted,
+            os=wanted.os or base.os,
+            architecture=wanted.architecture or base.architecture,
+        )
+    )
+    machine = "/".join(part for part in (wanted.architecture, wanted.variant) if part)
+    if wanted.os != base.os:
+        return f"->{wanted.os}/{machine}"
+    if wanted.architecture != base.architecture:
+        return f"->{machine}"
+    return f"->{wanted.variant}" if wanted.variant != base.variant else ""
+
+
+def _platform_of(env: Mapping[str, str]) -> Platform | None:
+    known = {key: env[key] for key in ("TARGETOS", "TARGETARCH", "TARGETVARIANT") if key in env}
+    if "TARGETPLATFORM" in env:
+        try:
+            return platforms.parse(env["TARGETPLATFORM"])
+        except platforms.SpecifierError:
+            pass
+    if not known:
+        return None
+    return Platform(
+        os=known.get("TARGETOS", ""),
+        architecture=known.get("TARGETARCH", ""),
+        variant=known.get("TARGETVARIANT", ""),
+    )
+
+
+def progress_groups(identity: str, name: str) -> tuple[ProgressGroup, ProgressGroup]:
+    """Return the group of a linked copy: as its file step is in it, and as its merge is."""
+    return ProgressGroup(id=identity, name=name, weak=True), ProgressGroup(id=identity, name=name)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program to the state and image of its target, for one platform.
+
+The order is BuildKit's, since messages and warnings depend on it: global arguments, the stages with their bases and
+platforms, what they name, base images, ONBUILD triggers, and then the instructions of every stage that is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from frontends.base import Bridge
+from frontends.dockerfile import errors, platforms
+from frontends.dockerfile.ast import ParsedFile
+from frontends.dockerfile.check import Config, Linter
+from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.image import Image
+from frontends.dockerfile.instructions import Program
+from frontends.dockerfile.lower.bases import Images, resolve_bases
+from frontends.dockerfile.lower.dispatch import lower_stage
+from frontends.dockerfile.lower.epoch import fix_epoch
+from frontends.dockerfile.lower.stage import Conversion, StageState
+from frontends.dockerfile.lower.stages import Stages
+from frontends.dockerfile.lower.triggers import add_triggers
+from frontends.dockerfile.rules import (
+    consistent_instruction_casing,
+    duplicate_stage_name,
+    invalid_default_arg_in_from,
+    reserved_stage_name,
+)
+from frontends.dockerfile.words import Mode, WordError, expand
+from grammar.patterns import PatternError, PatternMatcher
+from llb.ops import Platform
+from llb.options import SourceText
+from llb.state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """The target for one platform. ``platform`` None: none was asked for. ``sbom`` are further states to scan."""
+
+    state: State
+    image: Image
+    base_image: Image | None
+    platform: Platform | None
+    target_platform: Platform
+    epoch: datetime | None
+    ignore_cache: bool
+    sbom: Mapping[str, State] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is converted: the file with its text, the world around it, and where findings go."""
+
+    file: ParsedFile
+    program: Program
+    text: SourceText
+    bridge: Bridge
+    contexts: Contexts
+    images: Images
+    lint: Linter
+
+
+def check_file(file: ParsedFile, program: Program, lint: Linter, args: Mapping[str, str]) -> None:
+    """Ask the rules about the file as a whole; ``args`` are the predefined arguments."""
+    names: set[str] = set()
+    for stage in program.stages:
+        reserved_stage_name.check(lint, stage.name, stage.place)
+        duplicate_stage_name.check(lint, stage.name, names, stage.place)
+        names.add(stage.name)
+    keywords = [(item.keyword, item.place) for stage in program.stages for item in (stage, *stage.commands)]
+    consistent_instruction_casing.check(lint, keywords)
+    _check_defaults(program, lint, Mode(escape=file.escape), args)
+
+
+def _check_defaults(program: Program, lint: Linter, mode: Mode, args: Mapping[str, str]) -> None:
+    """See whether the file can be built without build arguments; a word that is wrong is told of later."""
+    try:
+        known = global_args(program, args, {}, mode)
+        for stage in program.stages:
+            name = expand(stage.base, known, mode).text
+            invalid_default_arg_in_from.check(lint, stage.base, name, stage.place)
+    except (WordError, errors.DockerfileError):
+        return
+
+
+def global_args(
+    program: Program,
+    predefined: Mapping[str, str],
+    build_args: Mapping[str, str],
+    mode: Mode,
+) -> dict[str, str]:
+    """Return the arguments that FROM sees.
+
+    Raises:
+        DockerfileError: a default is malformed.
+    """
+    out = dict(predefined)
+    for command in program.args:
+        for key, default in command.args:
+            value = build_args.get(key)
+            if value is None and default is not None:
+                try:
+                    value = expand(default, out, mode).text
+                except WordError as error:
+                    raise errors.word(str(error)).locate(command.place) from None
+            if value is not None:
+                out.pop(key, None)
+                out[key] = value
+    return out
+
+
+def predefined_args(
+    build: Platform, target: Platform, stage: str, build_args: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the arguments that every file has without declaring them, for FROM and for ARG without a default."""
+    out: dict[str, str] = {}
+    for prefix, platform in (("BUILD", build), ("TARGET", target)):
+        out[f"{prefix}PLATFORM"] = platforms.format_all(platform)
+        out[f"{prefix}OS"] = platform.os
+        out[f"{prefix}OSVERSION"] = platform.os_version
+        out[f"{prefix}ARCH"] = platform.architecture
+        out[f"{prefix}VARIANT"] = platform.variant
+    out["TARGETSTAGE"] = stage or "default"
+    return {key: build_args.get(key, value) for key, value in out.items()}
+
+
+async def convert(request: Request, platform: Platform | None) -> Converted:
+    """Lower what the target needs.
+
+    Raises:
+        DockerfileError: the program is wrong, or an image cannot be found.
+    """
+    options = request.contexts.options
+    target_platform = platform or options.build_platforms[0]
+    predefined = predefined_args(
+        options.build_platforms[0], target_platform, options.target, options.build_args
+    )
+    check_file(request.file, request.program, request.lint, predefined)
+    conversion = await _conversion(request, platform, target_platform, predefined)
+    declared = frozenset(key for command in request.program.args for key, _ in command.args)
+    stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
+    stages.add_all(request.program)
+    target = stages.target(options.target)
+    stages.connect()
+    await fix_epoch(stages, request.bridge)
+    while True:
+        reachable = stages.reachable(target)
+        await resolve_bases(stages, request.images, reachable)
+        if not add_triggers(stages, reachable):
+            break
+    for state in stages.states:
+        if state in reachable and not state.lowered:
+            lower_stage(state)
+    return _finish(stages, target, platform)
+
+
+async def _conversion(
+    request: Request,
+    platform: Platform | None,
+    target: Platform,
+    predefined: Mapping[str, str],
+) -> Conversion:
+    options = request.contexts.options
+    mode = Mode(escape=request.file.escape)
+    paths: set[str] = set()
+    return Conversion(
+        options=options,
+        escape=request.file.escape,
+        text=request.text,
+        lint=request.lint,
+        target=target,
+        implicit=platform is None,
+        build_args=dict(options.build_args),
+        global_args=global_args(request.program, predefined, options.build_args, mode),
+        context=await request.contexts.main(paths),
+        context_paths=paths,
+        matcher=_matcher(await request.contexts.ignored()),
+    )
+
+
+def _matcher(patterns: tuple[str, ...]) -> PatternMatcher | None:
+    if not patterns:
+        return None
+    try:
+        matcher = PatternMatcher(patterns)
+    except PatternError:
+        return None
+    return None if matcher.has_exclusions else matcher
+
+
+def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Converted:
+    conversion = stages.conversion
+    options = conversion.options
+    target.paths.add("/")
+    target.image.config.labels.update(options.labels)
+    conversion.lint.fail_on_findings()
+    if platform is not None:
+        target.image.platform = replace(
+            target.image.platform,
+            os=platform.os,
+            architecture=platform.architecture,
+            variant=platform.variant,
+            os_version=platform.os_version or target.image.platform.os_version,
+        )
+    elif target.image.platform.os and target.image.platform.architecture:
+        target.image.platform = platforms.normalize(target.image.platform)
+    sbom: dict[str, State] = {}
+    ignore_cache = target.ignore_cache
+    if target.scan_context:
+        sbom["context"] = conversion.context
+    reachable = stages.reachable(target)
+    for state in stages.states:
+        if state is not target and state in reachable and state.scan_stage:
+            sbom[state.name] = state.state
+            ignore_cache = ignore_cache or state.ignore_cache
+    return Converted(
+        state=target.state,
+        image=target.image,
+        base_image=target.base_image,
+        platform=platform,
+        target_platform=conversion.target,
+        epoch=conversion.epoch,
+        ignore_cache=ignore_cache,
+        sbom=sbom,
+    )
+
+
+def check_config(file: ParsedFile, given: Config | None) -> Config:
+    """Return the check options: those of the build, else those of the file's directive.
+
+    Raises:
+        DockerfileError: the directive is malformed.
+    """
+    if given is not None:
+        return given
+    directive = file.directives.get("check")
+    try:
+        return Config.parse(directive.first_word if directive is not None else "")
+    except errors.DockerfileError as error:
+        raise error.prefixed("failed to parse check options: ") from None

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One stage: its settings, then its instructions one after the other."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from frontends.dockerfile.errors import located
+from frontends.dockerfile.gotext import parse_bool
+from frontends.dockerfile.image import DEFAULT_PATH
+from frontends.dockerfile.instructions import (
+    Arg,
+    Cmd,
+    Copy,
+    Entrypoint,
+    Env,
+    Expose,
+    Healthcheck,
+    Label,
+    Maintainer,
+    Onbuild,
+    Run,
+    Shell,
+    StopSignal,
+    User,
+    Volume,
+    Workdir,
+)
+from frontends.dockerfile.lower import config, scope
+from frontends.dockerfile.lower.copy import lower_copy
+from frontends.dockerfile.lower.run import lower_run
+from frontends.dockerfile.lower.stage import StageState, Step
+from frontends.dockerfile.lower.workdir import enter, lower_workdir
+
+SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
+
+
+def lower_stage(stage: StageState) -> None:
+    """Lower all instructions of a stage whose base is ready.
+
+    Raises:
+        DockerfileError: an instruction is wrong; located at it.
+    """
+    stage.begin()
+    if stage.platform is None:
+        stage.platform = stage.conversion.target
+    _settings(stage)
+    for step in stage.steps:
+        with located(step.instruction.place):
+            _lower(stage, step)
+    stage.lowered = True
+    stage.scan_context = _scans(stage, SCAN_CONTEXT)
+    stage.scan_stage = _scans(stage, SCAN_STAGE)
+
+
+def _settings(stage: StageState) -> None:
+    """Take environment, directory and user of the image."""
+    image, options = stage.image.config, stage.conversion.options
+    if not image.has_env("PATH") and stage.runs_on.os != "windows":
+        image.env.append(f"PATH={DEFAULT_PATH}")
+    for item in image.env:
+        key, _, value = item.partition("=")
+        stage.set_env(key, value)
+    if options.hostname:
+        stage.state = stage.state.hostname(options.hostname)
+    if image.working_dir:
+        with located(stage.place):
+            enter(stage, image.working_dir)
+    if image.user:
+        stage.state = stage.state.user(image.user)
+    stage.state = stage.state.network(options.network)
+
+
+def _lower(stage: StageState, step: Step) -> None:  # noqa: C901  (one line for each instruction)
+    match step.instruction:
+        case Arg() as command:
+            scope.lower_arg(stage, step, command)
+        case Env() as command:
+            scope.lower_env(stage, step, command)
+        case Label() as command:
+            scope.lower_label(stage, step, command)
+        case Run() as command:
+            lower_run(stage, step, command)
+        case Copy() as command:
+            lower_copy(stage, step, command)
+        case Workdir() as command:
+            lower_workdir(stage, step, command)
+        case Cmd() as command:
+            config.lower_cmd(stage, step, command)
+        case Entrypoint() as command:
+            config.lower_entrypoint(stage, step, command)
+        case Healthcheck() as command:
+            config.lower_healthcheck(stage, step, command)
+        case Expose() as command:
+            config.lower_expose(stage, step, command)
+        case User() as command:
+            config.lower_user(stage, step, command)
+        case Volume() as command:
+            config.lower_volume(stage, step, command)
+        case StopSignal() as command:
+            config.lower_stopsignal(stage, step, command)
+        case Shell() as command:
+            config.lower_shell(stage, command)
+        case Onbuild() as command:
+            config.lower_onbuild(stage, command)
+        case Maintainer() as command:
+            config.lower_maintainer(stage, command)
+        case other:
+            assert_never(other)
+
+
+def _scans(stage: StageState, name: str) -> bool:
+    """Tell whether an argument asks for the bill of materials of this stage."""
+    on = _is_on(stage, stage.conversion.global_args.get(name))
+    for key, value in stage.args:
+        if key == name and value is not None:
+            on = _is_on(stage, value)
+    return on
+
+
+def _is_on(stage: StageState, value: str | None) -> bool:
+    if value is None:
+        return False
+    truth = parse_bool(value)
+    return stage.name in value.split(",") if truth is None else truth

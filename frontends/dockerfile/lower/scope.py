@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ARG, ENV and LABEL: what later words see, and what the image keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from frontends.dockerfile.instructions import Arg, Env, Label, Pair
+from frontends.dockerfile.lower.stage import StageState, Step
+from frontends.dockerfile.rules import (
+    legacy_key_value_format,
+    secrets_used_in_arg_or_env,
+)
+from frontends.dockerfile.rules.undefined_var import IGNORED as SCAN_ARGS
+
+
+def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
+    """ARG: the build's value, else the default, else the global argument's. Raises DockerfileError."""
+    conversion = stage.conversion
+    lint = stage.lint(step)
+    keys = stage.expand_all(step, (key for key, _ in command.args))
+    shown = []
+    for key, (_, default) in zip(keys, command.args, strict=True):
+        secrets_used_in_arg_or_env.check(lint, "ARG", key, command.place)
+        value = conversion.build_args.get(key)
+        if value is None and default is not None:
+            value = stage.expand(step, default)
+        elif value is None:
+            value = conversion.global_args.get(key)
+        if value is not None and key not in SCAN_ARGS:
+            stage.set_env(key, value)
+        stage.args.append((key, value))
+        shown.append(key if value is None else f"{key}={value}")
+    stage.commit("ARG " + " ".join(shown))
+
+
+def lower_env(stage: StageState, step: Step, command: Env) -> None:
+    """ENV: the whole line is expanded in the environment before it. Raises DockerfileError."""
+    lint = stage.lint(step)
+    pairs = _expanded(stage, step, command.pairs)
+    shown = []
+    for pair, (key, value) in zip(command.pairs, pairs, strict=True):
+        if pair.legacy:
+            legacy_key_value_format.check(lint, command.keyword, command.place)
+        secrets_used_in_arg_or_env.check(lint, "ENV", key, command.place)
+        stage.set_env(key, value)
+        stage.image.config.set_env(key, value)
+        shown.append(f"{key}={value}")
+    stage.commit("ENV " + " ".join(shown))
+
+
+def lower_label(stage: StageState, step: Step, command: Label) -> None:
+    """LABEL. Raises DockerfileError."""
+    lint = stage.lint(step)
+    pairs = _expanded(stage, step, command.pairs)
+    shown = []
+    for pair, (key, value) in zip(command.pairs, pairs, strict=True):
+        if pair.legacy:
+            legacy_key_value_format.check(lint, command.keyword, command.place)
+        stage.image.config.labels[key] = value
+        shown.append(f"{key}={value}")
+    stage.commit("LABEL " + " ".join(shown))
+
+
+def _expanded(stage: StageState, step: Step, pairs: Iterable[Pair]) -> list[tuple[str, str]]:
+    return [(stage.expand(step, pair.key), stage.expand(step, pair.value)) for pair in pairs]

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of a file and the images they name: who needs whom, and what the target needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from frontends.dockerfile import errors, platforms
+from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.gotext import parse_int
+from frontends.dockerfile.instructions import (
+    AnyInstruction,
+    Copy,
+    Program,
+    Run,
+    Stage,
+    Workdir,
+)
+from frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
+from frontends.dockerfile.places import NOWHERE, Place
+from frontends.dockerfile.rules import (
+    from_platform_flag_const_disallowed,
+    redundant_target_platform,
+    undefined_arg_in_from,
+)
+from frontends.dockerfile.words import Expansion, WordError, expand
+from llb.ops import Platform
+
+
+@dataclass(slots=True, kw_only=True)
+class Stages:
+    """All stages, those of the file first. ``declared`` are the names of the global arguments."""
+
+    conversion: Conversion
+    contexts: Contexts
+    declared: frozenset[str]
+    states: list[StageState] = field(default_factory=list)
+    _named: dict[str, StageState] = field(default_factory=dict)
+
+    def add_all(self, program: Program) -> None:
+        """Add the stages of a file, with their bases and platforms expanded.
+
+        Raises:
+            DockerfileError: a base or platform is malformed.
+        """
+        for number, stage in enumerate(program.stages):
+            self._add_stage(number, stage)
+
+    def connect(self) -> None:
+        """Find what every instruction names.
+
+        Raises:
+            DockerfileError: a name cannot be one, or a stage needs itself.
+        """
+        for state in list(self.states):
+            state.steps = [self.step(state, command) for command in state.stage.commands]
+        self._check_circles()
+        if len(self.states) == 1:
+            self.states[0].name = ""
+
+    # -- adding
+
+    def _add_stage(self, number: int, stage: Stage) -> None:
+        base = self._word(stage, stage.base)
+        if not base.text:
+            raise errors.blank_base(stage.base).locate(stage.place)
+        state = StageState(
+            conversion=self.conversion,
+            stage=stage,
+            base_name=base.text,
+            name=stage.name,
+            ignore_cache=self.conversion.options.ignores_cache(stage.name),
+        )
+        if stage.platform:
+            state.platform = self._platform(stage)
+        if stage.name:
+            state.context = self.contexts.named(stage.name, state.platform)
+        if state.context is not None:
+            self._add(state)
+            state.base = None
+            return
+        state.name = stage.name or f"stage-{number}"
+        self._add(state)
+        from_image = state.base_name != SCRATCH and state.base is None
+        state.total = int(from_image) + sum(isinstance(c, Copy | Run | Workdir) for c in stage.commands)
+
+    def _add(self, state: StageState) -> None:
+        self.states.append(state)
+        state.base = self._named.get(state.base_name)
+        if state.stage.name:
+            self._named[state.stage.name.lower()] = state
+
+    def _word(self, stage: Stage, text: str) -> Expansion:
+        """Expand a word of FROM with the global arguments."""
+        seen = Expansion()
+        try:
+            return expand(text, self.conversion.global_args, self.conversion.mode, seen=seen)
+        except WordError as error:
+            raise errors.word(str(error)).locate(stage.place) from None
+        finally:
+            lint = self.conversion.lint.with_comments(stage.comments)
+            known = self.declared | self.conversion.global_args.keys()
+            undefined_arg_in_from.check(lint, seen.unmatched, known, stage.place)
+
+    def _platform(self, stage: Stage) -> Platform:
+        args = self.conversion.global_args
+        word = self._word(stage, stage.platform)
+        lint = self.conversion.lint.with_comments(stage.comments)
+        redundant_target_platform.check(lint, stage.platform, word, args, stage.place)
+        from_platform_flag_const_disallowed.check(lint, stage.name, word, stage.place)
+        if not word.text:
+            raise errors.empty_platform(stage.platform, word.unmatched, args).locate(stage.place)
+        try:
+            return platforms.parse(word.text)
+        except platforms.SpecifierError as error:
+            found = errors.platform(stage.platform, str(error), word.unmatched, args)
+            raise found.locate(stage.place).locate(stage.place) from None
+
+    # -- finding
+
+    def target(self, name: str) -> StageState:
+        """Return the stage to build: by name or number, or the last one.
+
+        Raises:
+            DockerfileError: there is none.
+        """
+        if not name:
+            return self.states[-1]
+        found = self._named.get(name.lower())
+        number = parse_int(name)
+        if found is None and number is not None and 0 <= number < len(self.states):
+            found = self.states[number]
+        if found is None:
+            raise errors.no_target(name, [state.stage.name for state in self.states if state.stage.name])
+        return found
+
+    def by_name(self, name: str) -> StageState | None:
+        """Return the last stage of a name, in any case."""
+        return self._named.get(name.lower())
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all stages, in lower case."""
+        return list(self._named)
+
+    def step(self, state: StageState, command: AnyInstruction, *, onbuild: bool = False) -> Step:
+        """Return an instruction with what it names, and note that the stage needs it.
+
+        Raises:
+            DockerfileError: a stage number is out of range, or a name holds a variable.
+        """
+        sources: list[StageState] = []
+        if isinstance(command, Copy) and command.source_stage:
+            sources = [self._copied(command)]
+        elif isinstance(command, Run):
+            sources = [self._source(m.source_stage or SCRATCH, NOWHERE) for m in command.mounts]
+        for source in sources:
+            state.needs[source] = command.place
+            if source.implicit:
+                self._add(source)
+        return Step(command, sources, onbuild)
+
+    def _copied(self, command: Copy) -> StageState:
+        name = command.source_stage
+        number = parse_int(name)
+        if number is None:
+            if self.by_name(name) is None and "$" in name:
+                raise errors.from_variable()
+            return self._source(name, command.place)
+        if not 0 <= number < len(self.states):
+            raise errors.stage_index(number, len(self.states))
+        return self.states[number]
+
+    def _source(self, name: str, place: Place) -> StageState:
+        found = self.by_name(name)
+        if found is not None:
+            return found
+        stage = Stage(keyword="FROM", code="", place=place, base=name)
+        return StageState(
+            conversion=self.conversion,
+            stage=stage,
+            base_name=name,
+            name="",
+            implicit=True,
+        )
+
+    # -- edges
+
+    def _check_circles(self) -> None:
+        """Raise if a stage needs itself, located at each instruction on the way round."""
+        done: set[StageState] = set()
+        for start in self.states:
+            if start in done:
+                continue
+            path: list[tuple[StageState, Iterator[tuple[StageState, Place]]]] = []
+            places: list[Place] = []
+            path.append((start, iter(start.needs.items())))
+            done.add(start)
+            while path:
+                found = next(path[-1][1], None)
+                if found is None:
+                    path.pop()
+                    if places:
+                        places.pop()
+                    continue
+                need, place = found
+                if any(need is state for state, _ in path):
+                    self._circle(start, [*places, place])
+                if need not in done:
+                    done.add(need)
+                    path.append((need, iter(need.needs.items())))
+                    places.append(place)
+
+    @staticmethod
+    def _circle(start: StageState, places: list[Place]) -> None:
+        error = errors.circular(start.name)
+        for place in places:
+            error.locate(place)
+        raise error
+
+    def reachable(self, target: StageState) -> set[StageState]:
+        """Return what a stage needs, itself included."""
+        found: set[StageState] = set()
+        pending = [target]
+        while pending:
+            state = pending.pop()
+            if state in found:
+                continue
+            found.add(state)
+            pending += state.needs
+            if state.base is not None:
+                pending.append(state.base)
+        return found
+
+
+def at_stage(command: AnyInstruction, state: StageState) -> AnyInstruction:
+    """Return an instruction as if it stood where a stage's FROM stands."""
+    return replace(command, place=state.place)

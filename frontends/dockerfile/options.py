@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frontend attributes that a client sends, read and checked once for all platforms."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from frontends.base import ResolveMode
+from frontends.dockerfile import csvfields, errors, platforms
+from frontends.dockerfile.ast import go_quote
+from frontends.dockerfile.check import Config
+from frontends.dockerfile.gotext import parse_bool, parse_int
+from llb.graph import LinuxResources
+from llb.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit
+
+_BUILD_ARG, _LABEL = "build-arg:", "label:"
+_CHECK = "BUILDKIT_DOCKERFILE_CHECK"
+_NETWORKS = {
+    "": NetMode.UNSET,
+    "sandbox": NetMode.UNSET,
+    "host": NetMode.HOST,
+    "none": NetMode.NONE,
+}
+_LIMITS = frozenset(
+    {
+        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+        "rttime", "sigpending", "stack",
+    }
+)  # fmt: skip
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the attributes mean. ``no_cache`` None uses the cache, an empty tuple ignores it for every stage."""
+
+    build_args: Mapping[str, str]
+    labels: Mapping[str, str]
+    target: str
+    filename: str
+    platforms: tuple[Platform, ...]
+    build_platforms: tuple[Platform, ...]
+    multi_platform: bool
+    resolve_mode: ResolveMode
+    no_cache: tuple[str, ...] | None
+    extra_hosts: tuple[HostIP, ...]
+    shm_size: int
+    ulimits: tuple[Ulimit, ...]
+    cgroup_parent: str
+    network: NetMode
+    hostname: str
+    resources: LinuxResources | None
+    proxy: ProxyEnv | None
+    cache_namespace: str
+    check: Config | None
+    caps: frozenset[str] | None
+    devices: tuple[CDIDevice, ...] = ()
+    labs: bool = False
+
+    def supports(self, cap: str) -> bool:
+        """Tell whether the receiver of the graph has a capability."""
+        return self.caps is None or cap in self.caps
+
+    def ignores_cache(self, stage: str) -> bool:
+        """Tell whether a stage's steps run again."""
+        if self.no_cache is None:
+            return False
+        return not self.no_cache or any(name.lower() == stage.lower() for name in self.no_cache)
+
+
+def read_options(
+    attrs: Mapping[str, str],
+    build_platforms: Sequence[Platform],
+    caps: frozenset[str] | None,
+    *,
+    devices: Sequence[CDIDevice] = (),
+    labs: bool = False,
+) -> Options:
+    """Read the attributes.
+
+    Raises:
+        DockerfileError: one is malformed.
+    """
+    build_args = {k.removeprefix(_BUILD_ARG): v for k, v in attrs.items() if k.startswith(_BUILD_ARG)}
+    wanted = _platforms(attrs.get("platform", ""))
+    return Options(
+        build_args=build_args,
+        labels={k.removeprefix(_LABEL): v for k, v in attrs.items() if k.startswith(_LABEL)},
+        target=attrs.get("target", ""),
+        filename=attrs.get("filename") or "Dockerfile",
+        platforms=wanted,
+        build_platforms=tuple(build_platforms),
+        multi_platform=len(wanted) > 1 or _multi(attrs, build_args),
+        resolve_mode=_resolve_mode(attrs.get("image-resolve-mode", "")),
+        no_cache=_no_cache(attrs.get("no-cache")),
+        extra_hosts=_hosts(attrs.get("add-hosts", "")),
+        shm_size=_shm_size(attrs.get("shm-size", "")),
+        ulimits=_ulimits(attrs.get("ulimit", "")),
+        cgroup_parent=attrs.get("cgroup-parent", ""),
+        network=_network(attrs.get("force-network-mode", "")),
+        hostname=attrs.get("hostname") or build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
+        resources=_resources(attrs),
+        proxy=_proxy(build_args),
+        cache_namespace=build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
+        check=_check(build_args),
+        caps=caps,
+        devices=tuple(devices),
+        labs=labs,
+    )
+
+
+def _platforms(text: str) -> tuple[Platform, ...]:
+    out = []
+    for part in text.split(",") if text else ():
+        try:
+            out.append(platforms.normalize(platforms.parse(part)))
+        except platforms.SpecifierError as error:
+            raise errors.option(
+                f"failed to parse target platform {part}: {error}",
+                "write for example linux/amd64,linux/arm64",
+            ) from None
+    return tuple(out)
+
+
+def _multi(attrs: Mapping[str, str], build_args: Mapping[str, str]) -> bool:
+    text = attrs.get("multi-platform") or build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+    if not text:
+        return False
+    found = parse_bool(text)
+    if found is None:
+        raise errors.option(f"invalid boolean value for multi-platform: {text}", "write true or false")
+    return found
+
+
+def _resolve_mode(text: str) -> ResolveMode:
+    if text not in ("", "default", "pull", "local"):
+        raise errors.option(f"invalid image-resolve-mode: {text}", "modes are default, pull and local")
+    return cast("ResolveMode", text or "default")
+
+
+def _no_cache(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(name.strip() for name in _fields(text, "no-cache")) if text else ()
+
+
+def _fields(text: str, what: str) -> list[str]:
+    try:
+        return csvfields.fields(text)
+    except csvfields.CSVError as error:
+        raise errors.option(f"failed to parse {what}: {error}") from None
+
+
+def _hosts(text: str) -> tuple[HostIP, ...]:
+    out = []
+    for field in _fields(text, "additional hosts") if text else ():
+        host, equals, address = field.lower().partition("=")
+        if not equals:
+            raise errors.option(
+                f"failed to parse additional hosts: invalid key-value pair {field}",
+                "write host=ip",
+            )
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            raise errors.option(
+                f"failed to parse additional hosts: failed to parse IP {address}",
+                "write host=ip",
+            ) from None
+        out.append(HostIP(host=host, ip=str(ip)))
+    return tuple(out)
+
+
+def _shm_size(text: str) -> int:
+    return _integer("shm size", text) if text else 0
+
+
+def _integer(what: str, text: str) -> int:
+    value = parse_int(text)
+    if value is None:
+        cause = f"strconv.ParseInt: parsing {go_quote(text)}: invalid syntax"
+        raise errors.option(f"failed to parse {what}: {cause}", "write a number")
+    return value
+
+
+def _ulimits(text: str) -> tuple[Ulimit, ...]:
+    return tuple(_ulimit(field) for field in _fields(text, "ulimit")) if text else ()
+
+
+def _ulimit(field: str) -> Ulimit:
+    name, equals, limits = field.partition("=")
+    hint = "write name=soft[:hard], for example nofile=1024:2048"
+    if not equals:
+        raise errors.option(f"failed to parse ulimit: invalid ulimit argument: {field}", hint)
+    if name not in _LIMITS:
+        raise errors.option(
+            f"failed to parse ulimit: invalid ulimit type: {name}",
+            f"types are {', '.join(sorted(_LIMITS))}",
+        )
+    values = [parse_int(part) for part in limits.split(":")]
+    if len(values) > 2 or None in values:
+        raise errors.option(f"failed to parse ulimit: invalid ulimit value {limits}", hint)
+    soft, hard = cast("int", values[0]), cast("int", values[-1])
+    if hard != -1 and (soft == -1 or soft > hard):
+        message = f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        raise errors.option(f"failed to parse ulimit: {message}", hint)
+    return Ulimit(name=name, soft=soft, hard=hard)
+
+
+def _network(text: str) -> NetMode:
+    if text not in _NETWORKS:
+        raise errors.option(f"invalid netmode {text}", "modes are sandbox, host and none")
+    return _NETWORKS[text]
+
+
+def _resources(attrs: Mapping[str, str]) -> LinuxResources | None:
+    def number(key: str) -> int:
+        return _integer(key, attrs[key]) if attrs.get(key) else 0
+
+    limits = LinuxResources(
+        memory=number("memory"),
+        memory_swap=number("memswap"),
+        cpu_shares=number("cpushares"),
+        cpu_period=number("cpuperiod"),
+        cpu_quota=number("cpuquota"),
+        cpuset_cpus=attrs.get("cpusetcpus", ""),
+        cpuset_mems=attrs.get("cpusetmems", ""),
+    )
+    return limits if limits != LinuxResources() else None
+
+
+def _proxy(build_args: Mapping[str, str]) -> ProxyEnv | None:
+    given = {key.lower(): value for key, value in build_args.items() if key.lower() in _PROXIES}
+    return ProxyEnv(**given) if given else None
+
+
+def _check(build_args: Mapping[str, str]) -> Config | None:
+    if _CHECK not in build_args:
+        return None
+    try:
+        return Config.parse(build_args[_CHECK])
+    except errors.DockerfileError as error:
+        raise error.prefixed(f"failed to parse {_BUILD_ARG}{_CHECK}: ") from None

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Platform specifiers as ``FROM --platform`` and the build's options read them, with containerd's messages."""
+
+from __future__ import annotations
+
+import re
+
+from frontends.dockerfile.ast import go_quote
+from llb.ops import Platform
+from llb.platform import default, normalize
+
+_SYSTEM = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\))?$"
+_COMPONENT = r"^[A-Za-z0-9_.-]+$"
+_SYSTEM_PATTERN, _COMPONENT_PATTERN = re.compile(_SYSTEM), re.compile(_COMPONENT)
+_SYSTEMS = frozenset(
+    [
+        "aix",
+        "android",
+        "darwin",
+        "dragonfly",
+        "freebsd",
+        "hurd",
+        "illumos",
+        "ios",
+        "js",
+        "linux",
+        "nacl",
+        "netbsd",
+        "openbsd",
+        "plan9",
+        "solaris",
+        "wasip1",
+        "windows",
+        "zos",
+    ]
+)
+_ARCHITECTURES = frozenset(
+    [
+        "386",
+        "amd64",
+        "amd64p32",
+        "arm",
+        "armbe",
+        "arm64",
+        "arm64be",
+        "ppc64",
+        "ppc64le",
+        "loong64",
+        "mips",
+        "mipsle",
+        "mips64",
+        "mips64le",
+        "mips64p32",
+        "mips64p32le",
+        "ppc",
+        "riscv",
+        "riscv64",
+        "s390",
+        "s390x",
+        "sparc",
+        "sparc64",
+        "wasm",
+    ]
+)
+
+
+class SpecifierError(ValueError):
+    """A text is no platform; the message is containerd's."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}: invalid argument")
+
+
+def parse(text: str) -> Platform:
+    """Return the platform that ``os/arch[/variant]``, ``os`` or ``arch`` names, its aliases resolved.
+
+    A variant that was not written is not filled in: `normalize` does that where BuildKit does.
+
+    Raises:
+        SpecifierError: it is none.
+    """
+    if "*" in text:
+        raise SpecifierError(f"{go_quote(text)}: wildcards not yet supported")
+    parts = text.split("/", 3)
+    system = _SYSTEM_PATTERN.match(parts[0])
+    if system is None:
+        raise SpecifierError(
+            f"{go_quote(parts[0])} is an invalid OS component of {go_quote(text)}: OSAndVersion specifier component "
+            f"must match {go_quote(_SYSTEM)}"
+        )
+    for part in parts[1:]:
+        if not _COMPONENT_PATTERN.match(part):
+            raise SpecifierError(
+                f"{go_quote(part)} is an invalid component of {go_quote(text)}: platform specifier component must "
+                f"match {go_quote(_COMPONENT)}"
+            )
+    features = tuple(part for part in (system[3] or "").split("+") if part)
+    name = _system(system[1])
+    if len(parts) == 1:
+        return _single(text, parts[0], name, system[2] or "", features)
+    if len(parts) > 3:
+        raise SpecifierError(f"{go_quote(text)}: cannot parse platform specifier")
+    known = normalize(Platform(os=name, architecture=parts[1], variant=parts[2] if len(parts) == 3 else ""))
+    variant = known.variant
+    if len(parts) == 2 and known.architecture == "arm" and variant == "v7":
+        variant = ""
+    if len(parts) == 3 and known.architecture == "arm64" and not variant:
+        variant = "v8"
+    return Platform(
+        os=name,
+        architecture=known.architecture,
+        variant=variant,
+        os_version=system[2] or "",
+        os_features=features,
+    )
+
+
+def _single(text: str, part: str, system: str, version: str, features: tuple[str, ...]) -> Platform:
+    if system in _SYSTEMS:
+        host = default()
+        return Platform(
+            os=system,
+            architecture=host.architecture,
+            os_version=version,
+            os_features=features,
+        )
+    known = normalize(Platform(os="linux", architecture=part))
+    if known.architecture not in _ARCHITECTURES:
+        raise SpecifierError(f"{go_quote(text)}: unknown operating system or architecture")
+    variant = "" if known.architecture == "arm" and known.variant == "v7" else known.variant
+    return Platform(os="linux", architecture=known.architecture, variant=variant)
+
+
+def _system(name: str) -> str:
+    lower = name.lower()
+    return "darwin" if lower == "macos" else lower
+
+
+def format_all(platform: Platform) -> str:
+    """Return ``os[(version)]/arch[/variant]``."""
+    if not platform.os:
+        return "unknown"
+    system = f"{platform.os}({platform.os_version})" if platform.os_version else platform.os
+    return "/".join(part for part in (system, platform.architecture, platform.variant) if part)
+
+
+__all__ = ["SpecifierError", "format_all", "normalize", "parse"]

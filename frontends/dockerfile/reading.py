@@ -1,0 +1,439 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes to typed instructions: the number and form of arguments and flags are checked, nothing is expanded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from frontends.dockerfile import csvfields, errors
+from frontends.dockerfile.ast import Node, ParsedFile, go_quote
+from frontends.dockerfile.check import Linter
+from frontends.dockerfile.durations import parse_duration
+from frontends.dockerfile.flags import Flags
+from frontends.dockerfile.gotext import parse_int
+from frontends.dockerfile.instructions import (
+    AnyInstruction,
+    Arg,
+    Cmd,
+    CommandLine,
+    Copy,
+    Entrypoint,
+    Env,
+    Expose,
+    Healthcheck,
+    Inline,
+    Label,
+    Maintainer,
+    MountFlag,
+    Onbuild,
+    Pair,
+    Program,
+    Run,
+    Shell,
+    Stage,
+    StopSignal,
+    User,
+    Volume,
+    Workdir,
+)
+from frontends.dockerfile.lexer import KEYWORDS
+from frontends.dockerfile.lines import heredoc_of
+from frontends.dockerfile.places import Place
+from frontends.dockerfile.rules import (
+    from_as_casing,
+    invalid_definition_description,
+    maintainer_deprecated,
+    stage_name_casing,
+)
+from grammar.patterns import SPACE
+
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
+_SHORTEST = 1_000_000
+"""The shortest time of a health check that is not 0, in nanoseconds."""
+
+
+def read_program(file: ParsedFile, lint: Linter) -> Program:
+    """Return the stages and global arguments of a file.
+
+    Raises:
+        DockerfileError: an instruction is unknown, or its flags or arguments are wrong.
+    """
+    heads: list[tuple[Stage, list[AnyInstruction]]] = []
+    global_args: list[Arg] = []
+    for node in file.nodes:
+        try:
+            found = _read_any(node, lint)
+        except errors.DockerfileError as error:
+            raise error.prefixed(_prefix(node)).locate(Place.of(node)) from None
+        if isinstance(found, Stage):
+            heads.append((found, []))
+        elif heads:
+            heads[-1][1].append(found)
+        elif isinstance(found, Arg):
+            global_args.append(found)
+        else:
+            raise errors.no_current_stage().locate(Place.of(node))
+    return Program(
+        stages=tuple(_with_commands(stage, commands) for stage, commands in heads),
+        args=tuple(global_args),
+    )
+
+
+def _prefix(node: Node) -> str:
+    return f"dockerfile parse error on line {node.span.start_line}: "
+
+
+def _with_commands(stage: Stage, commands: list[AnyInstruction]) -> Stage:
+    from dataclasses import replace
+
+    return replace(stage, commands=tuple(commands))
+
+
+def _read_any(node: Node, lint: Linter) -> AnyInstruction | Stage:
+    lint = lint.with_comments(node.prev_comment)
+    place = Place.of(node)
+    match node.keyword:
+        case "from":
+            stage_name_casing.check(lint, node.words, place)
+            from_as_casing.check(lint, node.value, node.words, place)
+            stage = _from(node)
+            names = (stage.name,) if stage.name else ()
+            invalid_definition_description.check(lint, "FROM", names, node.prev_comment, place)
+            return stage
+        case "maintainer":
+            maintainer_deprecated.check(lint, place)
+        case "arg":
+            arg = _arg(node)
+            keys = [key for key, _ in arg.args]
+            invalid_definition_description.check(lint, "ARG", keys, node.prev_comment, place)
+            return arg
+    return read_instruction(node)
+
+
+def read_instruction(node: Node) -> AnyInstruction:
+    """Return what a node other than FROM means.
+
+    Raises:
+        DockerfileError: it is no instruction, or its flags or arguments are wrong.
+    """
+    reader = _READERS.get(node.keyword)
+    if reader is None:
+        raise errors.unknown_instruction(node.value, sorted(KEYWORDS), node.value_span)
+    return reader(node)
+
+
+def _head(node: Node) -> dict[str, Any]:
+    """Return the fields that every instruction has."""
+    return {
+        "keyword": node.value,
+        "code": node.original.strip(SPACE),
+        "place": Place.of(node),
+        "comments": node.prev_comment,
+    }
+
+
+def _from(node: Node) -> Stage:
+    words = node.words
+    name = ""
+    if len(words) == 3 and words[1].lower() == "as":
+        name = words[2].lower()
+        if not _STAGE_NAME.fullmatch(name):
+            raise errors.stage_name(words[2])
+    elif len(words) != 1:
+        raise errors.arguments("FROM requires either one or three arguments", "write FROM image [AS name]")
+    flags = Flags.read(node, strings=("platform",))
+    return Stage(**_head(node), base=words[0], name=name, platform=flags.get("platform"))
+
+
+def _arg(node: Node) -> Arg:
+    if not node.words:
+        raise errors.arguments("ARG requires at least one argument", "write ARG name[=default] ...")
+    args: list[tuple[str, str | None]] = []
+    for word in node.words:
+        key, equals, value = word.partition("=")
+        if equals and not key:
+            raise errors.arguments("ARG names can not be blank")
+        args.append((key, value if equals else None))
+    return Arg(**_head(node), args=tuple(args))
+
+
+def _pairs(node: Node) -> tuple[Pair, ...]:
+    name = node.keyword.upper()
+    if not node.words:
+        raise errors.arguments(f"{name} requires at least one argument", f"write {name} key=value ...")
+    Flags.read(node)
+    words = iter(node.words)
+    pairs = tuple(
+        Pair(key=key, value=value, legacy=not separator)
+        for key, value, separator in zip(words, words, words, strict=True)
+    )
+    if any(not pair.key for pair in pairs):
+        raise errors.arguments(f"{name} names can not be blank")
+    return pairs
+
+
+def _env(node: Node) -> Env:
+    return Env(**_head(node), pairs=_pairs(node))
+
+
+def _label(node: Node) -> Label:
+    return Label(**_head(node), pairs=_pairs(node))
+
+
+def _copy(node: Node) -> Copy:
+    name = node.keyword.upper()
+    if len(node.words) < 2:
+        raise errors.arguments(
+            f"{name} requires at least two arguments, but only one was provided. Destination could not be determined",
+            f"write {name} source ... destination",
+        )
+    is_add = name == "ADD"
+    flags = Flags.read(
+        node,
+        strings=("chown", "chmod", "checksum") if is_add else ("chown", "chmod", "from"),
+        booleans=("link", "keep-git-dir", "unpack") if is_add else ("link", "parents"),
+        lists=("exclude",),
+    )
+    *sources, dest = node.words
+    if heredoc_of(dest) is not None:
+        raise errors.arguments(
+            f"{name} cannot accept a heredoc as a destination",
+            "put the destination last",
+        )
+    bodies = {heredoc.name: heredoc.content for heredoc in node.heredocs}
+    paths: list[str] = []
+    contents: list[Inline] = []
+    for word in sources:
+        mark = heredoc_of(word)
+        if mark is None:
+            paths.append(word)
+            continue
+        _, chomps, title, expands = mark
+        body = bodies.get(title, "")
+        contents.append(Inline(name=title, data=chomp(body) if chomps else body, expand=expands))
+    return Copy(
+        **_head(node),
+        is_add=is_add,
+        sources=tuple(paths),
+        dest=dest,
+        contents=tuple(contents),
+        source_stage=flags.get("from"),
+        chown=flags.get("chown"),
+        chmod=flags.get("chmod"),
+        checksum=flags.get("checksum"),
+        link=flags.on("link"),
+        parents=flags.on("parents"),
+        keep_git_dir=flags.choice("keep-git-dir"),
+        unpack=flags.choice("unpack"),
+        exclude=flags.all("exclude"),
+    )
+
+
+def chomp(content: str) -> str:
+    """Return a heredoc's content without the tabs that its lines begin with."""
+    return re.sub(r"^\t+", "", content, flags=re.MULTILINE)
+
+
+def _run(node: Node) -> Run:
+    flags = Flags.read(node, strings=("network", "security"), lists=("mount", "device"))
+    mounts = tuple(MountFlag(text=text, source_stage=_mount_from(text)) for text in flags.all("mount"))
+    network, security = (
+        flags.get("network", "default"),
+        flags.get("security", "sandbox"),
+    )
+    if network not in ("default", "none", "host"):
+        raise errors.flag(
+            f"invalid network mode {go_quote(network)}",
+            node.span,
+            "modes are default, none and host",
+        )
+    if security not in ("sandbox", "insecure"):
+        raise errors.flag(
+            f"security {go_quote(security)} is not valid",
+            node.span,
+            "write sandbox or insecure",
+        )
+    return Run(
+        **_head(node),
+        line=_line(node, node.words),
+        files=tuple(
+            Inline(name=h.name, data=h.content, expand=h.expand, chomp=h.chomp) for h in node.heredocs
+        ),
+        mounts=mounts,
+        devices=flags.all("device"),
+        network=network,
+        security=security,
+    )
+
+
+def _mount_from(text: str) -> str:
+    """Return what a mount names with ``from=``: the one option that is needed before words are expanded."""
+    found = ""
+    try:
+        parts = csvfields.fields(text)
+    except csvfields.CSVError as error:
+        raise errors.mount(f"failed to parse csv mounts: {error}") from None
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals or key.lower() != "from":
+            continue
+        if re.search(r"\$.", value):
+            raise errors.mount(
+                f"'{key.lower()}' doesn't support variable expansion, define alias stage instead",
+                "write FROM $NAME AS alias, then from=alias",
+            )
+        found = value
+    return found
+
+
+def _line(node: Node, words: tuple[str, ...]) -> CommandLine:
+    if node.json or not words:
+        return CommandLine(words=words, shell=not node.json)
+    return CommandLine(words=(" ".join(words),), shell=True)
+
+
+def _cmd(node: Node) -> Cmd:
+    Flags.read(node)
+    return Cmd(**_head(node), line=_line(node, node.words))
+
+
+def _entrypoint(node: Node) -> Entrypoint:
+    Flags.read(node)
+    return Entrypoint(**_head(node), line=_line(node, node.words))
+
+
+def _healthcheck(node: Node) -> Healthcheck:
+    if not node.words:
+        raise errors.arguments(
+            "HEALTHCHECK requires at least one argument",
+            "write HEALTHCHECK [flags] CMD command, or HEALTHCHECK NONE",
+        )
+    kind, *rest = node.words
+    kind = kind.upper()
+    if kind == "NONE":
+        if rest:
+            raise errors.arguments("HEALTHCHECK NONE takes no arguments")
+        return Healthcheck(**_head(node), test=("NONE",))
+    times = ("interval", "timeout", "start-period", "start-interval")
+    flags = Flags.read(node, strings=(*times, "retries"))
+    if kind != "CMD":
+        raise errors.arguments(
+            f"Unknown type {go_quote(kind)} in HEALTHCHECK (try CMD)",
+            "write CMD or NONE",
+        )
+    line = _line(node, tuple(rest))
+    if not line.words:
+        raise errors.arguments("Missing command after HEALTHCHECK CMD")
+    interval, timeout, start_period, start_interval = (_time(name, flags.get(name)) for name in times)
+    return Healthcheck(
+        **_head(node),
+        test=("CMD-SHELL" if line.shell else "CMD", *line.words),
+        interval=interval,
+        timeout=timeout,
+        start_period=start_period,
+        start_interval=start_interval,
+        retries=_retries(flags.get("retries")),
+    )
+
+
+def _time(name: str, text: str) -> int:
+    if not text:
+        return 0
+    try:
+        value = parse_duration(text)
+    except ValueError as error:
+        raise errors.arguments(str(error), "write for example 30s or 1m30s") from None
+    if value and value < _SHORTEST:
+        raise errors.arguments(f"Interval {go_quote(name)} cannot be less than 1ms")
+    return value
+
+
+def _retries(text: str) -> int:
+    if not text:
+        return 0
+    value = parse_int(text, 32)
+    if value is None:
+        cause = "value out of range" if parse_int(text) is not None else "invalid syntax"
+        raise errors.arguments(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}", "write a number")
+    if value < 0:
+        raise errors.arguments(f"--retries must be at least 0 (was {value})")
+    return value
+
+
+_ONBUILD = re.compile(r"^\s*ONBUILD\s*", re.IGNORECASE)
+
+
+def _onbuild(node: Node) -> Onbuild:
+    child = node.child
+    if child is None:
+        raise errors.arguments("ONBUILD requires at least one argument", "write ONBUILD instruction ...")
+    Flags.read(node)
+    trigger = child.value.strip(SPACE).upper()
+    if trigger == "ONBUILD":
+        raise errors.arguments("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+    if trigger in ("MAINTAINER", "FROM"):
+        raise errors.arguments(f"{trigger} isn't allowed as an ONBUILD trigger")
+    expression = _ONBUILD.sub("", node.original)
+    for heredoc in node.heredocs:
+        expression += f"\n{heredoc.content}{heredoc.name}"
+    return Onbuild(**_head(node), expression=expression)
+
+
+def _expose(node: Node) -> Expose:
+    return Expose(**_head(node), ports=tuple(sorted(_some(node))))
+
+
+def _volume(node: Node) -> Volume:
+    paths = tuple(word.strip(SPACE) for word in _some(node))
+    if not all(paths):
+        raise errors.arguments("VOLUME specified can not be an empty string")
+    return Volume(**_head(node), paths=paths)
+
+
+def _some(node: Node) -> tuple[str, ...]:
+    if not node.words:
+        raise errors.arguments(f"{node.keyword.upper()} requires at least one argument")
+    Flags.read(node)
+    return node.words
+
+
+def _one(node: Node) -> str:
+    if len(node.words) != 1:
+        raise errors.arguments(f"{node.keyword.upper()} requires exactly one argument")
+    Flags.read(node)
+    return node.words[0]
+
+
+def _shell(node: Node) -> Shell:
+    Flags.read(node)
+    if not node.words:
+        raise errors.arguments("SHELL requires at least one argument", 'write SHELL ["/bin/bash", "-c"]')
+    if not node.json:
+        raise errors.arguments(
+            "SHELL requires the arguments to be in JSON form",
+            'write SHELL ["/bin/bash", "-c"]',
+        )
+    return Shell(**_head(node), words=node.words)
+
+
+_READERS: Mapping[str, Callable[[Node], AnyInstruction]] = {
+    "add": _copy,
+    "arg": _arg,
+    "cmd": _cmd,
+    "copy": _copy,
+    "entrypoint": _entrypoint,
+    "env": _env,
+    "expose": _expose,
+    "healthcheck": _healthcheck,
+    "label": _label,
+    "maintainer": lambda node: Maintainer(**_head(node), name=_one(node)),
+    "onbuild": _onbuild,
+    "run": _run,
+    "shell": _shell,
+    "stopsignal": lambda node: StopSignal(**_head(node), signal=_one(node)),
+    "user": lambda node: User(**_head(node), user=_one(node)),
+    "volume": _volume,
+    "workdir": lambda node: Workdir(**_head(node), path=_one(node)),
+}

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ExposeProtoCasing: a protocol in EXPOSE is not in lower case.
+
+Why: the image config has it in lower case; the file should say the same.
+
+Use instead: ``EXPOSE 53/udp``.
+"""
+
+from __future__ import annotations
+
+from frontends.dockerfile.check import Linter, Rule
+from frontends.dockerfile.places import Place
+
+RULE = Rule(
+    name="ExposeProtoCasing",
+    description="Protocol in EXPOSE instruction should be lowercase",
+)
+VALID = ("FROM alpine:3.20\nEXPOSE 53/udp\n",)
+INVALID = ("FROM alpine:3.20\nEXPOSE 53/UDP\n",)
+
+
+def check(lint: Linter, word: str, place: Place) -> None:
+    """Look at a port of EXPOSE, after expansion."""
+    protocol = word.partition("/")[2]
+    if protocol != protocol.lower():
+        lint.report(
+            RULE,
+            place,
+            f"Defined protocol '{word}' in EXPOSE instruction should be lowercase",
+        )

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UndefinedVar: a word uses a variable that neither ENV nor ARG defines.
+
+Why: it expands to nothing.
+
+Use instead: declare it with ARG or ENV, or escape the ``$``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from frontends.dockerfile.check import Linter, Rule
+from frontends.dockerfile.places import Place
+from frontends.dockerfile.suggest import suggest
+
+RULE = Rule(
+    name="UndefinedVar",
+    description="Variables should be defined before their use",
+)
+VALID = ("FROM alpine:3.20\nARG A\nCOPY x$A /\n", "FROM alpine:3.20\nRUN echo $A\n")
+INVALID = ("FROM alpine:3.20\nCOPY x$A /\n", "FROM alpine:3.20\nENV B=${A:-1}\n")
+
+
+IGNORED = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
+
+
+def check(
+    lint: Linter,
+    unmatched: Collection[str],
+    declared: Iterable[str],
+    known: Iterable[str],
+    place: Place,
+) -> None:
+    """Look at the variables of a word that have no value; ``declared`` are ARGs, ``known`` the environment."""
+    options = list(known)
+    for name in sorted(set(unmatched) - set(declared) - IGNORED):
+        close = suggest(name, options)
+        hint = f" (did you mean ${close}?)" if close else ""
+        lint.report(RULE, place, f"Usage of undefined variable '${name}'{hint}")
