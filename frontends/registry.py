@@ -15,13 +15,16 @@ BUILTIN = {"dockerfile.v0": ("frontends.dockerfile.frontend", "DockerfileFronten
 def load(name: str) -> Frontend:
     """Return the frontend that ``--frontend`` or ``#syntax=`` names.
 
-    ``docker/dockerfile`` in any version is the built-in one. Others are entry points of the group `GROUP`.
+    ``docker/dockerfile`` in any version is the built-in one, with its labs features if the tag says so. Others are
+    entry points of the group `GROUP`.
 
     Raises:
         DiagnosticError: there is none of that name.
     """
     if _is_dockerfile(name):
-        name = "dockerfile.v0"
+        from frontends.dockerfile.frontend import DockerfileFrontend
+
+        return DockerfileFrontend(labs=_is_labs(name))
     if name in BUILTIN:
         module, attribute = BUILTIN[name]
         made: Frontend = getattr(import_module(module), attribute)()
@@ -40,3 +43,8 @@ def load(name: str) -> Frontend:
 def _is_dockerfile(name: str) -> bool:
     bare = name.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
     return bare in ("docker/dockerfile", "docker/dockerfile-upstream")
+
+
+def _is_labs(name: str) -> bool:
+    tag = name.partition("@")[0].partition(":")[2]
+    return tag == "labs" or tag.endswith("-labs")

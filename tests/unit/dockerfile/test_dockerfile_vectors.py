@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import conformance
-from conformance.dockerfile_vectors import run_case
+from conformance.dockerfile_vectors import run, run_case
 
 VECTORS = Path(conformance.__file__).parent / "vectors"
 
@@ -30,3 +31,25 @@ def images() -> Any:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_everything_recorded_comes_out(name: str, images: Any) -> None:
     assert run_case(CASES[name], images) == ""
+
+
+def test_a_changed_config_is_seen(images: Any) -> None:
+    case = copy.deepcopy(CASES["copy-basic"])
+    case["results"][0]["image_config"] += " "
+
+    assert run_case(case, images) != ""
+
+
+def test_a_missing_warning_is_seen(images: Any) -> None:
+    case = copy.deepcopy(next(case for case in CASES.values() if case["warnings"]))
+    case["warnings"] = []
+
+    assert run_case(case, images) != ""
+
+
+def test_a_defect_is_the_outcome_of_its_case_alone(images: Any) -> None:
+    broken = {key: value for key, value in CASES["copy-basic"].items() if key != "dockerfile"}
+
+    (failure,) = run([broken, CASES["copy-dot"]], images)
+
+    assert "KeyError" in failure.difference
