@@ -200,6 +200,9 @@ def run_case(case: Mapping[str, Any], images: Mapping[str, Any]) -> str:
         actual["error"] = _error(error)
     except LLBError as error:
         actual["error"] = {"text": str(error), "locations": None}
+    except Exception as error:
+        # A defect in one case must not hide the others; it is that case's outcome.
+        return f"defect: {type(error).__name__}: {error}"
     actual["warnings"] = [_warning(warning) for warning in bridge.warnings]
     actual["calls"] = _distinct(bridge.calls)
     return difference(*_comparable(_expected(case), actual, case))
