@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs as text and as DOT: whole outputs, and nothing of an op that goes unsaid."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import llb
+from llb import dot, ops, text
+from llb.graph import Edge, Graph, Vertex
+from llb.wire import decode
+
+HI = "98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4"
+VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
+CASES: list[dict[str, Any]] = [
+    case for case in json.loads((VECTORS / "llb.open.json").read_text()) if case.get("definition")
+]
+
+
+def _sample() -> Graph:
+    base = llb.image("alpine:3.20", name="[1/2] FROM alpine")
+    tools = llb.image("busybox:1.36")
+    step = base.dir("/src").run(
+        ["/bin/sh", "-c", 'make "all"'],
+        mounts=[
+            llb.bind(tools, "/tools"),
+            llb.cache("/root/.cache", id="c"),
+            llb.secret("/run/s", id="s"),
+        ],
+        name="[2/2] RUN make",
+    )
+    return step.root.graph(platform="linux/amd64")
+
+
+def test_a_graph_is_written_as_text() -> None:
+    assert (
+        text.render(_sample())
+        == """\
+%0 = source docker-image://docker.io/library/alpine:3.20  # [1/2] FROM alpine
+  platform linux/amd64
+%1 = source docker-image://docker.io/library/busybox:1.36
+  platform linux/amd64
+%2 = exec /bin/sh -c "make \\"all\\""  # [2/2] RUN make
+  platform linux/amd64
+  cwd /src
+  mount / from %0 -> output 0
+  mount /root/.cache cache id=c
+  mount /tools from %1 readonly
+  mount /run/s secret id=s mode=0o400
+head %2
+"""
+    )
+
+
+def test_a_graph_is_written_as_dot() -> None:
+    drawn = re.sub(r"sha256:[0-9a-f]{64}", "DIGEST", dot.render(_sample()))
+    assert (
+        drawn
+        == """\
+digraph llb {
+  rankdir=LR;
+  node [fontname="sans-serif"];
+  n0 [label="[1/2] FROM alpine" shape=ellipse tooltip="DIGEST"];
+  n1 [label="docker-image://docker.io/library/busybox:1.36" shape=ellipse tooltip="DIGEST"];
+  n2 [label="[2/2] RUN make" shape=box tooltip="DIGEST"];
+  n0 -> n2;
+  n1 -> n2;
+  head [label="" shape=doublecircle width=0.2];
+  n2 -> head;
+}
+"""
+    )
+
+
+def test_files_are_written_with_their_owner_and_what_is_not_usual() -> None:
+    user = ops.NamedUser(name="web")
+    steps = (
+        ops.FileAction(
+            action=ops.Copy(
+                src="/a b",
+                dest="/c/",
+                owner=ops.Chown(user=user, group=0),
+                mode=-1,
+                timestamp=-1,
+                allow_wildcard=True,
+                exclude_patterns=("*.o",),
+            ),
+            secondary_input=1,
+            output=-1,
+        ),
+        ops.FileAction(
+            action=ops.MkFile(path="/f", mode=0o644, data=b"hi\n", timestamp=0), input=2, secondary_input=-1
+        ),
+    )
+    base, other = (Vertex.make(ops.Source(identifier=f"local://{name}")) for name in "ab")
+    top = Vertex.make(ops.File(actions=steps), (Edge(base), Edge(other, 1)), constraints=("big",))
+    lines = text.render(Graph(vertices=(base, other, top), head=Edge(top))).splitlines()
+    assert lines[2:] == [
+        "%2 = file",
+        "  require big",
+        '  action 0 on %0: copy from %1.1 "/a b" to /c/ owner="web"@%0:0 allow_wildcard exclude_patterns="*.o"',
+        f"  action 1 on action 0: mkfile /f (3 bytes sha256:{HI}) mode=0o644 timestamp=0 -> output 0",
+        "head %2",
+    ]
+
+
+def test_scratch_is_written() -> None:
+    nothing = Graph(vertices=(), head=None)
+    assert text.render(nothing) == "head scratch\n"
+    assert dot.render(nothing).startswith("digraph llb {")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
+def test_every_vertex_and_edge_of_a_recorded_graph_is_written(case: dict[str, Any]) -> None:
+    graph = decode(base64.b64decode(case["definition"]))
+    heads = re.findall(r"^%(\d+) = ", text.render(graph), re.MULTILINE)
+    assert heads == [str(number) for number in range(len(graph))]
+    drawn = dot.render(graph)
+    assert drawn.count(" -> ") == sum(len(vertex.inputs) for vertex in graph) + 1
+    assert all(vertex.digest in drawn for vertex in graph)
+
+
+def test_lines_of_names_cannot_break_the_output() -> None:
+    top = Vertex.make(ops.Source(identifier='local://a"b\\c\nd'))
+    graph = Graph(vertices=(top,), head=Edge(top))
+    (line,) = (line for line in dot.render(graph).splitlines() if 'label="local' in line)
+    assert r'label="local://a\"b\\c\nd"' in line
+    assert len(text.render(graph).splitlines()) == 2
