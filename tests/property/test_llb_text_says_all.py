@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.drawn_ops import BUILDS, COUNT, DIFFS, EXECS, FILE_OPS, MERGES, SOURCES, graphs
+from support.drawn_ops import BUILDS, COUNT, DIFFS, EXECS, FILE_OPS_OF_ONE_KIND, MERGES, SOURCES, graphs
 
 from llb import ops, text
 from llb.graph import Edge, Graph, Vertex
@@ -37,8 +37,12 @@ def _steps(one: Any, other: Any) -> Iterator[Any]:
         yield other
 
 
-@settings(max_examples=60)
-@given(st.one_of(*(st.tuples(kind, kind) for kind in (EXECS, FILE_OPS, MERGES, DIFFS, BUILDS, SOURCES))))
+@settings(max_examples=250)
+@given(
+    st.one_of(
+        *(st.tuples(kind, kind) for kind in (EXECS, *FILE_OPS_OF_ONE_KIND, MERGES, DIFFS, BUILDS, SOURCES))
+    )
+)
 def test_ops_that_differ_in_one_field_have_different_texts(pair: tuple[ops.Op, ops.Op]) -> None:
     one, other = pair
     said = _text(one)

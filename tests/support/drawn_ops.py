@@ -92,7 +92,7 @@ EXECS = _made(
 SOURCES = _made(ops.Source, identifier=st.builds("{}://{}".format, WORD, TEXT), attrs=ATTRS)
 USERS = st.none() | UINT32 | _made(ops.NamedUser, name=TEXT, input=INPUT)
 OWNERS = st.none() | _made(ops.Chown, user=USERS, group=USERS)
-ACTIONS = st.one_of(
+ACTION_KINDS = (
     _made(
         ops.Copy,
         src=TEXT,
@@ -117,7 +117,14 @@ ACTIONS = st.one_of(
     _made(ops.Rm, path=TEXT, allow_not_found=st.booleans(), allow_wildcard=st.booleans()),
     _made(ops.Symlink, oldpath=TEXT, newpath=TEXT, owner=OWNERS, timestamp=INT64),
 )
-STEPS = _made(ops.FileAction, action=ACTIONS, input=INPUT, secondary_input=INPUT, output=INT64)
+
+
+def _steps(actions: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return _made(ops.FileAction, action=actions, input=INPUT, secondary_input=INPUT, output=INT64)
+
+
+STEPS = _steps(st.one_of(*ACTION_KINDS))
+FILE_OPS_OF_ONE_KIND = tuple(_made(ops.File, actions=st.tuples(_steps(kind))) for kind in ACTION_KINDS)
 FILE_OPS = _made(ops.File, actions=st.lists(STEPS, min_size=1, max_size=3).map(tuple))
 REAL = st.integers(0, COUNT - 1)
 MERGES = _made(ops.Merge, inputs=st.lists(REAL, max_size=3).map(tuple))
