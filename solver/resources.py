@@ -9,6 +9,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+_CALM = 6
+"""Turns of the event loop without activity after which nobody else is about to ask; a wake-up takes up to four."""
+_LONGEST = 2000
+"""Turns to wait for calm at most."""
+
 _Waiter: TypeAlias = "tuple[float, int, asyncio.Future[None]]"
 
 
@@ -24,13 +29,19 @@ class Resources:
         self._queues: dict[tuple[tuple[str, int], ...], list[_Waiter]] = {}
         self._count = 0
         self._called = False
+        self._stirred = 0
+
+    def stir(self) -> None:
+        """Note that vertices are on the move: somebody with a longer path may be about to ask."""
+        self._stirred += 1
 
     @asynccontextmanager
     async def hold(self, needs: Mapping[str, int], priority: float) -> AsyncIterator[None]:
         """Wait until all ``needs`` are free together, and hold them; larger priorities are served first.
 
-        Whoever asks in the same turn of the event loop is compared before anything is given away. Who needs little may
-        overtake who needs more than is free, so that nothing lies idle.
+        Nothing is given away before the loop has calmed down, so that all who are ready are compared, not only the first
+        to arrive (the deeper a vertex lies, the later). Who needs little may overtake who needs more than is free, so that
+        nothing lies idle.
 
         Raises:
             KeyError: there is no such resource.
@@ -64,10 +75,18 @@ class Resources:
     def _serve_soon(self) -> None:
         if self._queues and not self._called:
             self._called = True
-            asyncio.get_running_loop().call_soon(self._serve)
+            self._await_calm(self._stirred, _CALM, _LONGEST)
+
+    def _await_calm(self, stirred: int, calm: int, left: int) -> None:
+        if self._stirred != stirred:
+            calm = _CALM
+        if not calm or not left:
+            self._called = False
+            self._serve()
+            return
+        asyncio.get_running_loop().call_soon(self._await_calm, self._stirred, calm - 1, left - 1)
 
     def _serve(self) -> None:
-        self._called = False
         while True:
             fitting = []
             for needs, queue in list(self._queues.items()):

@@ -95,6 +95,7 @@ class VertexSolver:
     # -- the coroutine of one vertex
 
     async def _run(self, work: Work) -> None:
+        self._tools.resources.stir()
         try:
             if not self.look_up(work):
                 await self._follow_inputs(work)
@@ -124,6 +125,7 @@ class VertexSolver:
         by_content = work.cache_map.inputs[number].content
         async with self._join(below) as flight:  # the seat keeps alive what the input has begun
             await below.settled.wait()
+            self._tools.resources.stir()
             if below.error is not None:
                 raise below.error.with_traceback(None)
             self._narrow(work, number, search, final=not by_content)
@@ -138,6 +140,7 @@ class VertexSolver:
             await work.settled.wait()
             await work.wanted.wait()
             await _demand(below, flight)
+            self._tools.resources.stir()
             await self._look_at_content(work, number)
 
     def _narrow(self, work: Work, number: int, search: _Search, *, final: bool) -> None:
@@ -174,6 +177,7 @@ class VertexSolver:
             async with self._executions.join(key, work.name, mine) as flight:
                 with flight.work.watched_by(work):
                     done = await flight.landing()
+                    self._tools.resources.stir()
         except asyncio.CancelledError:
             work.show_completed(error=CANCELED)
             raise

@@ -3,21 +3,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from llb.graph import Graph
-from llb.walk import postorder
+from solver.passes.rewrite import Rewritten, reachable, unchanged
 
 
-def prune(graph: Graph) -> Graph:
-    """Return the graph of what the head reaches, in the same order.
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Keep what the head reaches, in the same order.
 
     Before: ``a; b; c(a)`` with head ``c``. After: ``a; c(a)``. Results are equal because a vertex's result is a function
-    of its own op and its inputs only.
+    of its own op and its inputs only. The tables beside the graph stay as they are: entries without a vertex are no harm.
     """
-    if graph.head is None:
-        return graph if not graph.vertices else replace(graph, vertices=())
-    wanted = set(postorder([graph.head.vertex], lambda vertex: [edge.vertex for edge in vertex.inputs]))
-    if len(wanted) == len(graph.vertices):
-        return graph
-    return replace(graph, vertices=tuple(vertex for vertex in graph.vertices if vertex in wanted))
+
+    name: ClassVar[str] = "prune"
+
+    def run(self, graph: Graph) -> Rewritten:
+        """Return the graph without what is not reached."""
+        wanted = set(reachable(graph.head))
+        kept = tuple(vertex for vertex in graph.vertices if vertex in wanted)
+        hits = len(graph.vertices) - len(kept)
+        if not hits:
+            return unchanged(graph)
+        return Rewritten(graph=replace(graph, vertices=kept), hits={self.name: hits})

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take out merges and diffs that return what they are given, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeAlias
+
+from llb import ops
+from llb.graph import Edge, Graph, Vertex
+from solver.passes.rewrite import Rewritten, rebuild, unchanged, with_inputs
+
+_Result: TypeAlias = "Edge | None"
+"""What an edge has become; None is scratch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Replace a merge of one by its input, a diff from scratch by its upper, and a diff of the same by scratch.
+
+    ========================  ================  ========================================================
+    before                    after             because
+    ========================  ================  ========================================================
+    ``merge(a)``              ``a``             laying one stack of layers over nothing gives that stack
+    ``diff(scratch, a)``      ``a``             over nothing, all of a stack is new
+    ``diff(a, a)``            scratch           nothing of a stack is new over itself
+    ``merge(scratch, a, b)``  ``merge(a, b)``   scratch has no layers to lay over or under others
+    ========================  ================  ========================================================
+
+    In each row both sides are the same stack of layers, so the layers of what is exported are the same, one by one.
+
+    Scratch takes the place of an edge only where an op can say so and means the same (the members of a merge, both sides of
+    a diff, the base of a file action, the head); for other users the diff stays. A local directory is never put in the place
+    of a merge or diff: it is known by its content only, which not every user can go by, while the merge's result has a
+    key for all of them. A user with wire fields that are not understood keeps everything below it.
+    """
+
+    name: ClassVar[str] = "identity"
+
+    def run(self, graph: Graph) -> Rewritten:
+        """Return the graph without such merges and diffs; all of them go in one run."""
+        if graph.head is None or not any(_is_candidate(vertex) for vertex in graph.vertices):
+            return unchanged(graph)
+        walk = _Walk()
+        for vertex in graph.vertices:
+            walk.visit(vertex)
+        head = walk.result(graph.head)
+        if head == graph.head or not walk.hits:
+            return unchanged(graph)
+        successors = {
+            old: new.vertex for old, new in walk.became.items() if new is not None and new.vertex != old
+        }
+        moved = {old.digest: new.digest for old, new in successors.items()}
+        # What was taken out leaves its name and lines behind: its successor has its own.
+        inherits = {old: new for old, new in successors.items() if old not in walk.hits}
+        rebuilt = rebuild(graph, head, inherits)
+        return Rewritten(graph=rebuilt, moved=moved, hits={self.name: len(walk.hits)})
+
+
+def _is_candidate(vertex: Vertex) -> bool:
+    match vertex.op:
+        case ops.Merge(inputs=inputs):
+            return len(inputs) == 1
+        case ops.Diff(lower=lower, upper=upper):
+            return lower < 0 or (upper >= 0 and vertex.inputs[lower] == vertex.inputs[upper])
+        case _:
+            return False
+
+
+class _Walk:
+    """What each vertex has become, inputs before users. A vertex that stays has become its own first output."""
+
+    def __init__(self) -> None:
+        self.became: dict[Vertex, _Result] = {}
+        self.hits: dict[Vertex, None] = {}
+
+    def result(self, edge: Edge) -> _Result:
+        new = self.became[edge.vertex]
+        if edge.vertex in self.hits:
+            return new
+        assert new is not None, "only what is taken out becomes scratch"
+        return Edge(new.vertex, edge.index)
+
+    def visit(self, vertex: Vertex) -> None:
+        inputs = [self.result(edge) for edge in vertex.inputs]
+        if any(new is None for new in inputs):
+            changed = self._without_scratch(vertex, inputs)
+        elif inputs == list(vertex.inputs):
+            changed = vertex
+        else:
+            changed = with_inputs(vertex, vertex.op, [edge for edge in inputs if edge is not None])
+        if changed is None:
+            self._keep(vertex)
+            return
+        kept, outcome = _simplify(changed)
+        if not kept:
+            self.hits[vertex] = None
+        self.became[vertex] = outcome
+
+    def _keep(self, vertex: Vertex) -> None:
+        """Leave a vertex, and so everything below it, as it was."""
+        self.became[vertex] = Edge(vertex)
+
+    def _without_scratch(self, vertex: Vertex, inputs: Sequence[_Result]) -> Vertex | None:
+        gone = [number for number, new in enumerate(inputs) if new is None]
+        left = [number for number, new in enumerate(inputs) if new is not None]
+        place = {old: new for new, old in enumerate(left)} | dict.fromkeys(gone, -1)
+        op = _renumbered(vertex.op, place, len(inputs), len(gone))
+        if op is None:
+            return None
+        return with_inputs(vertex, op, [edge for edge in inputs if edge is not None])
+
+
+def _simplify(vertex: Vertex) -> tuple[bool, _Result]:
+    """Return whether a vertex stays, and what it becomes."""
+    source: _Result = None
+    match vertex.op:
+        case ops.Merge(inputs=()):
+            return False, None
+        case ops.Merge(inputs=(only,)):
+            source = vertex.inputs[only]
+        case ops.Diff(lower=lower, upper=upper) if upper < 0 and lower < 0:
+            return False, None
+        case ops.Diff(lower=lower, upper=upper) if lower < 0:
+            source = vertex.inputs[upper]
+        case ops.Diff(lower=lower, upper=upper) if (
+            upper >= 0 and vertex.inputs[lower] == vertex.inputs[upper]
+        ):
+            return False, None
+        case _:
+            return True, Edge(vertex)
+    if _is_local(source.vertex):
+        return True, Edge(vertex)
+    return False, source
+
+
+def _is_local(vertex: Vertex) -> bool:
+    return isinstance(vertex.op, ops.Source) and vertex.op.identifier.startswith("local://")
+
+
+def _renumbered(op: ops.Op, place: Mapping[int, int], count: int, gone: int) -> ops.Op | None:
+    """Return an op whose input ``i`` is now number ``place[i]`` (-1: scratch); None if it cannot be said.
+
+    ``count`` inputs there were, ``gone`` of them are now scratch.
+    """
+    match op:
+        case ops.Merge():
+            return replace(op, inputs=tuple(place[i] for i in op.inputs if place[i] >= 0))
+        case ops.Diff():
+            return replace(op, lower=place.get(op.lower, -1), upper=place.get(op.upper, -1))
+        case ops.File():
+            return _renumbered_file(op, place, count, gone)
+        case _:
+            return None
+
+
+def _renumbered_file(op: ops.File, place: Mapping[int, int], count: int, gone: int) -> ops.File | None:
+    def moved(index: int) -> int:
+        return index - gone if index >= count else place.get(index, -1)
+
+    if any(place.get(action.secondary_input) == -1 for action in op.actions):
+        return None  # to copy from scratch is not the same as to copy from an empty directory
+    actions = (
+        replace(action, input=moved(action.input), secondary_input=moved(action.secondary_input))
+        for action in op.actions
+    )
+    return replace(op, actions=tuple(actions))
