@@ -3,61 +3,91 @@
 
 Each part of the worker owns its tables and names them with `Metadata.register`. Whatever changes several rows is one
 `Metadata.transaction`.
+
+Durability: a commit survives the death of the process at once, and a power loss from the next checkpoint on
+(``synchronous = NORMAL``); the file is consistent in either case.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from worker.base import StorageError
+
+_FREE = "free space with `llbkit prune`, or choose another --root"
+_DAMAGED = "move the state directory away, or choose another --root; what it holds can be built again"
+_HELP = {
+    sqlite3.SQLITE_FULL: _FREE,
+    sqlite3.SQLITE_IOERR: _FREE,
+    sqlite3.SQLITE_READONLY: "choose a --root on a writable filesystem",
+    sqlite3.SQLITE_CANTOPEN: "choose a --root that you may write",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_BUSY: "another process holds the state directory; wait for it, or choose another --root",
+}
+
+
+class _Held:
+    """A connection that is closed when its thread ends."""
+
+    __slots__ = ("__weakref__", "db")
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    def __del__(self) -> None:
+        self.db.close()
+
 
 class Metadata:
-    """Connections to ``path``, one for each thread.
-
-    Raises:
-        sqlite3.Error: the file cannot be opened or is no database.
-    """
+    """Connections to ``path``, one for each thread. Methods raise `StorageError` if the disk or the file fails."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._connections: list[sqlite3.Connection] = []
-        self._closed = False
+        self._held: weakref.WeakSet[_Held] = weakref.WeakSet()
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection, in autocommit mode."""
-        found = getattr(self._local, "connection", None)
-        if found is None:
-            found = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
-            found.execute("PRAGMA synchronous = NORMAL")
-            if found.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                found.execute("PRAGMA journal_mode = WAL")
-            self._local.connection = found
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
+            with self._errors():
+                held = _Held(
+                    sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
+                )
+                held.db.execute("PRAGMA synchronous = NORMAL")
+                if held.db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    held.db.execute("PRAGMA journal_mode = WAL")
+            self._local.held = held
             with self._lock:
-                self._connections.append(found)
-        assert isinstance(found, sqlite3.Connection)
-        return found
+                self._held.add(held)
+        return held.db
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Run a block as one write transaction; it is rolled back if the block fails. Does not nest."""
         db = self.connection()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+        with self._errors():
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:  # some failures end it themselves
+                    db.execute("ROLLBACK")
+                raise
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a reading statement."""
-        return self.connection().execute(sql, parameters).fetchall()
+        with self._errors():
+            return self.connection().execute(sql, parameters).fetchall()
 
     def register(self, name: str, version: int, ddl: str) -> None:
         """Create the tables of one owner, once. ``ddl`` holds statements separated by semicolons.
@@ -69,10 +99,9 @@ class Metadata:
         try:
             if self.query("SELECT 1 FROM schema_owner WHERE name = ?", (key,)):
                 return
-        except sqlite3.OperationalError:
-            self.connection().execute(
-                "CREATE TABLE IF NOT EXISTS schema_owner (name TEXT PRIMARY KEY) WITHOUT ROWID"
-            )
+        except sqlite3.OperationalError:  # a new file
+            with self.transaction() as db:
+                db.execute("CREATE TABLE IF NOT EXISTS schema_owner (name TEXT PRIMARY KEY) WITHOUT ROWID")
         with self.transaction() as db:
             if db.execute("SELECT 1 FROM schema_owner WHERE name = ?", (key,)).fetchone() is None:
                 for statement in filter(str.strip, ddl.split(";")):
@@ -82,6 +111,16 @@ class Metadata:
     def close(self) -> None:
         """Close every connection; the object is not used afterwards."""
         with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+            for held in tuple(self._held):
+                held.db.close()
+            self._held.clear()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            advice = _HELP.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+            if advice is None:
+                raise
+            raise StorageError(f"{error}: the database {self._path} cannot be used", help=advice) from error

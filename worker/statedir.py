@@ -2,31 +2,31 @@
 """The state directory: its layout, the processes that use it, and what a dead one left behind.
 
 Every process holds a lock on a file of its own below ``run/owners``. At opening, files whose lock is free belong to dead
-processes: what they left in ``work`` and ``content/ingest`` is removed, and their leases are dropped.
+processes: what they left in ``work``, ``layers`` and ``content/ingest`` is removed, and their leases are dropped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.base import StorageError
+from worker.base import CancelToken, StorageError
+from worker.leases import Leases
 from worker.metadata import Metadata
 
 _FOLDERS = (
     "content/blobs/sha256", "content/blobs/sha512", "content/ingest", "layers", "work", "mounts", "caches", "tmp",
     "run/owners", "run/locks",
 )  # fmt: skip
-_LEASES = """
-CREATE TABLE lease (owner TEXT NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL,
-  PRIMARY KEY (owner, kind, target)) WITHOUT ROWID
-"""
+_POLL_SECONDS = 0.02
 
 
 class StateDir:
@@ -44,18 +44,22 @@ class StateDir:
         self.mounts = root / "mounts"
         self.caches = root / "caches"
         self.run = root / "run"
+        self.tmp = root / "tmp"
         self.owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.work = root / "work" / self.owner
         with storage_errors(root):
             if not (root / "run" / "locks").is_dir():
                 for folder in _FOLDERS:
                     (root / folder).mkdir(parents=True, exist_ok=True)
             self._owner_file = self._claim()
-            self.work = root / "work" / self.owner
-            self.work.mkdir()
-            self.tmp = root / "tmp"
-            self.metadata = Metadata(root / "metadata.db")
-            self.metadata.register("leases", 1, _LEASES)
-            self._bury_the_dead()
+            try:
+                self.work.mkdir()
+                self.metadata = Metadata(root / "metadata.db")
+                self.lease = Leases(self.metadata, self.owner)
+                self._bury_the_dead()
+            except BaseException:
+                self._release()
+                raise
 
     @property
     def cache_db(self) -> Path:
@@ -63,32 +67,33 @@ class StateDir:
         return self.root / "cache.db"
 
     def _claim(self) -> int:
-        path = self.run / "owners" / self.owner
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Whoever opens the directory between the next two lines takes this owner for dead and removes the file.
+        while (descriptor := _try_lock(self.run / "owners" / self.owner)) is None:
+            pass
+        os.write(descriptor, _boot_id())
         return descriptor
+
+    def _release(self) -> None:
+        remove_tree(self.work)
+        (self.run / "owners" / self.owner).unlink(missing_ok=True)
+        os.close(self._owner_file)
 
     def _bury_the_dead(self) -> None:
         for name in os.listdir(self.run / "owners"):
             if name == self.owner:
                 continue
             path = self.run / "owners" / name
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
+            descriptor = _try_lock(path, create=False)
+            if descriptor is None:
                 continue
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                continue
-            try:
-                self._bury(name)
+                boot = os.read(descriptor, 64)
+                self._bury(name, rebooted=bool(boot) and boot != _boot_id())
                 path.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
 
-    def _bury(self, owner: str) -> None:
+    def _bury(self, owner: str, *, rebooted: bool) -> None:
         remove_tree(self.root / "work" / owner)
         for name in os.listdir(self.ingest):
             if name.startswith(owner + "."):
@@ -96,49 +101,64 @@ class StateDir:
         for name in os.listdir(self.layers):
             if name.startswith(f".{owner}."):
                 remove_tree(self.layers / name)
-        with self.metadata.transaction() as db:
-            db.execute("DELETE FROM lease WHERE owner = ?", (owner,))
+        self.lease.bury(owner, rebooted=rebooted)
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold a lock that no other thread or process holds. Blocks."""
+    def lock(self, name: str, cancel: CancelToken | None = None) -> Iterator[None]:
+        """Hold a lock that no other thread or process holds, waiting for it.
+
+        Raises:
+            worker.pools.Cancelled: while waiting, if ``cancel`` says so.
+        """
         path = self.run / "locks" / name
-        with open(path, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        while (descriptor := _try_lock(path)) is None:
+            if cancel is not None:
+                cancel.check()
+            time.sleep(_POLL_SECONDS)
+        try:
             yield
-
-    def pin(self, kind: str, targets: Iterator[str] | list[str]) -> None:
-        """Keep layers (``layer``) or blobs (``blob``) from being pruned while this process lives."""
-        rows = [(self.owner, kind, target) for target in targets]
-        if rows:
-            with self.metadata.transaction() as db:
-                db.executemany("INSERT OR IGNORE INTO lease (owner, kind, target) VALUES (?, ?, ?)", rows)
-
-    def pinned(self, kind: str) -> set[str]:
-        """Return what living processes have pinned."""
-        return {row[0] for row in self.metadata.query("SELECT target FROM lease WHERE kind = ?", (kind,))}
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def close(self) -> None:
         """Drop this process's leases and leftovers."""
-        remove_tree(self.work)
-        if self.metadata.query("SELECT 1 FROM lease WHERE owner = ? LIMIT 1", (self.owner,)):
-            with self.metadata.transaction() as db:
-                db.execute("DELETE FROM lease WHERE owner = ?", (self.owner,))
-        self.metadata.close()
-        (self.run / "owners" / self.owner).unlink(missing_ok=True)
-        os.close(self._owner_file)
+        try:
+            self.lease.drop()
+            self.metadata.close()
+        finally:
+            self._release()
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory and all below it, if it exists."""
-    shutil.rmtree(path, ignore_errors=False, onerror=_ignore_missing)
+    """Remove a directory and all below it, if it exists. Others may be removing it too."""
+    while os.path.lexists(path):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
 
 
-def _ignore_missing(
-    function: object, path: str, info: tuple[type[BaseException], BaseException, object]
-) -> None:
-    if not isinstance(info[1], FileNotFoundError):
-        raise info[1]
+def _try_lock(path: Path, *, create: bool = True) -> int | None:
+    """Lock a file without waiting; None if another holds it, or if it was removed meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _boot_id() -> bytes:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return b""
 
 
 @contextmanager

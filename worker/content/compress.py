@@ -7,12 +7,23 @@ which are fixed for an installation. zstd is the reference library, with one thr
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, Protocol
+import hashlib
+import queue
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self
 
-from worker.base import Compression, SourceError
+from worker.base import Compression
 
 DEFAULT_LEVEL = {"gzip": 1, "zstd": 3, "uncompressed": 0}
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_CHUNK = 1 << 20
+_AHEAD = 8  # chunks that wait for their reader
+
+
+class CompressionError(ValueError):
+    """Content cannot be decompressed: it is damaged or cut off."""
 
 
 class Compressor(Protocol):
@@ -50,29 +61,101 @@ def compressor(kind: Compression, level: int | None = None) -> Compressor:
             return _Plain()
 
 
-def open_decompressed(file: BinaryIO) -> BinaryIO:
-    """Return a stream of the decompressed content, told by its first bytes; other content is returned as it is.
+class Decompressed:
+    """The decompressed content of a file, hashed on the way, made ahead on a thread of its own.
 
-    Raises:
-        SourceError: later, while reading, if the content is damaged.
+    What the file holds is told by its first bytes; content of no known compression is given as it is. Use it as a
+    context manager.
+
+    Args:
+        file: read from its start; not closed.
+        progress: called with the bytes of ``file`` that were consumed, from the other thread.
     """
+
+    def __init__(self, file: BinaryIO, progress: Callable[[int], None] | None = None) -> None:
+        self._file = file
+        self._progress = progress
+        self._chunks: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
+        self._hash = hashlib.sha256()
+        self._buffer = b""
+        self._at = 0
+        self._ended = False
+        self._unwanted = False
+        self._thread = threading.Thread(target=self._produce, name="llbkit-decompress")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unwanted = True
+        while self._thread.is_alive():  # it may wait for room
+            try:
+                self._chunks.get(timeout=0.01)
+            except queue.Empty:
+                continue
+        self._thread.join()
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything, once `read` has returned nothing."""
+        return "sha256:" + self._hash.hexdigest()
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes, at least one; nothing at the end.
+
+        Raises:
+            CompressionError: the content is damaged.
+            OSError: reading the file failed.
+        """
+        if self._at == len(self._buffer):
+            if self._ended:
+                return b""
+            found = self._chunks.get()
+            if isinstance(found, BaseException):
+                self._ended = True
+                raise found
+            self._buffer, self._at = found, 0
+            self._ended = not found
+        data = self._buffer[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+    def _produce(self) -> None:
+        try:
+            stream, failures = _open(self._file)
+            try:
+                while not self._unwanted and (data := stream.read(_CHUNK)):
+                    self._hash.update(data)
+                    if self._progress is not None:
+                        self._progress(self._file.tell())
+                    self._chunks.put(data)
+                self._chunks.put(b"")
+            except failures as error:
+                raise CompressionError(str(error)) from error
+        except BaseException as error:  # raised again by the reader
+            self._chunks.put(error)
+
+
+def _open(file: BinaryIO) -> tuple[BinaryIO, tuple[type[Exception], ...]]:
+    """Return the decompressing stream of a file, and what it raises if the content is damaged."""
     magic = file.read(4)
     file.seek(0)
+    stream: Any
+    failure: Any  # ISA-L has no types
     if magic.startswith(_GZIP):
-        from isal import igzip
+        from gzip import BadGzipFile
 
-        stream: Any = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
-        return stream  # type: ignore[no-any-return]
+        from isal import igzip, isal_zlib
+
+        stream = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
+        failure = isal_zlib.error
+        return stream, (EOFError, BadGzipFile, failure)
     if magic == _ZSTD:
         import zstandard
 
-        made: Any = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return made  # type: ignore[no-any-return]
-    return file
-
-
-def damaged(what: str, error: Exception) -> SourceError:
-    """Return the error for content that cannot be decompressed or read as a tar."""
-    return SourceError(
-        f"{what} is damaged: {error}", help="delete it from the registry's cache or push it again"
-    )
+        stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+        return stream, (EOFError, zstandard.ZstdError)
+    return file, ()

@@ -2,6 +2,7 @@
 """Blobs by their digest, below ``content/blobs``.
 
 A blob is written under another name, hashed on the way, synced, and renamed: what has a digest's name has its content.
+The rename itself is not synced: a blob that a power loss takes is missing, never wrong, and is made or fetched again.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from worker.base import SourceError
 from worker.statedir import StateDir, storage_errors
+
+_CHUNK = 1 << 20
 
 
 class BlobFile:
@@ -70,6 +73,7 @@ class ContentStore:
     def put(self, data: bytes) -> str:
         """Store bytes and return their digest."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self._state.lease.pin_blob(digest)  # before the look, or a pruning process could come between
         if not self.exists(digest):
             with self.writer(digest, len(data)) as writer:
                 writer.write(data)
@@ -86,7 +90,7 @@ class ContentStore:
         algorithm = expected.partition(":")[0] or "sha256"
         try:
             with storage_errors(self._state.root):
-                with open(path, "xb", buffering=1 << 20) as file:
+                with open(path, "xb", buffering=_CHUNK) as file:
                     blob = BlobFile(file, algorithm)
                     yield blob
                     if expected and blob.digest != expected:
@@ -95,10 +99,21 @@ class ContentStore:
                         raise SourceError(f"content has {blob.size} bytes, expected {size}")
                     file.flush()
                     os.fdatasync(file.fileno())
-                self._state.pin("blob", [blob.digest])
+                self._state.lease.pin_blob(blob.digest)
                 path.rename(self.path(blob.digest))
         finally:
             path.unlink(missing_ok=True)
+
+    def discard_damaged(self, digest: str) -> bool:
+        """Remove a blob whose content is not what its name says; tell whether that was so."""
+        with suppress(FileNotFoundError), self.open(digest) as file:
+            state = hashlib.new(digest.partition(":")[0])
+            while piece := file.read(_CHUNK):
+                state.update(piece)
+            if digest.endswith(":" + state.hexdigest()):
+                return False
+        self.delete(digest)
+        return True
 
     def delete(self, digest: str) -> int:
         """Remove a blob and return the bytes that became free."""

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading tar streams: ustar, PAX and GNU long names, one entry after the other."""
+"""Reading tar streams: ustar, PAX, GNU long names and GNU sparse maps are told apart; one entry after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 _BLOCK = 512
+_ZEROS = bytes(_BLOCK)
+_LIMIT = 1 << 20
+_LATEST = 10**17  # seconds; far beyond what any filesystem keeps
+_XATTR = b"SCHILY.xattr."
+Read = Callable[[int], bytes]
+"""Returns up to so many bytes, fewer only at the end of the stream or of a buffer; nothing at the end."""
 
 
 class TarError(ValueError):
@@ -34,40 +39,30 @@ class Entry:
 class TarReader:
     """Iterates over the entries of a stream; `read` and `skip` take the content of the current one."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, read: Read) -> None:
+        self._source = read
         self._left = 0
         self._padding = 0
 
     def __iter__(self) -> Iterator[Entry]:
-        pax: dict[bytes, bytes] = {}
-        long_name = long_target = b""
         common: dict[bytes, bytes] = {}
+        extra: dict[bytes, bytes] = {}
         while True:
             self.skip()
             block = self._exactly(_BLOCK, at_start=True)
-            if not block or block == b"\0" * _BLOCK:
+            if not block or block == _ZEROS:
                 self._drain()
                 return
             kind = block[156:157]
-            size = _number(block[124:136])
-            if kind in b"xgLK" and kind:
+            size = _size(block[124:136])
+            if kind in (b"x", b"g", b"L", b"K"):
                 self._left, self._padding = size, -size % _BLOCK
-                data = self.read_all(limit=1 << 20)
-                match kind:
-                    case b"x":
-                        pax = _pax(data)
-                    case b"g":
-                        common |= _pax(data)
-                    case b"L":
-                        long_name = data.rstrip(b"\0")
-                    case b"K":
-                        long_target = data.rstrip(b"\0")
+                found = _extension(kind, self._read_all())
+                (common if kind == b"g" else extra).update(found)
                 continue
-            entry = _entry(block, kind, size, {**common, **pax}, long_name, long_target)
-            pax, long_name, long_target = {}, b"", b""
-            has_content = entry.kind in (b"0", b"7")
-            self._left = entry.size if has_content else 0
+            entry = _entry(block, kind, size, {**common, **extra} if common else extra)
+            extra = {}
+            self._left = entry.size if entry.kind in (b"0", b"7") else 0
             self._padding = -self._left % _BLOCK
             yield entry
 
@@ -76,32 +71,31 @@ class TarReader:
         wanted = min(size, self._left)
         if not wanted:
             return b""
-        data = self._stream.read(wanted)
+        data = self._source(wanted)
         if not data:
             raise TarError("the archive is cut off")
         self._left -= len(data)
         return data
 
-    def read_all(self, *, limit: int) -> bytes:
-        """Return the rest of the current entry's content. Raises TarError if it is larger than ``limit``."""
-        if self._left > limit:
-            raise TarError("a header is too large")
-        data = b"".join(iter(lambda: self.read(1 << 20), b""))
-        self.skip()
-        return data
-
     def skip(self) -> None:
         """Pass over what is left of the current entry."""
         while self._left:
-            self.read(1 << 20)
+            self.read(_LIMIT)
         if self._padding:
             self._exactly(self._padding)
             self._padding = 0
 
+    def _read_all(self) -> bytes:
+        if self._left > _LIMIT:
+            raise TarError("a header is too large")
+        data = b"".join(iter(lambda: self.read(_LIMIT), b""))
+        self.skip()
+        return data
+
     def _exactly(self, size: int, *, at_start: bool = False) -> bytes:
-        data = self._stream.read(size)
+        data = self._source(size)
         while 0 < len(data) < size:
-            more = self._stream.read(size - len(data))
+            more = self._source(size - len(data))
             if not more:
                 break
             data += more
@@ -110,46 +104,72 @@ class TarReader:
         return data
 
     def _drain(self) -> None:
-        while self._stream.read(1 << 20):
+        while self._source(_LIMIT):
             pass
 
 
-def _entry(
-    block: bytes, kind: bytes, size: int, pax: dict[bytes, bytes], long_name: bytes, long_target: bytes
-) -> Entry:
+def _extension(kind: bytes, data: bytes) -> dict[bytes, bytes]:
+    """Return an extended header as PAX records, whichever dialect it is of."""
+    match kind:
+        case b"L":
+            return {b"path": data.partition(b"\0")[0]}
+        case b"K":
+            return {b"linkpath": data.partition(b"\0")[0]}
+        case _:
+            return _pax(data)
+
+
+def _entry(block: bytes, kind: bytes, size: int, extra: dict[bytes, bytes]) -> Entry:
     if sum(block[:148]) + 256 + sum(block[156:]) != _number(block[148:156]):
         raise TarError("a header has a wrong checksum")
+    if kind == b"S" or any(key.startswith(b"GNU.sparse.") for key in extra):
+        raise TarError("it holds a sparse file, which layers may not (image-spec, layer.md)")
     name = block[:100].partition(b"\0")[0]
     if block[257:263] == b"ustar\0" and (prefix := block[345:500].partition(b"\0")[0]):
         name = prefix + b"/" + name
-    name = pax.get(b"path") or long_name or name
-    target = pax.get(b"linkpath") or long_target or block[157:257].partition(b"\0")[0]
-    mtime = pax.get(b"mtime")
+    name = extra.get(b"path") or name
     if kind == b"\0":
         kind = b"5" if name.endswith(b"/") else b"0"
-    device = kind in (b"3", b"4")
-    return Entry(
+    entry = Entry(
         name=name.decode("utf-8", "surrogateescape"),
         kind=kind,
         mode=_number(block[100:108]) & 0o7777,
-        uid=int(pax.get(b"uid") or _number(block[108:116])),
-        gid=int(pax.get(b"gid") or _number(block[116:124])),
-        size=int(pax.get(b"size") or size),
-        mtime_ns=_nanoseconds(mtime) if mtime else _number(block[136:148]) * 10**9,
-        target=target.decode("utf-8", "surrogateescape"),
-        major=_number(block[329:337]) if device else 0,
-        minor=_number(block[337:345]) if device else 0,
-        xattrs={
-            key[len(b"SCHILY.xattr.") :].decode("utf-8", "surrogateescape"): value
-            for key, value in pax.items()
-            if key.startswith(b"SCHILY.xattr.")
-        },
+        uid=_id(block[108:116], extra.get(b"uid")),
+        gid=_id(block[116:124], extra.get(b"gid")),
+        size=size,
+        mtime_ns=max(-_LATEST, min(_number(block[136:148]), _LATEST)) * 10**9,
+        target=(extra.get(b"linkpath") or block[157:257].partition(b"\0")[0]).decode(
+            "utf-8", "surrogateescape"
+        ),
     )
+    if kind in (b"3", b"4"):
+        entry.major, entry.minor = _number(block[329:337]), _number(block[337:345])
+    if extra:
+        _extend(entry, extra)
+    if "\0" in entry.name or "\0" in entry.target:
+        raise TarError("a name holds a zero byte")
+    return entry
+
+
+def _extend(entry: Entry, extra: dict[bytes, bytes]) -> None:
+    if size := extra.get(b"size"):
+        entry.size = _decimal(size)
+    if mtime := extra.get(b"mtime"):
+        entry.mtime_ns = _nanoseconds(mtime)
+    for key, value in extra.items():
+        if key.startswith(_XATTR):
+            entry.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
 
 
 def _number(text: bytes) -> int:
+    """Return a header's number: octal digits, or base 256 (two's complement) where the first bit is set."""
     if text[0] & 0x80:
-        return int.from_bytes(bytes([text[0] & 0x7F]) + text[1:], "big") if text[0] != 0xFF else -1
+        positive = text[0] & 0x40 == 0
+        return (
+            int.from_bytes(bytes([text[0] & 0x7F]) + text[1:], "big")
+            if positive
+            else int.from_bytes(text, "big", signed=True)
+        )
     digits = text.strip(b" \0")
     try:
         return int(digits, 8) if digits else 0
@@ -157,14 +177,35 @@ def _number(text: bytes) -> int:
         raise TarError("a header holds no number where there must be one") from None
 
 
+def _size(text: bytes) -> int:
+    size = _number(text)
+    if size < 0:
+        raise TarError("a header holds a negative size")
+    return size
+
+
+def _id(text: bytes, override: bytes | None) -> int:
+    number = _decimal(override) if override else _number(text)
+    if not 0 <= number < (1 << 32) - 1:
+        raise TarError(f"a header names the owner {number}, which cannot be")
+    return number
+
+
+def _decimal(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 19:
+        raise TarError("a PAX record holds no number where there must be one")
+    return int(text)
+
+
 def _nanoseconds(text: bytes) -> int:
     whole, _, part = text.partition(b".")
-    try:
-        value = int(whole) * 10**9
-        nanoseconds = int((part + b"000000000")[:9]) if part else 0
-    except ValueError:
-        raise TarError("a time is no number") from None
-    return value - nanoseconds if whole.startswith(b"-") else value + nanoseconds
+    digits = whole.removeprefix(b"-")
+    if not digits.isdigit() or (part and not part.isdigit()):
+        raise TarError("a time is no number")
+    if len(digits) > 18:
+        raise TarError("a time is beyond all measure")
+    value = int(digits) * 10**9 + (int((part + b"000000000")[:9]) if part else 0)
+    return -value if whole.startswith(b"-") else value
 
 
 def _pax(data: bytes) -> dict[bytes, bytes]:
@@ -172,11 +213,10 @@ def _pax(data: bytes) -> dict[bytes, bytes]:
     at = 0
     while at < len(data):
         space = data.find(b" ", at)
-        try:
-            length = int(data[at:space])
-        except ValueError:
-            raise TarError("a PAX record is malformed") from None
-        if space < 0 or length <= space - at or at + length > len(data):
+        if space < 0 or space - at > 9 or not data[at:space].isdigit():
+            raise TarError("a PAX record is malformed")
+        length = int(data[at:space])
+        if length <= space - at + 1 or at + length > len(data):
             raise TarError("a PAX record is malformed")
         key, _, value = data[space + 1 : at + length - 1].partition(b"=")
         out[key] = value

@@ -3,32 +3,38 @@
 
 Every directory on the way to an entry is known to be a real directory, or is resolved with the layer directory as root.
 What a tar leaves to the layers below (directories it does not mention, hard links to files it does not hold) is reported,
-and filled in once those layers are there.
+and filled in by `worker.content.settle` once those layers are there.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.base import CancelToken, SourceError
+from worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout
 from worker.content.tarread import Entry, TarReader
 from worker.runtime import rootpath
 
 _CHUNK = 1 << 20
-_OPAQUE = b"trusted.overlay.opaque"
 
 
 @dataclass(slots=True)
 class Owed:
-    """What layers below must supply: attributes of directories, and files that are hard linked."""
+    """What layers below must supply: attributes of directories, and files that are hard linked.
 
-    directories: list[str] = field(default_factory=list)
-    links: list[tuple[str, str]] = field(default_factory=list)
+    ``directories`` are paths in order of their making ("" is the layer's root), ``links`` maps a path to what it links.
+    """
+
+    directories: dict[str, None] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.directories or self.links)
 
 
 class Unpacker:
@@ -39,7 +45,8 @@ class Unpacker:
         self._cancel = cancel
         self._real: set[str] = {""}
         self._times: dict[str, int] = {}
-        self.owed = Owed()
+        self.owed = Owed(directories={"": None})
+        os.chmod(root, 0o755)
 
     def unpack(self, reader: TarReader) -> Owed:
         """Read all entries and return what is owed.
@@ -57,10 +64,11 @@ class Unpacker:
         return self.owed
 
     def _one(self, entry: Entry, reader: TarReader) -> None:
-        path = _clean(entry.name)
+        path = clean(entry.name)
         if not path:
             if entry.kind == b"5":
                 self._attributes(self._root, "", entry)
+                self.owed.directories.pop("", None)
             return
         folder, _, name = path.rpartition("/")
         folder = self._folder(folder)
@@ -75,18 +83,17 @@ class Unpacker:
         self._make_way(path, full)
         match entry.kind:
             case b"0" | b"7":
-                self._file(full, entry, reader)
+                self._file(full, reader)
             case b"2":
                 os.symlink(entry.target, full)
             case b"1":
-                if not self._link(path, full, entry):
-                    return
+                self._link(path, full, entry)
+                return
             case b"3" | b"4" | b"6":
                 self._special(full, entry)
             case _:
                 raise SourceError(f"the layer holds {entry.name} of unknown type {entry.kind!r}")
-        if entry.kind != b"1":
-            self._attributes(full, path, entry)
+        self._attributes(full, path, entry)
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -100,47 +107,64 @@ class Unpacker:
         here = f"{parent}/{name}" if parent else name
         full = self._full(here)
         try:
-            mode = os.lstat(full).st_mode
+            status = os.lstat(full)
         except FileNotFoundError:
-            os.mkdir(full, 0o755)
-            self.owed.directories.append(here)
+            self._implicit(here, full)
+            self.owed.directories[here] = None
+            return here
+        if stat.S_ISDIR(status.st_mode):
             self._real.add(here)
             return here
-        if stat.S_ISDIR(mode):
-            self._real.add(here)
-            return here
-        if stat.S_ISLNK(mode):
+        if stat.S_ISLNK(status.st_mode):
             target = os.path.relpath(rootpath.resolve(Path(self._root), here), self._root)
             return self._folder("" if target == "." else target)
+        if is_whiteout(status):
+            os.unlink(full)
+            self._implicit(here, full)
+            make_opaque(full)
+            return here
         raise SourceError(f"the layer puts a file below {here}, which is no directory")
 
-    def _directory(self, path: str, full: str, entry: Entry) -> None:
-        try:
-            mode = os.lstat(full).st_mode
-        except FileNotFoundError:
-            os.mkdir(full, 0o700)
-        else:
-            if not stat.S_ISDIR(mode):
-                os.unlink(full)
-                os.mkdir(full, 0o700)
+    def _implicit(self, path: str, full: str) -> None:
+        os.mkdir(full)
+        os.chmod(full, 0o755)
         self._real.add(path)
-        if path in self.owed.directories:
-            self.owed.directories.remove(path)
+
+    def _directory(self, path: str, full: str, entry: Entry) -> None:
+        hides = False
+        if path not in self._real:
+            try:
+                status = os.lstat(full)
+            except FileNotFoundError:
+                os.mkdir(full, 0o700)
+            else:
+                if not stat.S_ISDIR(status.st_mode):
+                    os.unlink(full)
+                    os.mkdir(full, 0o700)
+                    hides = is_whiteout(status)
+                    self.owed.links.pop(path, None)
+        self._real.add(path)
+        self.owed.directories.pop(path, None)
         self._attributes(full, path, entry)
+        if hides:
+            make_opaque(full)
 
     def _make_way(self, path: str, full: str) -> None:
+        self.owed.links.pop(path, None)
         try:
             mode = os.lstat(full).st_mode
         except FileNotFoundError:
             return
-        if stat.S_ISDIR(mode):
-            shutil.rmtree(full)
-            self._real = {known for known in self._real if known != path and not known.startswith(path + "/")}
-            self._times = {known: time for known, time in self._times.items() if not known.startswith(path)}
-        else:
+        if not stat.S_ISDIR(mode):
             os.unlink(full)
+            return
+        shutil.rmtree(full)
+        below = path + "/"
+        for known in (self._real, self._times, self.owed.directories, self.owed.links):
+            for gone in [item for item in known if item == path or item.startswith(below)]:
+                known.discard(gone) if isinstance(known, set) else known.pop(gone)
 
-    def _file(self, full: str, entry: Entry, reader: TarReader) -> None:
+    def _file(self, full: str, reader: TarReader) -> None:
         descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             while data := reader.read(_CHUNK):
@@ -148,17 +172,31 @@ class Unpacker:
         finally:
             os.close(descriptor)
 
-    def _link(self, path: str, full: str, entry: Entry) -> bool:
-        """Make a hard link; False if the file it names is in a layer below."""
-        target = _clean(entry.target)
+    def _link(self, path: str, full: str, entry: Entry) -> None:
+        """Make a hard link, or owe it if the file it names is in a layer below."""
+        target = clean(entry.target)
         folder, _, name = target.rpartition("/")
-        source = self._full(f"{self._folder(folder)}/{name}" if folder else name)
-        try:
-            os.link(source, full, follow_symlinks=False)
-        except FileNotFoundError:
-            self.owed.links.append((path, target))
-            return False
-        return True
+        known = self._known_folder(folder)
+        source = (f"{known}/{name}" if known else name) if known is not None else target
+        if known is not None:
+            try:
+                status = os.lstat(self._full(source))
+            except FileNotFoundError:
+                pass
+            else:
+                if stat.S_ISDIR(status.st_mode) or is_whiteout(status):
+                    raise SourceError(f"the layer links {path} to {target}, which is no file")
+                os.link(self._full(source), full, follow_symlinks=False)
+                return
+        self.owed.links[path] = source
+
+    def _known_folder(self, path: str) -> str | None:
+        """Return the real directory that ``path`` leads to; None if the layer does not hold it."""
+        if path in self._real:
+            return path
+        resolved = os.path.relpath(rootpath.resolve(Path(self._root), path), self._root)
+        resolved = "" if resolved == "." else resolved
+        return resolved if resolved in self._real else None
 
     def _special(self, full: str, entry: Entry) -> None:
         kinds = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK, b"6": stat.S_IFIFO}
@@ -184,52 +222,30 @@ class Unpacker:
 
     def _whiteout(self, folder: str, name: str) -> None:
         if name == ".wh..wh..opq":
-            os.setxattr(self._full(folder), _OPAQUE, b"y")
+            make_opaque(self._full(folder))
             return
         gone = name.removeprefix(".wh.")
-        if not gone or gone.startswith(".wh."):
-            if gone.startswith(".wh."):
-                return  # bookkeeping of aufs, which says nothing about files
+        if gone.startswith(".wh."):
+            return  # bookkeeping of aufs, which says nothing about files
+        if gone in ("", ".", ".."):
             raise SourceError(f"the layer holds a whiteout without a name in {folder or '/'}")
         path = f"{folder}/{gone}" if folder else gone
         full = self._full(path)
-        if os.path.lexists(full):
-            return  # a whiteout hides lower layers only; the layer's own file stays
-        os.mknod(full, stat.S_IFCHR | 0o600, 0)
+        try:
+            mode = os.lstat(full).st_mode
+        except FileNotFoundError:
+            make_whiteout(full)
+            return
+        # A whiteout hides lower layers only: the layer's own file stays, and a directory shows nothing of them.
+        if stat.S_ISDIR(mode):
+            make_opaque(full)
+            self.owed.directories.pop(path, None)
 
 
-def settle(root: Path, owed: Owed, lowers: Sequence[Path]) -> None:
-    """Fill in what a layer owes from the layers below, given topmost first.
-
-    Raises:
-        SourceError: a hard link names a file that no layer holds.
-    """
-    for path in owed.directories:
-        for lower in lowers:
-            try:
-                status = os.lstat(lower / path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                full = root / path
-                os.chown(full, status.st_uid, status.st_gid)
-                os.chmod(full, stat.S_IMODE(status.st_mode))
-                os.utime(full, ns=(status.st_mtime_ns, status.st_mtime_ns))
-            break
-    for path, target in owed.links:
-        source = next((lower / target for lower in lowers if os.path.lexists(lower / target)), None)
-        if source is None:
-            raise SourceError(f"the layer links {path} to {target}, which no layer holds")
-        own = root / target
-        if not own.exists():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, own, follow_symlinks=False)
-            status = os.lstat(source)
-            os.chown(own, status.st_uid, status.st_gid, follow_symlinks=False)
-        os.link(own, root / path, follow_symlinks=False)
-
-
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
+    """Return a tar's name as a path below the root, without ``.`` and ``..``."""
+    if "." not in name and "//" not in name:
+        return name.strip("/")
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
@@ -250,4 +266,6 @@ def _set_xattr(full: str, key: str, value: bytes) -> None:
     try:
         os.setxattr(full, key, value, follow_symlinks=False)
     except OSError as error:
+        if error.errno == errno.ENOTSUP and key != "security.capability":
+            return  # the filesystem keeps none of that kind, nor would it for any other engine
         raise SourceError(f"cannot set the attribute {key} that the layer holds: {error.strerror}") from error

@@ -3,49 +3,32 @@
 
 A layer is made in one of two ways: a writable filesystem is adopted, or an image's layer is registered and stays lazy until
 its files are needed. A directory under its number is complete; it gets the number by a rename, and only then its row says
-that it is there.
+that it is there. Files of layers are not synced: after the death of a process they are in the kernel's hands, and after
+that of the machine the layers that the process held are dropped (`LayerStore` does so when it is made).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import secrets
 import stat
-import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worker.base import CancelToken, Compression, Fetch, LayerBlob, LayerInfo, Snapshot, StatusReport
-from worker.content.compress import compressor, damaged, open_decompressed
-from worker.content.store import ContentStore
-from worker.content.tarread import TarError, TarReader
-from worker.content.tarwrite import write_layer
-from worker.content.unpack import Owed, Unpacker, settle
-from worker.oci import LAYER, Descriptor, chain_id
 from worker.pools import Token
+from worker.snapshot.table import PULLED, LayerTable, StoredBlob
 from worker.statedir import StateDir, remove_tree, storage_errors
 
-_SCHEMA = """
-CREATE TABLE layer (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, chain_id TEXT NOT NULL DEFAULT '', diff_id TEXT NOT NULL DEFAULT '',
-  size INTEGER NOT NULL DEFAULT -1, unpacked INTEGER NOT NULL, description TEXT NOT NULL, created_at REAL NOT NULL,
-  source TEXT NOT NULL DEFAULT ''
-);
-CREATE UNIQUE INDEX layer_chain ON layer (chain_id) WHERE chain_id != '';
-CREATE TABLE layer_blob (
-  layer INTEGER NOT NULL, compression TEXT NOT NULL, level INTEGER NOT NULL, media_type TEXT NOT NULL,
-  digest TEXT NOT NULL, size INTEGER NOT NULL, annotations TEXT NOT NULL, PRIMARY KEY (layer, compression, level)
-) WITHOUT ROWID
-"""
-_PULLED = -1  # the level of a blob that came from elsewhere
-_SUFFIX: dict[Compression, str] = {"gzip": "+gzip", "zstd": "+zstd", "uncompressed": ""}
+if TYPE_CHECKING:
+    from worker.content.store import ContentStore
+    from worker.oci import Descriptor
+
+_DEFAULT_LEVEL = -2  # what is stored as the level of a blob made with no level asked for
 
 
 class LayerStore:
-    """The layers of a state directory. Thread-safe.
+    """The layers of a state directory. Thread-safe, and shared by processes.
 
     ``fetch`` brings blobs of lazy layers into the content store; it is set by the worker that owns the store.
     """
@@ -53,10 +36,10 @@ class LayerStore:
     def __init__(self, state: StateDir, content: ContentStore) -> None:
         self._state = state
         self._content = content
-        self._db = state.metadata
-        self._db.register("layers", 1, _SCHEMA)
-        self._ready: set[int] = set()
+        self._table = LayerTable(state.metadata, state.lease)
+        self._pinned: set[int] = set()
         self.fetch: Fetch = _no_fetch
+        self._try_suspects()
 
     def path(self, layer: int) -> Path:
         """Return the directory of a layer; it exists once the layer is unpacked."""
@@ -64,28 +47,15 @@ class LayerStore:
 
     def info(self, layer: int) -> LayerInfo:
         """Return what is known of a layer. Raises KeyError if there is none of that number."""
-        rows = self._db.query(
-            "SELECT chain_id, diff_id, size, unpacked, description, created_at, source FROM layer WHERE id = ?",
-            (layer,),
-        )
-        if not rows:
-            raise KeyError(layer)
-        chain, diff_id, size, unpacked, description, created_at, source = rows[0]
-        return LayerInfo(
-            id=layer,
-            diff_id=diff_id,
-            chain_id=chain,
-            size=size,
-            unpacked=bool(unpacked),
-            description=description,
-            created_at=created_at,
-            blobs=tuple(descriptor for _, _, descriptor in self._blobs(layer)),
-            source=source,
-        )
+        return self._table.info(layer)
 
     def layers(self) -> list[LayerInfo]:
         """Return every layer, oldest first."""
-        return [self.info(row[0]) for row in self._db.query("SELECT id FROM layer ORDER BY id")]
+        return self._table.all()
+
+    def parents(self, layer: int) -> list[int]:
+        """Return the layers that a pulled layer was made on, topmost first."""
+        return self._table.parents(layer)
 
     # -- tokens
 
@@ -96,46 +66,37 @@ class LayerStore:
 
     def from_token(self, token: str) -> Snapshot | None:
         """Return the snapshot of a token and pin it; None if a layer of it is gone."""
-        kind, _, text = token.partition(":")
-        if kind != "layers":
+        layers = layers_of(token)
+        if layers is None:
             return None
-        layers = tuple(int(part) for part in text.split(",") if part)
-        if not layers:
-            return Snapshot()
         self._pin(layers)
-        marks = ",".join("?" * len(set(layers)))
-        count = self._db.query(f"SELECT COUNT(*) FROM layer WHERE id IN ({marks})", tuple(set(layers)))[0][0]
-        return Snapshot(layers) if count == len(set(layers)) else None
+        return Snapshot(layers) if not layers or self._table.exist(layers) else None
 
     def _pin(self, layers: Iterable[int]) -> None:
-        fresh = [layer for layer in set(layers) if layer not in self._ready]
+        fresh = [layer for layer in set(layers) if layer not in self._pinned]
         if fresh:
-            self._state.pin("layer", [str(layer) for layer in fresh])
-            self._ready.update(fresh)
+            self._state.lease.pin_layers(fresh)
+            self._pinned.update(fresh)
 
     # -- making layers
 
     def adopt(self, directory: Path, description: str = "") -> int:
-        """Make a directory in overlay format a layer; the directory is moved. Returns the number."""
+        """Make a directory in overlay format a layer; the directory is moved. Returns the number.
+
+        Raises:
+            StorageError: the disk is full.
+        """
         with storage_errors(self._state.root):
-            with self._db.transaction() as db:
-                cursor = db.execute(
-                    "INSERT INTO layer (unpacked, description, created_at) VALUES (0, ?, ?)",
-                    (description, time.time()),
-                )
-                layer = int(cursor.lastrowid or 0)
-                db.execute("INSERT INTO lease VALUES (?, 'layer', ?)", (self._state.owner, str(layer)))
-            self._ready.add(layer)
+            layer = self._table.add(description)
+            self._pinned.add(layer)
             self._place(layer, directory)
-            with self._db.transaction() as db:
-                db.execute("UPDATE layer SET unpacked = 1 WHERE id = ?", (layer,))
+            self._table.set_unpacked(layer)
         return layer
 
     def _place(self, layer: int, directory: Path) -> None:
         folder = self._state.layers / str(layer)
         folder.mkdir(exist_ok=True)
-        if (folder / "fs").exists():
-            remove_tree(folder / "fs")
+        remove_tree(folder / "fs")
         directory.rename(folder / "fs")
 
     def add_remote(
@@ -150,27 +111,20 @@ class LayerStore:
     ) -> int:
         """Register an image's layer and return its number; one that is known already keeps its number.
 
-        ``source`` says where the blob can be fetched from.
+        Layers are registered bottom first. ``source`` says where the blob can be fetched from.
         """
-        chain = chain_id((parent_chain_id, diff_id)) if parent_chain_id else diff_id
-        with self._db.transaction() as db:
-            row = db.execute("SELECT id FROM layer WHERE chain_id = ?", (chain,)).fetchone()
-            if row is None:
-                cursor = db.execute(
-                    "INSERT INTO layer (chain_id, diff_id, unpacked, description, created_at, source) "
-                    "VALUES (?, ?, 0, ?, ?, ?)",
-                    (chain, diff_id, description, created_at or time.time(), source),
-                )
-                layer = int(cursor.lastrowid or 0)
-            else:
-                layer = int(row[0])
-                db.execute("UPDATE layer SET source = ? WHERE id = ? AND unpacked = 0", (source, layer))
-            db.execute("INSERT OR IGNORE INTO lease VALUES (?, 'layer', ?)", (self._state.owner, str(layer)))
-            self._remember(db, layer, _kind_of(descriptor.media_type), _PULLED, descriptor)
-        self._ready.add(layer)
-        return layer
+        from worker.snapshot.pack import kind_of
 
-    # -- unpacking
+        layer = self._table.add_remote(
+            StoredBlob(kind_of(descriptor.media_type), PULLED, descriptor),
+            diff_id=diff_id,
+            parent_chain_id=parent_chain_id,
+            source=source,
+            description=description,
+            created_at=created_at,
+        )
+        self._pinned.add(layer)
+        return layer
 
     def ensure(
         self, snapshot: Snapshot, cancel: CancelToken | None = None, report: StatusReport | None = None
@@ -181,79 +135,22 @@ class LayerStore:
             SourceError: a blob cannot be fetched or is damaged.
             StorageError: the disk is full.
         """
-        cancel = cancel or Token()
-        missing = [layer for layer in dict.fromkeys(snapshot.layers) if not self._unpacked(layer)]
+        missing = [layer for layer in dict.fromkeys(snapshot.layers) if not self._table.unpacked(layer)]
         if not missing:
             return
+        from worker.snapshot.extract import Extraction
+
         with storage_errors(self._state.root):
-            if len(missing) == 1:
-                unpacked = [self._unpack(missing[0], cancel, report)]
-            else:
-                with ThreadPoolExecutor(min(4, len(missing)), thread_name_prefix="llbkit-unpack") as pool:
-                    unpacked = list(pool.map(lambda layer: self._unpack(layer, cancel, report), missing))
-            for layer, found in zip(missing, unpacked, strict=True):
-                if found is not None:
-                    self._finish(layer, snapshot, *found)
-
-    def _unpacked(self, layer: int) -> bool:
-        rows = self._db.query("SELECT unpacked FROM layer WHERE id = ?", (layer,))
-        return bool(rows and rows[0][0])
-
-    def _unpack(
-        self, layer: int, cancel: CancelToken, report: StatusReport | None
-    ) -> tuple[Path, Owed] | None:
-        """Unpack a layer under a temporary name; None if another thread or process has done it meanwhile."""
-        with self._state.lock(f"layer-{layer}"):
-            if self._unpacked(layer):
-                return None
-            info = self.info(layer)
-            descriptor = info.blobs[0]
-            if not self._content.exists(descriptor.digest):
-                self.fetch(descriptor, info.source)
-            target = self._state.layers / f".{self._state.owner}.{layer}.{secrets.token_hex(4)}"
-            target.mkdir()
-            owed = self._extract(info, descriptor, target, cancel, report)
-            return target, owed
-
-    def _extract(
-        self,
-        info: LayerInfo,
-        descriptor: Descriptor,
-        target: Path,
-        cancel: CancelToken,
-        report: StatusReport | None,
-    ) -> Owed:
-        name = f"extracting {descriptor.digest}"
-        try:
-            with self._content.open(descriptor.digest) as blob:
-                stream = _Counted(blob, descriptor.size, name, report)
-                hashed = _Hashed(open_decompressed(stream))  # type: ignore[arg-type]
-                owed = Unpacker(target, cancel).unpack(TarReader(hashed))  # type: ignore[arg-type]
-        except (TarError, EOFError, ValueError) as error:
-            remove_tree(target)
-            raise damaged(f"the layer {descriptor.digest}", error) from error
-        except BaseException:
-            remove_tree(target)
-            raise
-        if info.diff_id and hashed.digest != info.diff_id:
-            remove_tree(target)
-            message = f"its content is {hashed.digest}, the image says {info.diff_id}"
-            raise damaged(f"the layer {descriptor.digest}", ValueError(message))
-        if report is not None:
-            report(name, "extracting", descriptor.size, descriptor.size, True)
-        return owed
-
-    def _finish(self, layer: int, snapshot: Snapshot, directory: Path, owed: Owed) -> None:
-        with self._state.lock(f"layer-{layer}"):
-            if self._unpacked(layer):
-                remove_tree(directory)
-                return
-            below = snapshot.layers[: snapshot.layers.index(layer)]
-            if owed.directories or owed.links:
-                settle(directory, owed, [self.path(lower) for lower in reversed(below)])
-            self._place(layer, directory)
-            with self._db.transaction() as db:
-                db.execute("UPDATE layer SET unpacked = 1 WHERE id = ?", (layer,))
+            Extraction(
+                state=self._state,
+                content=self._content,
+                table=self._table,
+                fetch=self.fetch,
+                place=self._place,
+                path=self.path,
+                cancel=cancel or Token(),
+                report=report,
+            ).run(missing)
 
     # -- blobs
 
@@ -268,77 +165,65 @@ class LayerStore:
     ) -> LayerBlob:
         """Return a layer as a blob in the content store.
 
-        A blob that was pulled or made before is used, in whatever compression unless ``force``; a layer whose own blob is
-        not in the store any more is fetched again by whoever reads it.
+        A pulled layer's own blob is used, in whatever compression unless ``force``; it may not be in the store any more,
+        and is then fetched again by whoever reads it. A layer that is made anew must be unpacked or have its own blob.
+
+        Raises:
+            SourceError: a blob cannot be fetched or is damaged.
+            StorageError: the disk is full.
         """
-        wanted_level = -2 if level is None else level
-        known = self._blobs(layer)
-        for kind, made_level, descriptor in known:
-            pulled = made_level == _PULLED
-            right = kind == compression and (made_level == wanted_level or (pulled and level is None))
-            if (right or (pulled and not force)) and (pulled or self._content.exists(descriptor.digest)):
-                self._state.pin("blob", [descriptor.digest])
-                return LayerBlob(descriptor=descriptor, diff_id=self.info(layer).diff_id)
-        with self._state.lock(f"blob-{layer}"):
-            return self._make_blob(layer, compression, level, wanted_level, cancel or Token())
+        cancel = cancel or Token()
+        found = self._usable(layer, compression, level, force)
+        if found is None:
+            with self._state.lock(f"blob-{layer}", cancel):
+                found = self._usable(layer, compression, level, force)
+                if found is None:
+                    found = self._make_blob(layer, compression, level, cancel)
+        return found
+
+    def _usable(
+        self, layer: int, compression: Compression, level: int | None, force: bool
+    ) -> LayerBlob | None:
+        wanted = _DEFAULT_LEVEL if level is None else level
+        for blob in self._table.blobs(layer):
+            pulled = blob.level == PULLED
+            right = blob.compression == compression and (
+                blob.level == wanted or (pulled and (level is None or not force))
+            )
+            if not right and (force or not pulled):
+                continue
+            self._state.lease.pin_blob(blob.descriptor.digest)
+            if pulled or self._content.exists(blob.descriptor.digest):
+                return LayerBlob(descriptor=blob.descriptor, diff_id=self.info(layer).diff_id)
+        return None
 
     def _make_blob(
-        self, layer: int, compression: Compression, level: int | None, stored_level: int, cancel: CancelToken
+        self, layer: int, compression: Compression, level: int | None, cancel: CancelToken
     ) -> LayerBlob:
-        state = hashlib.sha256()
-        packer = compressor(compression, level)
-        with self._content.writer() as writer:
-            buffer = bytearray()
+        from worker.content.compress import CompressionError
+        from worker.snapshot.extract import damaged
+        from worker.snapshot.pack import pack, transcode
 
-            def write(data: bytes) -> None:
-                buffer.extend(data)
-                if len(buffer) >= 1 << 20:
-                    drain()
-
-            def drain() -> None:
-                cancel.check()
-                data = bytes(buffer)
-                buffer.clear()
-                state.update(data)
-                writer.write(packer.compress(data))
-
-            write_layer(self.path(layer), write)
-            drain()
-            writer.write(packer.flush())
-        diff_id = "sha256:" + state.hexdigest()
-        descriptor = Descriptor(
-            media_type=LAYER + _SUFFIX[compression], digest=writer.digest, size=writer.size
-        )
-        with self._db.transaction() as db:
-            db.execute("UPDATE layer SET diff_id = ? WHERE id = ?", (diff_id, layer))
-            self._remember(db, layer, compression, stored_level, descriptor)
-        return LayerBlob(descriptor=descriptor, diff_id=diff_id)
-
-    def _blobs(self, layer: int) -> list[tuple[Compression, int, Descriptor]]:
-        rows = self._db.query(
-            "SELECT compression, level, media_type, digest, size, annotations FROM layer_blob WHERE layer = ? "
-            "ORDER BY level DESC",
-            (layer,),
-        )
-        return [
-            (
-                kind,
-                level,
-                Descriptor(media_type=media, digest=digest, size=size, annotations=json.loads(annotations)),
-            )
-            for kind, level, media, digest, size, annotations in rows
-        ]
-
-    @staticmethod
-    def _remember(db: object, layer: int, kind: Compression, level: int, descriptor: Descriptor) -> None:
-        import sqlite3
-
-        assert isinstance(db, sqlite3.Connection), "called inside a transaction"
-        annotations = json.dumps(dict(descriptor.annotations))
-        db.execute(
-            "INSERT OR REPLACE INTO layer_blob VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (layer, kind, level, descriptor.media_type, descriptor.digest, descriptor.size, annotations),
-        )
+        info = self.info(layer)
+        own = next((blob for blob in self._table.blobs(layer) if blob.level == PULLED), None)
+        if own is None:
+            made = pack(self._content, self.path(layer), compression, level, cancel)
+        else:
+            # The tar that was pulled stays as it is, so that the layer keeps its identity.
+            digest = own.descriptor.digest
+            if not self._content.exists(digest):
+                self.fetch(own.descriptor, info.source)
+            try:
+                made = transcode(self._content, digest, compression, level, cancel)
+            except CompressionError as error:
+                raise damaged(digest, error) from error
+            if info.diff_id and made.diff_id != info.diff_id:
+                raise damaged(
+                    digest, ValueError(f"its content is {made.diff_id}, the image says {info.diff_id}")
+                )
+        stored = StoredBlob(compression, _DEFAULT_LEVEL if level is None else level, made.descriptor)
+        self._table.add_blob(layer, stored, made.diff_id)
+        return LayerBlob(descriptor=made.descriptor, diff_id=made.diff_id)
 
     # -- sizes and removal
 
@@ -348,63 +233,58 @@ class LayerStore:
         if info.size >= 0 or not info.unpacked:
             return max(info.size, 0)
         size = disk_usage(self.path(layer))
-        with self._db.transaction() as db:
-            db.execute("UPDATE layer SET size = ? WHERE id = ?", (size, layer))
+        self._table.set_size(layer, size)
         return size
 
-    def remove(self, layers: Sequence[int]) -> None:
-        """Forget layers and delete their directories; the caller knows that nobody uses them."""
-        with self._db.transaction() as db:
-            rows = [(layer,) for layer in layers]
-            db.executemany("DELETE FROM layer WHERE id = ?", rows)
-            db.executemany("DELETE FROM layer_blob WHERE layer = ?", rows)
-        for layer in layers:
+    def remove_unused(self, layers: Iterable[int]) -> list[int]:
+        """Forget those of ``layers`` that no living process holds, delete their directories, and say which they were."""
+        with self._state.metadata.transaction() as db:
+            held = self._state.lease.layers(db)
+            gone = [layer for layer in layers if layer not in held]
+            self._table.delete(db, gone)
+        for layer in gone:
+            remove_tree(self._state.layers / str(layer))
+        return gone
+
+    def sweep(self) -> None:
+        """Delete directories without a row, which a dead process left while it removed layers."""
+        rows = {str(layer.id) for layer in self.layers()}
+        for name in os.listdir(self._state.layers):
+            if name.isdigit() and name not in rows and not self._is_new(int(name)):
+                remove_tree(self._state.layers / name)
+
+    def _is_new(self, layer: int) -> bool:
+        return self._table.exist([layer])
+
+    def _try_suspects(self) -> None:
+        """Look at the layers that dead processes held, and drop what is not as its row says."""
+        suspects = self._state.lease.suspects()
+        if not suspects:
+            return
+        drop: list[int] = []
+        for layer, rebooted in suspects:
+            try:
+                info = self.info(layer)
+            except KeyError:
+                continue
+            there = self.path(layer).is_dir()
+            unfinished = not info.unpacked and not info.chain_id
+            if unfinished or (info.unpacked and (rebooted or not there)):
+                drop.append(layer)
+        with self._state.metadata.transaction() as db:
+            self._table.delete(db, drop)
+            self._state.lease.acquit(db, [suspect.layer for suspect in suspects])
+        for layer in drop:
             remove_tree(self._state.layers / str(layer))
 
 
-class _Hashed:
-    """A stream that hashes what is read from it."""
-
-    def __init__(self, stream: object) -> None:
-        self._stream = stream
-        self._state = hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self._stream.read(size)  # type: ignore[attr-defined]
-        self._state.update(data)
-        return data
-
-    @property
-    def digest(self) -> str:
-        return "sha256:" + self._state.hexdigest()
-
-
-class _Counted:
-    """A file that reports how much of it was read."""
-
-    def __init__(self, file: object, total: int, name: str, report: StatusReport | None) -> None:
-        self._file = file
-        self._total = total
-        self._name = name
-        self._report = report
-        self._shown = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._file.read(size)  # type: ignore[attr-defined]
-        position = self._file.tell()  # type: ignore[attr-defined]
-        if self._report is not None and position - self._shown > 4 << 20:
-            self._shown = position
-            self._report(self._name, "extracting", position, self._total, False)
-        return data
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._file, name)
-
-
-def _kind_of(media_type: str) -> Compression:
-    if media_type.endswith("zstd"):
-        return "zstd"
-    return "gzip" if media_type.endswith("gzip") else "uncompressed"
+def layers_of(token: str) -> tuple[int, ...] | None:
+    """Return the layers that a token names; None if it is no snapshot's."""
+    kind, _, text = token.partition(":")
+    parts = text.split(",") if text else []
+    if kind != "layers" or not all(part.isdigit() for part in parts):
+        return None
+    return tuple(map(int, parts))
 
 
 def disk_usage(root: Path) -> int:

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an unpacked layer owes, filled in from the layers below.
+
+Layers unpack on their own, in parallel. A tar may count on what is below: it names files in directories that it does not
+mention (their attributes are those below, or they are symbolic links there, which lead elsewhere), and it links to files
+that it does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.base import SourceError
+from worker.content.overlayfs import Stack, is_opaque, is_whiteout, make_opaque
+from worker.content.unpack import Owed
+
+
+def settle(root: Path, owed: Owed, lowers: Sequence[Path]) -> None:
+    """Fill in what a layer owes from the layers below, given topmost first.
+
+    Raises:
+        SourceError: a hard link names a file that no layer holds.
+    """
+    _Settling(root, lowers).run(owed)
+
+
+class _Settling:
+    def __init__(self, root: Path, lowers: Sequence[Path]) -> None:
+        self._root = os.fspath(root)
+        self._below = Stack(lowers)
+        self._all = Stack([root, *lowers])
+
+    def run(self, owed: Owed) -> None:
+        moved: dict[str, str] = {}
+        for path in owed.directories:
+            here = _translate(path, moved)
+            found = self._below.lookup(here)
+            if found is None:
+                continue
+            if stat.S_ISDIR(found.status.st_mode):
+                if os.path.isdir(self._full(here)):
+                    _copy_attributes(found.full, found.status, self._full(here))
+            elif stat.S_ISLNK(found.status.st_mode):
+                target = self._below.resolve(f"{here}/.").rpartition("/")[0]
+                self._move(here, target)
+                moved[path] = target
+        for path, target in owed.links.items():
+            self._link(_translate(path, moved), target)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def _move(self, path: str, target: str) -> None:
+        """Put what is in a directory, which below is a symbolic link, to where the link leads."""
+        with _times_kept(self._full(path.rpartition("/")[0])):
+            self._make_folder(target)
+            with _times_kept(self._full(target)):
+                _merge(self._full(path), self._full(target))
+
+    def _link(self, path: str, target: str) -> None:
+        where = self._all.resolve(target)
+        own = self._full(where)
+        if not os.path.lexists(own):
+            found = self._below.lookup(where)
+            if found is None or stat.S_ISDIR(found.status.st_mode):
+                raise SourceError(f"the layer links {path} to {target}, which no layer holds")
+            self._make_folder(where.rpartition("/")[0])
+            with _times_kept(os.path.dirname(own)):
+                _copy_file(found.full, found.status, own)
+        with _times_kept(os.path.dirname(self._full(path))):
+            os.link(own, self._full(path), follow_symlinks=False)
+
+    def _make_folder(self, path: str) -> None:
+        """Make a directory with its parents, with the attributes that they have below."""
+        if not path or os.path.isdir(self._full(path)):
+            return
+        parent = path.rpartition("/")[0]
+        self._make_folder(parent)
+        with _times_kept(self._full(parent)):
+            os.mkdir(self._full(path))
+        os.chmod(self._full(path), 0o755)
+        found = self._below.lookup(path)
+        if found is not None and stat.S_ISDIR(found.status.st_mode):
+            _copy_attributes(found.full, found.status, self._full(path))
+
+
+def _translate(path: str, moved: dict[str, str]) -> str:
+    for old, new in moved.items():
+        if path == old or path.startswith(old + "/"):
+            path = (new + path[len(old) :]).lstrip("/")
+    return path
+
+
+def _merge(source: str, target: str) -> None:
+    """Move the entries of one directory of a layer into another; what comes later in the tar wins."""
+    if is_opaque(source):
+        make_opaque(target)
+    for name in os.listdir(source):
+        old, new = f"{source}/{name}", f"{target}/{name}"
+        if os.path.isdir(new) and not os.path.islink(new):
+            if os.path.isdir(old) and not os.path.islink(old):
+                _merge(old, new)
+                continue
+            shutil.rmtree(new)
+        elif os.path.lexists(new):
+            if is_whiteout(os.lstat(old)):
+                os.unlink(old)
+                continue
+            os.unlink(new)
+        os.rename(old, new)
+    os.rmdir(source)
+
+
+def _copy_file(source: str, status: os.stat_result, target: str) -> None:
+    """Copy anything but a directory, with all its attributes."""
+    mode = status.st_mode
+    if stat.S_ISREG(mode):
+        shutil.copyfile(source, target, follow_symlinks=False)
+    elif stat.S_ISLNK(mode):
+        os.symlink(os.readlink(source), target)
+    else:
+        os.mknod(target, mode, status.st_rdev)
+    _copy_attributes(source, status, target)
+
+
+def _copy_attributes(source: str, status: os.stat_result, target: str) -> None:
+    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+    for name in os.listxattr(source, follow_symlinks=False):
+        if ".overlay." not in name:
+            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        os.chmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+
+@contextmanager
+def _times_kept(directory: str) -> Iterator[None]:
+    """Keep a directory's modification time over a change in it."""
+    before = os.stat(directory).st_mtime_ns
+    yield
+    os.utime(directory, ns=(before, before))

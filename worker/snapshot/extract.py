@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lazy layers brought in: fetched, unpacked, verified, put in their place.
+
+Each layer is worked on under its own lock, by one thread of one process; who comes later finds it done. Whoever holds a
+layer's lock waits for that layer's parents only, so nobody waits in a circle.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from worker.base import CancelToken, Fetch, SourceError, StatusReport
+from worker.content.compress import CompressionError, Decompressed
+from worker.content.settle import settle
+from worker.content.store import ContentStore
+from worker.content.tarread import TarError, TarReader
+from worker.content.unpack import Owed, Unpacker
+from worker.oci import Descriptor
+from worker.pools import Cancelled
+from worker.snapshot.table import LayerTable
+from worker.statedir import StateDir, remove_tree
+
+_PARALLEL = 4
+_STEP = 4 << 20  # bytes between two reports
+
+
+class Extraction:
+    """One call of `LayerStore.ensure`.
+
+    Args:
+        place: puts a complete directory under its layer's number.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: StateDir,
+        content: ContentStore,
+        table: LayerTable,
+        fetch: Fetch,
+        place: Callable[[int, Path], None],
+        path: Callable[[int], Path],
+        cancel: CancelToken,
+        report: StatusReport | None,
+    ) -> None:
+        self._state, self._content, self._table = state, content, table
+        self._fetch, self._place, self._path = fetch, place, path
+        self._cancel = _Linked(cancel)
+        self._report = report
+
+    def run(self, layers: Sequence[int]) -> None:
+        """Bring these layers in, several at a time. The first failure stops the others.
+
+        Raises:
+            SourceError: a blob cannot be fetched or is damaged.
+            OSError: writing failed.
+        """
+        if len(layers) == 1:
+            self._one(layers[0])
+            return
+        failures: list[BaseException] = []
+
+        def guarded(layer: int) -> None:
+            try:
+                self._one(layer)
+            except BaseException as error:  # handed to the caller below
+                failures.append(error)
+                self._cancel.stop()
+
+        with ThreadPoolExecutor(min(_PARALLEL, len(layers)), thread_name_prefix="llbkit-unpack") as pool:
+            list(pool.map(guarded, layers))
+        if failures:
+            raise failures[0]
+
+    def _one(self, layer: int) -> None:
+        self._cancel.check()
+        with self._state.lock(f"layer-{layer}", self._cancel):
+            if self._table.unpacked(layer):
+                return
+            target = self._state.layers / f".{self._state.owner}.{layer}.{secrets.token_hex(4)}"
+            try:
+                owed = self._unpack(layer, target)
+                if owed:
+                    self._settle(layer, target, owed)
+                self._place(layer, target)
+            except BaseException:
+                remove_tree(target)
+                raise
+            self._table.set_unpacked(layer)
+
+    def _settle(self, layer: int, target: Path, owed: Owed) -> None:
+        parents = self._table.parents(layer)
+        for parent in reversed(parents):
+            if not self._table.unpacked(parent):
+                self._one(parent)
+        settle(target, owed, [self._path(parent) for parent in parents])
+
+    def _unpack(self, layer: int, target: Path) -> Owed:
+        info = self._table.info(layer)
+        descriptor = info.blobs[0]
+        for last in (False, True):
+            if not self._content.exists(descriptor.digest):
+                self._fetch(descriptor, info.source)
+            self._cancel.check()
+            target.mkdir()
+            try:
+                return self._extract(descriptor, info.diff_id, target)
+            except (TarError, CompressionError) as error:
+                # A blob that was damaged on this disk can be fetched again; one that came like this cannot be helped.
+                if last or not self._content.discard_damaged(descriptor.digest):
+                    raise damaged(descriptor.digest, error) from error
+                remove_tree(target)
+        raise AssertionError("the second round returns or raises")
+
+    def _extract(self, descriptor: Descriptor, diff_id: str, target: Path) -> Owed:
+        name = f"extracting {descriptor.digest}"
+        with (
+            self._content.open(descriptor.digest) as blob,
+            Decompressed(blob, self._progress(name, descriptor.size)) as stream,
+        ):
+            owed = Unpacker(target, self._cancel).unpack(TarReader(stream.read))
+            digest = stream.digest
+        if diff_id and digest != diff_id:
+            raise TarError(f"its content is {digest}, the image says {diff_id}")
+        if self._report is not None:
+            self._report(name, "extracting", descriptor.size, descriptor.size, True)
+        return owed
+
+    def _progress(self, name: str, total: int) -> Callable[[int], None] | None:
+        report = self._report
+        if report is None:
+            return None
+        shown = 0
+
+        def progress(position: int) -> None:
+            nonlocal shown
+            if position - shown > _STEP:
+                shown = position
+                report(name, "extracting", position, total, False)
+
+        return progress
+
+
+def damaged(digest: str, error: Exception) -> SourceError:
+    """Return the error for a layer's blob that cannot be read."""
+    return SourceError(f"the layer {digest} is damaged: {error}", help="push the image again, or use another")
+
+
+class _Linked:
+    """A `CancelToken` that can also be stopped by a failing neighbour."""
+
+    def __init__(self, outer: CancelToken) -> None:
+        self._outer = outer
+        self._stopped = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._outer.cancelled or self._stopped.is_set()
+
+    def check(self) -> None:
+        self._outer.check()
+        if self._stopped.is_set():
+            raise Cancelled
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def on_cancel(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
+        return self._outer.on_cancel(callback)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers turned into blobs: the tar of a layer's directory, or the tar inside of a pulled blob, compressed anew."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from worker.base import CancelToken, Compression
+from worker.content.compress import Compressor, Decompressed, compressor
+from worker.content.store import BlobFile, ContentStore
+from worker.content.tarwrite import write_layer
+from worker.oci import LAYER, Descriptor
+
+_CHUNK = 1 << 20
+_SUFFIX: dict[Compression, str] = {"gzip": "+gzip", "zstd": "+zstd", "uncompressed": ""}
+
+
+class Packed(NamedTuple):
+    """A blob that was made, and the digest of its uncompressed tar."""
+
+    descriptor: Descriptor
+    diff_id: str
+
+
+def kind_of(media_type: str) -> Compression:
+    """Return the compression that a media type tells."""
+    if media_type.endswith("zstd"):
+        return "zstd"
+    return "gzip" if media_type.endswith("gzip") else "uncompressed"
+
+
+def pack(
+    content: ContentStore, directory: Path, compression: Compression, level: int | None, cancel: CancelToken
+) -> Packed:
+    """Store the tar of a layer directory.
+
+    Raises:
+        OSError: reading or writing failed.
+    """
+    return _store(content, compression, level, cancel, lambda write: write_layer(directory, write))
+
+
+def transcode(
+    content: ContentStore, digest: str, compression: Compression, level: int | None, cancel: CancelToken
+) -> Packed:
+    """Store what a blob of the content store holds in another compression.
+
+    Raises:
+        worker.content.compress.CompressionError: the blob is damaged.
+        OSError: reading or writing failed.
+    """
+
+    def produce(write: Callable[[bytes], object]) -> None:
+        with content.open(digest) as blob, Decompressed(blob) as stream:
+            while data := stream.read(_CHUNK):
+                write(data)
+
+    return _store(content, compression, level, cancel, produce)
+
+
+def _store(
+    content: ContentStore,
+    compression: Compression,
+    level: int | None,
+    cancel: CancelToken,
+    produce: Callable[[Callable[[bytes], object]], None],
+) -> Packed:
+    with content.writer() as writer:
+        sink = _Sink(writer, compressor(compression, level), cancel)
+        produce(sink.write)
+        diff_id = sink.finish()
+    descriptor = Descriptor(media_type=LAYER + _SUFFIX[compression], digest=writer.digest, size=writer.size)
+    return Packed(descriptor, diff_id)
+
+
+class _Sink:
+    """Gathers the small pieces of a tar, hashes and compresses them."""
+
+    def __init__(self, writer: BlobFile, packer: Compressor, cancel: CancelToken) -> None:
+        self._writer, self._packer, self._cancel = writer, packer, cancel
+        self._hash = hashlib.sha256()
+        self._buffer = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._buffer.extend(data)
+        if len(self._buffer) >= _CHUNK:
+            self._drain()
+
+    def finish(self) -> str:
+        self._drain()
+        self._writer.write(self._packer.flush())
+        return "sha256:" + self._hash.hexdigest()
+
+    def _drain(self) -> None:
+        self._cancel.check()
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._hash.update(data)
+        self._writer.write(self._packer.compress(data))

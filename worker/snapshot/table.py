@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of layers: what is known of each, its parent, and the blobs it was pulled or exported as."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from worker.base import Compression, LayerInfo
+from worker.leases import Leases
+from worker.metadata import Metadata
+from worker.oci import Descriptor, chain_id
+
+_SCHEMA = """
+CREATE TABLE layer (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, chain_id TEXT NOT NULL DEFAULT '', diff_id TEXT NOT NULL DEFAULT '',
+  size INTEGER NOT NULL DEFAULT -1, unpacked INTEGER NOT NULL, description TEXT NOT NULL, created_at REAL NOT NULL,
+  source TEXT NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX layer_chain ON layer (chain_id) WHERE chain_id != '';
+CREATE TABLE layer_blob (
+  layer INTEGER NOT NULL, compression TEXT NOT NULL, level INTEGER NOT NULL, media_type TEXT NOT NULL,
+  digest TEXT NOT NULL, size INTEGER NOT NULL, annotations TEXT NOT NULL, PRIMARY KEY (layer, compression, level)
+) WITHOUT ROWID
+"""
+_PARENTS = "CREATE TABLE layer_parent (layer INTEGER PRIMARY KEY, parent INTEGER NOT NULL)"
+_TABLES = {"layer": "id", "layer_blob": "layer", "layer_parent": "layer"}
+_COLUMNS = "id, chain_id, diff_id, size, unpacked, description, created_at, source"
+PULLED = -1
+"""The level of a blob that came from elsewhere."""
+
+
+class StoredBlob(NamedTuple):
+    """A blob of a layer. ``level`` is the compression level it was made with, or `PULLED`."""
+
+    compression: Compression
+    level: int
+    descriptor: Descriptor
+
+
+class LayerTable:
+    """Layers in the database. Thread-safe; every change is one transaction."""
+
+    def __init__(self, metadata: Metadata, lease: Leases) -> None:
+        self._db = metadata
+        self._lease = lease
+        metadata.register("layers", 1, _SCHEMA)
+        metadata.register("layers.parents", 1, _PARENTS)
+
+    # -- reading
+
+    def info(self, layer: int) -> LayerInfo:
+        """Return what is known of a layer. Raises KeyError if there is none of that number."""
+        rows = self._db.query(f"SELECT {_COLUMNS} FROM layer WHERE id = ?", (layer,))
+        if not rows:
+            raise KeyError(layer)
+        return _info(rows[0], self.blobs(layer))
+
+    def all(self) -> list[LayerInfo]:
+        """Return every layer, oldest first."""
+        blobs: dict[int, list[StoredBlob]] = {}
+        for row in self._db.query(f"SELECT layer, {_BLOB} FROM layer_blob ORDER BY level DESC"):
+            blobs.setdefault(row[0], []).append(_blob(row[1:]))
+        rows = self._db.query(f"SELECT {_COLUMNS} FROM layer ORDER BY id")
+        return [_info(row, blobs.get(row[0], [])) for row in rows]
+
+    def unpacked(self, layer: int) -> bool:
+        """Tell whether a layer's directory is there."""
+        rows = self._db.query("SELECT unpacked FROM layer WHERE id = ?", (layer,))
+        return bool(rows and rows[0][0])
+
+    def exist(self, layers: Iterable[int]) -> bool:
+        """Tell whether all of these layers are known."""
+        wanted = tuple(set(layers))
+        marks = ",".join("?" * len(wanted))
+        found = self._db.query(f"SELECT COUNT(*) FROM layer WHERE id IN ({marks})", wanted)
+        return bool(found[0][0] == len(wanted))
+
+    def blobs(self, layer: int) -> list[StoredBlob]:
+        """Return a layer's blobs, the pulled one after those made with a level that was asked for."""
+        rows = self._db.query(f"SELECT {_BLOB} FROM layer_blob WHERE layer = ? ORDER BY level DESC", (layer,))
+        return [_blob(row) for row in rows]
+
+    def parents(self, layer: int) -> list[int]:
+        """Return the layers that a pulled layer was made on, topmost first."""
+        return [
+            row[0]
+            for row in self._db.query(
+                "WITH RECURSIVE up (layer, depth) AS (SELECT parent, 0 FROM layer_parent WHERE layer = ? "
+                "UNION ALL SELECT p.parent, depth + 1 FROM layer_parent p JOIN up ON p.layer = up.layer) "
+                "SELECT layer FROM up ORDER BY depth",
+                (layer,),
+            )
+        ]
+
+    # -- writing
+
+    def add(self, description: str) -> int:
+        """Add a layer that is about to be put in its place, pinned; returns its number."""
+        with self._db.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO layer (unpacked, description, created_at) VALUES (0, ?, ?)",
+                (description, time.time()),
+            )
+            layer = int(cursor.lastrowid or 0)
+            self._lease.pin_new_layer(db, layer)
+        return layer
+
+    def add_remote(
+        self,
+        blob: StoredBlob,
+        *,
+        diff_id: str,
+        parent_chain_id: str,
+        source: str,
+        description: str,
+        created_at: float,
+    ) -> int:
+        """Add a layer of an image, or find it by its chain id; pinned either way."""
+        chain = chain_id((parent_chain_id, diff_id)) if parent_chain_id else diff_id
+        with self._db.transaction() as db:
+            row = db.execute("SELECT id FROM layer WHERE chain_id = ?", (chain,)).fetchone()
+            if row is None:
+                cursor = db.execute(
+                    "INSERT INTO layer (chain_id, diff_id, unpacked, description, created_at, source) "
+                    "VALUES (?, ?, 0, ?, ?, ?)",
+                    (chain, diff_id, description, created_at or time.time(), source),
+                )
+                layer = int(cursor.lastrowid or 0)
+            else:
+                layer = int(row[0])
+                db.execute("UPDATE layer SET source = ? WHERE id = ? AND unpacked = 0", (source, layer))
+            db.execute(
+                "INSERT OR REPLACE INTO layer_parent SELECT ?, id FROM layer WHERE chain_id = ? AND chain_id != ''",
+                (layer, parent_chain_id),
+            )
+            self._lease.pin_new_layer(db, layer)
+            _remember(db, layer, blob)
+        return layer
+
+    def set_unpacked(self, layer: int) -> None:
+        """Note that a layer's directory is in its place."""
+        with self._db.transaction() as db:
+            db.execute("UPDATE layer SET unpacked = 1 WHERE id = ?", (layer,))
+
+    def set_size(self, layer: int, size: int) -> None:
+        """Note the bytes that a layer takes on disk."""
+        with self._db.transaction() as db:
+            db.execute("UPDATE layer SET size = ? WHERE id = ?", (size, layer))
+
+    def add_blob(self, layer: int, blob: StoredBlob, diff_id: str) -> None:
+        """Note a blob of a layer, and the digest of its uncompressed tar."""
+        with self._db.transaction() as db:
+            db.execute("UPDATE layer SET diff_id = ? WHERE id = ?", (diff_id, layer))
+            _remember(db, layer, blob)
+
+    @staticmethod
+    def delete(db: sqlite3.Connection, layers: Sequence[int]) -> None:
+        """Delete the rows of layers, in a transaction."""
+        for table, column in _TABLES.items():
+            db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(layer,) for layer in layers])
+
+
+_BLOB = "compression, level, media_type, digest, size, annotations"
+
+
+def _blob(row: Sequence[str]) -> StoredBlob:
+    kind, level, media_type, digest, size, annotations = row
+    descriptor = Descriptor(
+        media_type=media_type, digest=digest, size=int(size), annotations=json.loads(annotations)
+    )
+    return StoredBlob(kind, int(level), descriptor)  # type: ignore[arg-type]
+
+
+def _info(row: Sequence[str], blobs: Iterable[StoredBlob]) -> LayerInfo:
+    number, chain, diff_id, size, unpacked, description, created_at, source = row
+    return LayerInfo(
+        id=int(number),
+        diff_id=diff_id,
+        chain_id=chain,
+        size=int(size),
+        unpacked=bool(unpacked),
+        description=description,
+        created_at=float(created_at),
+        blobs=tuple(blob.descriptor for blob in blobs),
+        source=source,
+    )
+
+
+def _remember(db: sqlite3.Connection, layer: int, blob: StoredBlob) -> None:
+    descriptor = blob.descriptor
+    annotations = json.dumps(dict(descriptor.annotations))
+    db.execute(
+        "INSERT OR REPLACE INTO layer_blob VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            layer, blob.compression, blob.level, descriptor.media_type, descriptor.digest, descriptor.size,
+            annotations,
+        ),
+    )  # fmt: skip
