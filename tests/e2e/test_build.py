@@ -95,7 +95,7 @@ def test_run_mounts_of_every_type(cli, project, tmp_path) -> None:
         "RUN --mount=type=cache,target=/c echo kept >> /c/log && wc -l < /c/log > /lines\n"
         "RUN --mount=type=tmpfs,target=/t,size=65536 mount | grep ' /t ' > /tmpfs\n"
         "RUN --mount=type=secret,id=s,target=/k,mode=0440 cp /k /dev/null && stat -c %a /k > /mode\n"
-        'RUN --mount=type=secret,id=s,env=S test "$S" = hidden-value\n'
+        'RUN --mount=type=secret,id=s,env=S case "$S" in hidden?value) ;; *) exit 1 ;; esac\n'
         "RUN --network=none ip link | grep -c UP > /links || true\n"
         "RUN --mount=type=cache,target=/c,sharing=locked wc -l < /c/log > /lines2\n",
         {"file": "bound\n"},
