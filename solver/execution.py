@@ -136,10 +136,12 @@ class Execution:
             return None
         work, store = self._first, self._tools.store
         known = work.known(trusted=False)
+        record_id = self._record_id
         if work.renewing:
-            forget_others(store, work, known, keep=self._record_id)
+            record_id = keys.renewed_key(record_id, saved, now)
+            forget_others(store, work, known, keep=record_id)
         record = Record(
-            id=self._record_id,
+            id=record_id,
             digest=work.cache_map.digest,
             tokens=saved,
             name=work.name,
@@ -150,7 +152,7 @@ class Execution:
             duration=duration,
         )
         store.store(record, keys.links(work.cache_map, known))
-        return self._record_id
+        return record_id
 
 
 def forget_others(store: CacheStore, work: Work, known: Sequence[KnownInput], *, keep: str) -> None:

@@ -33,6 +33,14 @@ def vertex_key(cache_map: CacheMap, inputs: Sequence[KnownInput]) -> str | None:
     return state.hexdigest()
 
 
+def renewed_key(key: str, tokens: Sequence[str], now: float) -> str:
+    """Return the id of a record made by executing anew what had a record with id ``key``.
+
+    It must be another one: users of the earlier result are linked to its id.
+    """
+    return hashlib.sha256("\0".join((key, repr(now), *tokens)).encode()).hexdigest()
+
+
 def output_key(key: str, index: int) -> str:
     """Return the key of one output of the vertex, or record, with ``key``."""
     return f"{key}:{index}"

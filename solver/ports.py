@@ -112,7 +112,7 @@ class Record:
     """A remembered execution: one result token for each output.
 
     ``id`` is the record's own stable key: the digest of (op digest, first known key of each input), so equal work
-    has an equal id on every machine. ``duration`` is in seconds, the times in seconds since 1970.
+    has an equal id on every machine; only what was renewed in spite of a record has an id of its own. ``duration`` is in seconds, the times in seconds since 1970.
     """
 
     id: str

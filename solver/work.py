@@ -93,7 +93,7 @@ class Work:
         """Return the known keys of one output, the definition key first; ``trusted`` leaves out what may be outdated."""
         found: tuple[str | None, ...] = (self.definition_key, self.record_id)
         if trusted and self.renewing:
-            found = (self.record_id,) if self.found else ()
+            found = (self.record_id,)
         return tuple(keys.output_key(key, index) for key in dict.fromkeys(found) if key is not None)
 
     def known_input(self, number: int, *, trusted: bool) -> KnownInput:
