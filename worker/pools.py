@@ -125,12 +125,17 @@ class Pools:
             return
         with self._lock:
             if self._namespace is None:
-                _call(_libc.unshare, _CLONE_NEWNS | _CLONE_FS)
-                _call(_libc.mount, b"none", b"/", None, _MS_REC | _MS_SLAVE, None)
+                private_mounts()
                 self._namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             else:
                 _call(_libc.unshare, _CLONE_FS)
                 _call(_libc.setns, self._namespace, _CLONE_NEWNS)
+
+
+def private_mounts() -> None:
+    """Give the calling thread a mount namespace of its own, a slave of the host's. Raises OSError."""
+    _call(_libc.unshare, _CLONE_NEWNS | _CLONE_FS)
+    _call(_libc.mount, b"none", b"/", None, _MS_REC | _MS_SLAVE, None)
 
 
 def can_mount() -> bool:

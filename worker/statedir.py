@@ -14,8 +14,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from worker.base import CancelToken, StorageError
@@ -161,21 +161,36 @@ def _boot_id() -> bytes:
         return b""
 
 
-@contextmanager
-def storage_errors(root: Path) -> Iterator[None]:
+_FREE = "free space with `llbkit prune`, or choose another --root"
+_DISK = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EROFS: "choose a --root on a writable filesystem",
+}
+_ACCESS = {
+    errno.EACCES: "run as root, or choose a --root that you may write",
+    errno.EPERM: "run as root, or choose a --root that you may write",
+}
+
+
+def storage_errors(root: Path) -> AbstractContextManager[None]:
     """Turn what the operating system says of the state directory into a `StorageError`."""
+    return _errors(root, _DISK | _ACCESS)
+
+
+def disk_errors(root: Path) -> AbstractContextManager[None]:
+    """Turn full and read-only disks into a `StorageError`; the block does more than to keep state."""
+    return _errors(root, _DISK)
+
+
+@contextmanager
+def _errors(root: Path, hints: Mapping[int, str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hints = {
-            errno.ENOSPC: "free space with `llbkit prune`, or choose another --root",
-            errno.EDQUOT: "free space with `llbkit prune`, or choose another --root",
-            errno.EACCES: "run as root, or choose a --root that you may write",
-            errno.EPERM: "run as root, or choose a --root that you may write",
-            errno.EROFS: "choose a --root on a writable filesystem",
-        }
-        if error.errno not in hints:
+        code = error.errno or 0
+        if code not in hints:
             raise
         raise StorageError(
-            f"{os.strerror(error.errno)}: the state directory {root} cannot be used", help=hints[error.errno]
+            f"{os.strerror(code)}: the state directory {root} cannot be used", help=hints[code]
         ) from error

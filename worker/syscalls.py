@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -19,6 +21,11 @@ _AT_FDCWD = -100
 _SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
 _CLOEXEC = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_PAGE = 4096
+OVERLAY_LIMIT = 500
+"""Layers that overlayfs stacks at most."""
+# Layers are used in other stacks later: nothing in them may depend on this one.
+_OPTIONS = ((b"redirect_dir", b"off"), (b"metacopy", b"off"), (b"index", b"off"), (b"xino", b"off"))
 
 
 def mount(source: str, target: Path | str, kind: str, flags: int = 0, data: str = "") -> None:
@@ -43,26 +50,33 @@ def mount_overlay(
     """Mount an overlay; ``lowers`` are bottom first. Without ``upper`` it is read-only.
 
     The layers are handed over one by one (``lowerdir+``, Linux 6.5), so their number is not bound by a page of options.
+    Older kernels get them in one page, which holds more than 200.
 
     Raises:
-        OSError: the kernel refuses.
+        OSError: the kernel refuses; E2BIG if there are too many layers for it.
     """
-    descriptor = _call(_FSOPEN, b"overlay", _CLOEXEC, what="fsopen overlay", path=str(target))
+    if len(lowers) > OVERLAY_LIMIT:
+        raise OSError(errno.E2BIG, f"overlayfs stacks {OVERLAY_LIMIT} layers, not {len(lowers)}", str(target))
     try:
-        for lower in reversed(lowers):
-            _configure(descriptor, _SET_STRING, b"lowerdir+", os.fsencode(lower))
-        if upper is not None and work is not None:
-            _configure(descriptor, _SET_STRING, b"upperdir", os.fsencode(upper))
-            _configure(descriptor, _SET_STRING, b"workdir", os.fsencode(work))
-            # Nothing of an unfinished step is ever used, so it need not survive a crash.
-            _configure(descriptor, _SET_FLAG, b"volatile", None)
-        # Layers are used in other stacks later: nothing in them may depend on this one.
-        for key, value in (
-            (b"redirect_dir", b"off"),
-            (b"metacopy", b"off"),
-            (b"index", b"off"),
-            (b"xino", b"off"),
-        ):
+        _mount_stepwise(target, lowers, upper, work)
+    except _NoSteps:
+        mount_overlay_at_once(target, lowers, upper, work)
+
+
+class _NoSteps(Exception):  # noqa: N818
+    """The kernel does not take layers one by one."""
+
+
+def _mount_stepwise(target: Path, lowers: Sequence[Path], upper: Path | None, work: Path | None) -> None:
+    try:
+        descriptor = _call(_FSOPEN, b"overlay", _CLOEXEC, what="fsopen overlay", path=str(target))
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise _NoSteps from error
+        raise
+    try:
+        _configure_layers(descriptor, lowers, upper, work)
+        for key, value in _OPTIONS:
             _configure(descriptor, _SET_STRING, key, value)
         _configure(descriptor, _CREATE, None, None)
         mounted = _call(_FSMOUNT, descriptor, _CLOEXEC, 0, what="fsmount overlay", path=str(target))
@@ -75,6 +89,42 @@ def mount_overlay(
         )  # fmt: skip
     finally:
         os.close(mounted)
+
+
+def _configure_layers(descriptor: int, lowers: Sequence[Path], upper: Path | None, work: Path | None) -> None:
+    for lower in reversed(lowers):
+        try:
+            _configure(descriptor, _SET_STRING, b"lowerdir+", os.fsencode(lower))
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise _NoSteps from error
+            raise
+    if upper is not None and work is not None:
+        _configure(descriptor, _SET_STRING, b"upperdir", os.fsencode(upper))
+        _configure(descriptor, _SET_STRING, b"workdir", os.fsencode(work))
+        # Nothing of an unfinished step is ever used, so it need not survive a crash.
+        _configure(descriptor, _SET_FLAG, b"volatile", None)
+
+
+def mount_overlay_at_once(
+    target: Path, lowers: Sequence[Path], upper: Path | None = None, work: Path | None = None
+) -> None:
+    """Mount an overlay as `mount_overlay`, by mount(2). Raises OSError."""
+    with ExitStack() as opened:
+
+        def short(path: Path) -> str:
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            opened.callback(os.close, descriptor)
+            return f"/proc/self/fd/{descriptor}"
+
+        options = ["lowerdir=" + ":".join(short(lower) for lower in reversed(lowers))]
+        if upper is not None and work is not None:
+            options += [f"upperdir={short(upper)}", f"workdir={short(work)}", "volatile"]
+        options += [f"{key.decode()}={value.decode()}" for key, value in _OPTIONS]
+        data = ",".join(options)
+        if len(data) >= _PAGE:
+            raise OSError(errno.E2BIG, f"{len(lowers)} layers need Linux 6.5", str(target))
+        mount("overlay", target, "overlay", 0, data)
 
 
 def _configure(descriptor: int, command: int, key: bytes | None, value: bytes | None) -> None:

@@ -45,6 +45,14 @@ class LayerStore:
         """Return the directory of a layer; it exists once the layer is unpacked."""
         return self._state.layers / str(layer) / "fs"
 
+    def paths(self, snapshot: Snapshot) -> list[Path]:
+        """Return the directories that show a snapshot, bottom first.
+
+        Of a layer that is in the stack twice, the upper place counts: all that the lower one shows, the upper one hides.
+        """
+        topmost = dict.fromkeys(reversed(snapshot.layers))
+        return [self.path(layer) for layer in reversed(topmost)]
+
     def info(self, layer: int) -> LayerInfo:
         """Return what is known of a layer. Raises KeyError if there is none of that number."""
         return self._table.info(layer)

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.base import Snapshot
+from worker.base import Snapshot, StorageError
+from worker.content.overlayfs import is_whiteout
+from worker.pools import private_mounts
 from worker.snapshot.layers import LayerStore
-from worker.statedir import StateDir, remove_tree, storage_errors
+from worker.statedir import StateDir, disk_errors, remove_tree, storage_errors
 from worker.syscalls import mount_overlay, unmount
 
 
@@ -28,11 +33,11 @@ class OverlaySnapshotter:
     @contextmanager
     def view(self, snapshot: Snapshot) -> Iterator[Path]:
         """Show a snapshot read-only. One layer is shown as it is: callers do not write, and skip whiteouts."""
-        lowers = [self._layers.path(layer) for layer in snapshot.layers]
-        if len(lowers) == 1 and not _has_marks(lowers[0]):
+        lowers = self._layers.paths(snapshot)
+        if len(lowers) == 1 and not has_marks(lowers[0]):
             yield lowers[0]
             return
-        with self._scratch() as folder:
+        with scratch_folder(self._state) as folder:
             target = folder / "view"
             target.mkdir()
             if not lowers:
@@ -41,7 +46,7 @@ class OverlaySnapshotter:
             empty = folder / "empty"
             empty.mkdir()
             # An overlay without upper needs two layers.
-            mount_overlay(target, lowers if len(lowers) > 1 else [empty, *lowers])
+            _mount(target, lowers if len(lowers) > 1 else [empty, *lowers])
             try:
                 yield target
             finally:
@@ -50,21 +55,12 @@ class OverlaySnapshotter:
     @contextmanager
     def prepare(self, snapshot: Snapshot) -> Iterator[_Active]:
         """Make a writable filesystem on top of a snapshot."""
-        with storage_errors(self._state.root), self._scratch() as folder:
+        with disk_errors(self._state.root), scratch_folder(self._state) as folder:
             active = _Active(self._layers, snapshot, folder)
             try:
                 yield active
             finally:
                 active.leave()
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        folder = self._state.work / secrets.token_hex(6)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            remove_tree(folder)
 
 
 class _Active:
@@ -74,17 +70,15 @@ class _Active:
         self._layers = layers
         self._below = below
         self._upper = folder / "upper"
-        self._upper.mkdir()
+        make_root(self._upper, layers.path(below.layers[-1]) if below.layers else None)
         self._mounted = False
         self.path = self._upper
         if below.layers:
-            lowers = [layers.path(layer) for layer in below.layers]
             self.path = folder / "root"
             self.path.mkdir()
             work = folder / "work"
             work.mkdir()
-            _same_root(lowers[-1], self._upper)
-            mount_overlay(self.path, lowers, self._upper, work)
+            _mount(self.path, layers.paths(below), self._upper, work)
             self._mounted = True
 
     def commit(self, description: str = "") -> Snapshot:
@@ -100,21 +94,74 @@ class _Active:
             self._mounted = False
 
 
-def _same_root(lower: Path, upper: Path) -> None:
-    """Give the upper directory the attributes of the root below, which it would otherwise replace."""
-    status = os.stat(lower)
-    os.chown(upper, status.st_uid, status.st_gid)
-    shutil.copymode(lower, upper)
-    os.utime(upper, ns=(status.st_mtime_ns, status.st_mtime_ns))
+def _mount(target: Path, lowers: list[Path], upper: Path | None = None, work: Path | None = None) -> None:
+    try:
+        mount_overlay(target, lowers, upper, work)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        raise StorageError(
+            f"{len(lowers)} layers are more than overlayfs stacks",
+            help='put some steps into one, or set snapshotter = "native" in the configuration',
+        ) from error
 
 
-def _has_marks(layer: Path) -> bool:
-    """Tell whether a bottom layer's first level holds whiteouts, which only an overlay interprets."""
+@contextmanager
+def scratch_folder(state: StateDir) -> Iterator[Path]:
+    """Make a working directory, removed at the end."""
+    folder = state.work / secrets.token_hex(6)
+    with storage_errors(state.root):
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def make_root(path: Path, below: Path | None) -> None:
+    """Make a layer's directory. It would replace the root below, so it has the attributes of that."""
+    path.mkdir()
+    path.chmod(0o755)
+    if below is not None:
+        status = os.stat(below)
+        os.chown(path, status.st_uid, status.st_gid)
+        shutil.copymode(below, path)
+        os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+def has_marks(layer: Path) -> bool:
+    """Tell whether a bottom layer's first level holds whiteouts, which a plain directory shows as devices."""
     with os.scandir(layer) as entries:
-        return any(entry.stat(follow_symlinks=False).st_rdev == 0 and _is_device(entry) for entry in entries)
+        return any(is_whiteout(entry.stat(follow_symlinks=False)) for entry in entries)
 
 
-def _is_device(entry: os.DirEntry[str]) -> bool:
-    import stat
+def why_not(state: StateDir) -> str:
+    """Try an overlay in the state directory, in a mount namespace of its own; return what is wrong, "" if nothing."""
+    outcome: list[str] = []
 
-    return stat.S_ISCHR(entry.stat(follow_symlinks=False).st_mode)
+    def attempt() -> None:
+        try:
+            with scratch_folder(state) as folder:
+                private_mounts()
+                outcome.append(_attempt(folder))
+        except OSError as error:
+            outcome.append(f"{error.filename or 'overlay'}: {error.strerror}")
+
+    thread = threading.Thread(target=attempt, name="llbkit-probe")
+    thread.start()
+    thread.join()
+    return outcome[0]
+
+
+def _attempt(folder: Path) -> str:
+    lower, upper, work, root = (folder / name for name in ("lower", "upper", "work", "root"))
+    for path in (lower, upper, work, root):
+        path.mkdir()
+    (lower / "file").touch()
+    mount_overlay(root, [lower], upper, work)
+    try:
+        (root / "file").unlink()
+    finally:
+        unmount(root)
+    status = os.lstat(upper / "file")
+    return "" if stat.S_ISCHR(status.st_mode) else "deletions are not kept"

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The snapshotter of a host: overlay where it works, else native."""
+
+from __future__ import annotations
+
+from worker.base import EnvironmentLackError, Snapshotter
+from worker.snapshot.layers import LayerStore
+from worker.statedir import StateDir
+
+NAMES = ("overlay", "native")
+
+
+def choose(state: StateDir, layers: LayerStore, wanted: str = "") -> Snapshotter:
+    """Return the snapshotter that was asked for; "" is the fastest that works here, found by trying.
+
+    Raises:
+        EnvironmentLackError: there is none of that name, or it does not work here.
+    """
+    from worker.snapshot.overlay import OverlaySnapshotter, why_not
+
+    if wanted and wanted not in NAMES:
+        raise EnvironmentLackError(
+            f"there is no snapshotter {wanted!r}", help=f"use {' or '.join(NAMES)}, or leave it out"
+        )
+    if wanted != "native":
+        reason = why_not(state)
+        if not reason:
+            return OverlaySnapshotter(state, layers)
+        if wanted:
+            raise EnvironmentLackError(
+                f"overlay snapshots do not work here: {reason}",
+                help="run as root, with --root on ext4, xfs or btrfs, or use the snapshotter native",
+            )
+    from worker.snapshot.native import NativeSnapshotter
+
+    return NativeSnapshotter(state, layers)
