@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from worker.content.transport import Transport
     from worker.contenthash import ContentHasher
     from worker.exporters.base import ExportRequest, ExportTools
+    from worker.gc import GarbageCollector
     from worker.images import ImageStore
     from worker.ops.exec import ExecParts
     from worker.ops.source import SourceInfo, Sources
@@ -156,6 +157,20 @@ class LocalWorker:
         from worker.images import ImageStore
 
         return ImageStore(self.state.metadata, self.content)
+
+    @cached_property
+    def collector(self) -> GarbageCollector:
+        """What measures and prunes the state directory."""
+        from worker.gc import GarbageCollector
+
+        return GarbageCollector(
+            state=self.state,
+            content=self.content,
+            layers=self.layers,
+            images=self.images,
+            caches=self.caches,
+            records=self.cache_store,
+        )
 
     @cached_property
     def resolver(self) -> ImageResolver:

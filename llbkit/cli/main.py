@@ -22,7 +22,9 @@ _COMMANDS = {
     "compile": "Compile to LLB without executing anything.",
     "completion": "Print the completion script of a shell.",
     "doctor": "Say what this host lacks, and the command that mends it.",
+    "du": "Say what the state directory holds, and what of it can be freed.",
     "images": "List the images of the local store.",
+    "prune": "Free what only caching needs.",
     "rmi": "Remove images from the local store.",
     "version": "Print the version.",
 }

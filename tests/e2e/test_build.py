@@ -299,3 +299,33 @@ def test_two_builds_share_one_state_directory(cli, project) -> None:
     for process in builds:
         _, err = process.communicate()
         assert process.returncode == 0, err
+
+
+def test_du_and_prune_know_what_is_kept(cli, project) -> None:
+    folder = project("FROM base\nRUN echo x > /x\n")
+    cli.build(folder, "-t", "kept:1")
+    assert "Total" in cli.run("du").stdout
+    cli.run("prune", "--all", "--force")
+    assert "kept" in cli.run("images").stdout
+    cli.run("rmi", "kept:1")
+    cli.run("prune", "--all", "--force")
+    assert list((cli.root / "layers").iterdir()) == []
+    cli.build(folder, "-t", "kept:1")
+
+
+def test_prune_spares_cache_mounts_the_young_and_what_fits(cli, project) -> None:
+    folder = project(
+        "FROM base\nRUN --mount=type=cache,target=/c head -c 300000 /dev/zero > /c/f; echo x > /x\n"
+    )
+    cli.build(folder)
+    before = json.loads(cli.run("du", "--format=json").stdout)
+    assert {row["kind"] for row in before} >= {"layer", "cache mount"}
+    for spared in (("--filter", "until=1h"), ("--max-used-space", "1g")):
+        assert json.loads(cli.run("prune", "--all", "--force", "--format=json", *spared).stdout) == []
+    gone = json.loads(cli.run("prune", "--force", "--format=json").stdout)
+    assert {row["kind"] for row in gone} >= {"layer"}
+    assert [row["kind"] for row in json.loads(cli.run("du", "--format=json").stdout)] == ["cache mount"]
+    cli.run("prune", "--all", "--force")
+    assert json.loads(cli.run("du", "--format=json").stdout) == []
+    cli.build(folder)
+    assert "until" in cli.run("prune", "--filter", "until=soon", "--force", code=2).stderr

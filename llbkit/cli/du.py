@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``llbkit du``, and how usage is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from worker.gc import Usage
+
+
+@click.command("du")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to show it."
+)
+@click.pass_context
+def command(ctx: click.Context, /, form: str) -> None:
+    """Say what the state directory holds, and what of it `llbkit prune` can free."""
+    from llbkit.engine import Engine
+
+    with Engine(root=ctx.obj["root"]) as engine:
+        rows = engine.worker.collector.usage()
+    show(rows, form)
+    if form == "table":
+        from llbkit.progress.model import amount
+
+        free = sum(row.size for row in rows if row.reclaimable)
+        click.echo(f"Reclaimable: {amount(free)}")
+        click.echo(f"Total:       {amount(sum(row.size for row in rows))}")
+
+
+def show(rows: Sequence[Usage], form: str) -> None:
+    """Print rows as a table, or as a JSON list of objects with the fields of `worker.gc.Usage`."""
+    if form == "json":
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    from llbkit.progress.model import amount
+
+    click.echo(f"{'ID':<19}  {'TYPE':<11}  {'RECLAIMABLE':<11}  {'SIZE':>8}  {'LAST USED':<19}  DESCRIPTION")
+    for row in rows:
+        used = datetime.fromtimestamp(row.last_used_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        free = "true" if row.reclaimable else "false"
+        line = f"{row.id[:19]:<19}  {row.kind:<11}  {free:<11}  {amount(row.size):>8}  {used}  {row.description[:60]}"
+        click.echo(line.rstrip())

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``llbkit prune``."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@click.command("prune")
+@click.option("--all", "-a", "everything", is_flag=True, help="Also remove cache mounts.")
+@click.option("--force", "-f", is_flag=True, help="Do not ask.")
+@click.option(
+    "--filter",
+    "filters",
+    metavar="until=AGE",
+    multiple=True,
+    help="Only what was not used for AGE, e.g. 36h or 7d.",
+)
+@click.option("--max-used-space", metavar="SIZE", default="0", help="Stop once the cache takes no more.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to show what went."
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    everything: bool,
+    force: bool,
+    filters: tuple[str, ...],
+    max_used_space: str,
+    form: str,
+) -> None:
+    """Free what only caching needs, least recently used first. Images of the local store keep what they need."""
+    from llbkit.cli.du import show
+    from llbkit.csvflags import size
+    from llbkit.engine import Engine
+    from llbkit.progress.model import amount
+    from worker.gc import PruneRequest
+
+    request = PruneRequest(
+        cache_mounts=everything,
+        unused_for=_age(filters),
+        max_used=size("--max-used-space", max_used_space),
+    )
+    if not force:
+        what = "the build cache and all cache mounts" if everything else "the build cache"
+        click.confirm(f"This removes {what}. Go on?", abort=True, err=True)
+    with Engine(root=ctx.obj["root"]) as engine:
+        gone = engine.worker.collector.prune(request)
+    show(gone, form)
+    if form == "table":
+        click.echo(f"Total: {amount(sum(row.size for row in gone))}")
+
+
+def _age(filters: tuple[str, ...]) -> float:
+    from llbkit.csvflags import FlagError
+
+    age = 0.0
+    for text in filters:
+        key, _, value = text.partition("=")
+        if key != "until":
+            raise FlagError(f"--filter: there is no filter {key!r}", help="write until=AGE, e.g. until=36h")
+        if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value):
+            raise FlagError(f"--filter until: {value!r} is no age", help="e.g. 90m, 36h, 7d or 1d12h")
+        parts = re.findall(r"([\d.]+)([smhd])", value)
+        age = max(age, sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return age

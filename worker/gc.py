@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the state directory holds, and garbage collection.
+
+Roots are the names of the image store, what living processes hold (`worker.leases`), and the solver's records. A record
+keeps the layers of its results and their blobs; pruning forgets records, least recently used first, then deletes what no
+root reaches. Whatever happens in between, no root loses what it needs: rows go before files, and a layer or blob is looked
+at and deleted in one transaction, in which nobody can come to hold it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from worker.cachemounts import CacheMounts
+from worker.content.store import ContentStore
+from worker.images import ImageStore
+from worker.snapshot.layers import LayerStore, layers_of
+from worker.statedir import StateDir
+
+Kind = Literal["layer", "blob", "cache mount"]
+
+
+class Record(Protocol):
+    """What is used of `solver.ports.Record`."""
+
+    @property
+    def id(self) -> str:
+        """Names the record."""
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The tokens of its results."""
+
+    @property
+    def last_used_at(self) -> float:
+        """Seconds since 1970."""
+
+
+class Records(Protocol):
+    """What is used of `solver.ports.CacheStore`."""
+
+    def records(self) -> Sequence[Record]:
+        """Return every record, oldest use first."""
+
+    def delete(self, record_ids: Sequence[str], /) -> None:
+        """Forget records."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One thing on disk. ``size`` in bytes, times in seconds since 1970 (0: unknown).
+
+    ``reclaimable``: neither an image of the store nor a running build needs it, so pruning may remove it.
+    """
+
+    id: str
+    kind: Kind
+    size: int
+    description: str
+    created_at: float
+    last_used_at: float
+    reclaimable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneRequest:
+    """What to remove.
+
+    Attributes:
+        cache_mounts: also cache mounts, which may have taken long to fill.
+        unused_for: only what was not used for so many seconds.
+        max_used: remove only if what can be removed takes more bytes than this: first what no record needs, then, record
+            by record, until it fits.
+    """
+
+    cache_mounts: bool = False
+    unused_for: float = 0.0
+    max_used: int = 0
+
+
+class GarbageCollector:
+    """Measures and prunes one state directory. Blocking; safe beside running builds of any process."""
+
+    def __init__(
+        self,
+        *,
+        state: StateDir,
+        content: ContentStore,
+        layers: LayerStore,
+        images: ImageStore,
+        caches: CacheMounts,
+        records: Records,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._state, self._content, self._layers = state, content, layers
+        self._images, self._caches, self._records, self._clock = images, caches, records, clock
+
+    def usage(self) -> list[Usage]:
+        """Return everything on disk, largest first."""
+        used = self._last_uses(self._records.records())
+        found = [*self._layer_usage(used), *self._blob_usage(), *self._cache_usage()]
+        return sorted(found, key=lambda one: (-one.size, one.id))
+
+    def prune(self, request: PruneRequest | None = None) -> list[Usage]:
+        """Remove what ``request`` says (default: all that only caching needs); return what was removed."""
+        request = request or PruneRequest()
+        before = self.usage()
+        latest = self._clock() - request.unused_for
+        allowed = [one for one in before if one.reclaimable and one.last_used_at <= latest]
+        excess = sum(one.size for one in before if one.reclaimable) - request.max_used
+        if excess <= 0:
+            return []
+        gone: set[tuple[Kind, str]] = set()
+        if request.cache_mounts:
+            for one in sorted(
+                (one for one in allowed if one.kind == "cache mount"), key=lambda one: one.last_used_at
+            ):
+                if excess > 0 and self._caches.remove(one.id):
+                    excess -= one.size
+                    gone.add((one.kind, one.id))
+        self._forget_records(allowed, excess, latest)
+        gone |= {("layer", str(layer)) for layer in self._remove_layers(latest)}
+        gone |= {("blob", digest) for digest in self._remove_blobs(latest)}
+        return [one for one in before if (one.kind, one.id) in gone]
+
+    # -- what there is
+
+    @staticmethod
+    def _last_uses(records: Iterable[Record]) -> dict[int, float]:
+        used: dict[int, float] = {}
+        for record in records:
+            for token in record.tokens:
+                for layer in layers_of(token) or ():
+                    used[layer] = max(used.get(layer, 0.0), record.last_used_at)
+        return used
+
+    def _layer_usage(self, used: dict[int, float]) -> Iterable[Usage]:
+        held = self._state.lease.layers()
+        for info in self._layers.layers():
+            yield Usage(
+                id=str(info.id),
+                kind="layer",
+                size=self._layers.size(info.id),
+                description=info.description or info.source,
+                created_at=info.created_at,
+                last_used_at=used.get(info.id, info.created_at),
+                reclaimable=info.id not in held,
+            )
+
+    def _blob_usage(self) -> Iterable[Usage]:
+        kept = self._images.roots() | self._state.lease.blobs()
+        for digest in self._content.digests():
+            try:
+                status = self._content.path(digest).stat()
+            except FileNotFoundError:
+                continue  # another process prunes
+            yield Usage(
+                id=digest,
+                kind="blob",
+                size=status.st_size,
+                description="of an image in the store" if digest in kept else "",
+                created_at=status.st_mtime,
+                last_used_at=status.st_mtime,
+                reclaimable=digest not in kept,
+            )
+
+    def _cache_usage(self) -> Iterable[Usage]:
+        for info in self._caches.list():
+            yield Usage(
+                id=info.key,
+                kind="cache mount",
+                size=info.size,
+                description=info.id,
+                created_at=info.created_at,
+                last_used_at=info.last_used_at,
+                reclaimable=not info.in_use,
+            )
+
+    # -- removal
+
+    def _forget_records(self, allowed: Sequence[Usage], excess: int, latest: float) -> None:
+        """Forget the records not used since ``latest``, oldest use first, until ``excess`` bytes become free."""
+        sizes = {int(one.id): one.size for one in allowed if one.kind == "layer"}
+        for layer in sizes:
+            for descriptor in self._layers.info(layer).blobs:
+                sizes[layer] += next((one.size for one in allowed if one.id == descriptor.digest), 0)
+        records = self._records.records()
+        needs = {
+            record.id: {layer for token in record.tokens for layer in layers_of(token) or ()}
+            for record in records
+        }
+        users = Counter(layer for layers in needs.values() for layer in layers)
+        excess -= sum(size for layer, size in sizes.items() if layer not in users)
+        forgotten = []
+        for record in records:
+            if excess <= 0 or record.last_used_at > latest:
+                break
+            forgotten.append(record.id)
+            users.subtract(needs[record.id])
+            excess -= sum(sizes.get(layer, 0) for layer in needs[record.id] if not users[layer])
+        self._records.delete(forgotten)
+
+    def _remove_layers(self, latest: float) -> list[int]:
+        needed = self._last_uses(self._records.records())
+        return self._layers.remove_unused(
+            [info.id for info in self._layers.layers() if info.id not in needed and info.created_at <= latest]
+        )
+
+    def _remove_blobs(self, latest: float) -> list[str]:
+        gone: list[str] | None = None
+        while gone is None:
+            names = self._names()
+            kept = self._images.roots()
+            kept |= {blob.digest for info in self._layers.layers() for blob in info.blobs}
+            candidates = [
+                one for one in self._content.digests() if one not in kept and self._is_old(one, latest)
+            ]
+            with self._state.metadata.transaction() as db:
+                held = self._state.lease.blobs(db)
+                if names != self._names():
+                    continue  # an image came meanwhile, and its process may have ended and hold nothing any more
+                gone = [digest for digest in candidates if digest not in held]
+                for digest in gone:
+                    self._content.delete(digest)
+        return gone
+
+    def _names(self) -> list[tuple[object, ...]]:
+        return [tuple(row) for row in self._state.metadata.query("SELECT name, descriptor FROM images")]
+
+    def _is_old(self, digest: str, latest: float) -> bool:
+        try:
+            return self._content.path(digest).stat().st_mtime <= latest
+        except FileNotFoundError:
+            return False
