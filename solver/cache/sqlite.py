@@ -182,7 +182,7 @@ class SQLiteStore:
 
     def _add(self, record_id: str, links: Sequence[Link]) -> None:
         self._db.executemany(
-            "INSERT OR IGNORE INTO link (digest, input, selector, key, record_id) VALUES (?,?,?,?,?)",
+            "INSERT INTO link (digest, input, selector, key, record_id) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
             [(link.digest, link.index, link.selector, link.key, record_id) for link in links],
         )
 

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -116,22 +120,156 @@ def test_threads_may_use_it_at_once(store) -> None:
     assert len(store.records()) == 120
 
 
-def test_two_processes_see_each_other_and_what_was_stored_stays(tmp_path) -> None:
+def test_times_names_and_ingredients_come_back_as_they_were(store) -> None:
+    kept = Record(
+        id="é", digest="d", tokens=("", "t\n"), name="RUN echo 'ü'", ingredients={"op": {"env": ["A=1"], "n": 1.5}},
+        created_at=1700000000.123456, last_used_at=1700000001.5, used=3, duration=0.25,
+    )  # fmt: skip
+    store.store(kept, [])
+    assert store.records() == [kept]
+
+
+def test_nearest_is_a_handful_newest_first(store) -> None:
+    for index in range(30):
+        store.store(record(f"r{index:02}", created=float(index), digest="x" if index % 2 else "y"), [])
+    found = [r.id for r in store.nearest("x", "step r28")]
+    assert found == ["r29", "r28", "r27", "r25", "r23", "r21", "r19", "r17"]
+
+
+def test_of_equal_age_the_order_is_the_same_everywhere(store) -> None:
+    for name in ("b", "c", "a"):
+        store.store(record(name), [Link("op", -1, "", "")])
+    assert [r.id for r in store.find("op", [])] == ["a", "b", "c"]
+    assert [r.id for r in store.records()] == ["a", "b", "c"]
+
+
+def test_many_inputs_and_many_records(store) -> None:
+    links = [Link("op", index, "", f"k{index}") for index in range(300)]
+    store.store(record("wide"), links)
+    for index in range(1200):
+        store.store(record(f"r{index}"), [Link("op", 0, "", "k0")])
+    inputs = [("", frozenset({f"k{index}", "other"})) for index in range(300)]
+    assert store.find("op", inputs) == [record("wide")]
+    assert len(store.find("op", inputs[:1])) == 1201
+    assert len(store.linked("op", 0, "", frozenset({"k0"}))) == 1201
+
+
+# -- SQLite only
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from solver.cache.sqlite import SQLiteStore
+from solver.ports import Link, Record
+
+store = SQLiteStore(Path(sys.argv[1]))
+print("open", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[3])):
+    id_ = f"{sys.argv[2]}-{number}"
+    store.store(
+        Record(id=id_, digest="op", tokens=("t",), name="n", ingredients={}, created_at=number, last_used_at=number),
+        [Link("op", 0, "", "shared"), Link("op", 1, "", id_)],
+    )
+    print(number, flush=True)
+store.close()
+"""
+
+
+def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path), name, str(count)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_processes_may_create_and_write_it_at_once(tmp_path) -> None:
+    path = tmp_path / "c.db"
+    writers = [writer(path, f"w{index}", 25) for index in range(4)]
+    for one in writers:
+        assert one.communicate("go\n", timeout=60)[0].splitlines()[0] == "open"
+        assert one.returncode == 0
+    store = SQLiteStore(path)
+    assert len(store.records()) == 100
+    assert len(store.linked("op", 0, "", frozenset({"shared"}))) == 100
+    store.close()
+
+
+def test_being_killed_loses_nothing_that_was_stored(tmp_path) -> None:
+    path = tmp_path / "c.db"
+    victim = writer(path, "w", 1_000_000)
+    assert victim.stdin is not None
+    assert victim.stdout is not None
+    victim.stdin.write("go\n")
+    victim.stdin.flush()
+    told = -1
+    for line in victim.stdout:
+        told = int(line) if line != "open\n" else told
+        if told >= 50:
+            break
+    victim.kill()
+    victim.stdout.close()
+    victim.stdin.close()
+    victim.wait(60)
+    store = SQLiteStore(path)
+    kept = {r.id for r in store.records()}
+    assert kept.issuperset(f"w-{number}" for number in range(told + 1))
+    # A record is there with all its links, or not at all.
+    assert store.linked("op", 0, "", frozenset({"shared"})) == kept
+    for id_ in sorted(kept)[-3:]:
+        assert [r.id for r in store.find("op", [("", frozenset({"shared"})), ("", frozenset({id_}))])] == [
+            id_
+        ]
+    store.store(record("after"), [])
+    store.close()
+
+
+def test_two_stores_of_one_file_see_each_other_and_what_was_stored_stays(tmp_path) -> None:
     first, second = SQLiteStore(tmp_path / "c.db"), SQLiteStore(tmp_path / "c.db")
     first.store(record("r"), [Link("op", 0, "", "k")])
     assert second.find("op", [("", frozenset({"k"}))]) == [record("r")]
+    second.delete(["r"])
+    assert first.records() == []
+    first.store(record("s"), [])
     first.close()
     second.close()
     third = SQLiteStore(tmp_path / "c.db")
-    assert third.records() == [record("r")]
+    assert third.records() == [record("s")]
     third.close()
 
 
 def test_a_file_of_another_version_is_emptied(tmp_path) -> None:
     store = SQLiteStore(tmp_path / "c.db")
     store.store(record("r"), [])
-    store._db.execute("PRAGMA user_version = 99")
     store.close()
+    raw = sqlite3.connect(tmp_path / "c.db")
+    raw.execute("PRAGMA user_version = 99")
+    raw.close()
     again = SQLiteStore(tmp_path / "c.db")
     assert again.records() == []
+    again.store(record("r"), [])
     again.close()
+
+
+def test_a_damaged_file_is_replaced(tmp_path) -> None:
+    (tmp_path / "c.db").write_bytes(b"this is no database at all " * 100)
+    store = SQLiteStore(tmp_path / "c.db")
+    store.store(record("r"), [])
+    assert store.records() == [record("r")]
+    store.close()
+
+
+def test_what_cannot_be_opened_is_an_error(tmp_path) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        SQLiteStore(tmp_path / "no such directory" / "c.db")
+
+
+def test_a_transaction_that_fails_changes_nothing(tmp_path) -> None:
+    store = SQLiteStore(tmp_path / "c.db")
+    store.store(record("r"), [Link("op", 0, "", "k")])
+    with pytest.raises(sqlite3.Error):
+        store.store(record("r", created=5.0), [Link("op", 0, "", None)])  # type: ignore[arg-type]
+    assert store.find("op", [("", frozenset({"k"}))]) == [record("r")]
+    store.store(record("s"), [])
+    store.close()
