@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from frontends.base import Bridge, BuildResult, PlatformResult
-from frontends.dockerfile import platforms
+from frontends.dockerfile import errors, platforms, requests
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Findings, Linter
 from frontends.dockerfile.contexts import Contexts
@@ -45,6 +45,8 @@ class DockerfileFrontend:
         Raises:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
+        if request := bridge.options.get("requestid", ""):
+            return BuildResult(results=(), metadata=await self._answer(request, bridge))
         converted = await self.convert(bridge)
         results = [await _result(bridge, one) for one in converted]
         metadata = {}
@@ -67,18 +69,35 @@ class DockerfileFrontend:
         findings = Findings()
         lint = Linter(config, findings)
         try:
-            no_empty_continuation.check(lint, file.warnings)
-            program = read_program(file, lint)
-            if not program.stages:
-                from frontends.dockerfile import errors
-
-                raise errors.no_stages()
+            program = _program(file, lint)
             images = Images(bridge, contexts)
             text = SourceText(source, state)
             return await _convert_all(options, bridge, contexts, images, file, program, text, lint)
         finally:
             for warning in findings.warnings:
                 await bridge.warn(warning)
+
+    async def _answer(self, request: str, bridge: Bridge) -> Mapping[str, bytes]:
+        requests.check_id(request)
+        if request == requests.DESCRIBE:
+            return requests.describe()
+        options = self._options(bridge)
+        contexts = Contexts(bridge, options)
+        source, state = await contexts.dockerfile()
+        if request == requests.TARGETS:
+            return requests.targets(_program(parse(source), Linter()), source)
+        findings = Findings()
+        problem: DockerfileError | None = None
+        try:
+            file = parse(source)
+            lint = Linter(check_config(file, options.check), findings)
+            program = _program(file, lint)
+            text = SourceText(source, state)
+            images = Images(bridge, contexts)
+            await _convert_all(options, bridge, contexts, images, file, program, text, lint)
+        except DockerfileError as error:
+            problem = error
+        return requests.lint(findings.warnings, source, problem)
 
     def _options(self, bridge: Bridge) -> Options:
         return read_options(
@@ -88,6 +107,14 @@ class DockerfileFrontend:
             devices=self.devices,
             labs=self.labs,
         )
+
+
+def _program(file: ParsedFile, lint: Linter) -> Program:
+    no_empty_continuation.check(lint, file.warnings)
+    program = read_program(file, lint)
+    if not program.stages:
+        raise errors.no_stages()
+    return program
 
 
 async def _convert_all(

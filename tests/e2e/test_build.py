@@ -329,3 +329,24 @@ def test_prune_spares_cache_mounts_the_young_and_what_fits(cli, project) -> None
     assert json.loads(cli.run("du", "--format=json").stdout) == []
     cli.build(folder)
     assert "until" in cli.run("prune", "--filter", "until=soon", "--force", code=2).stderr
+
+
+def test_checks_print_warnings_and_exit_with_one(cli, project) -> None:
+    folder = project("FROM base AS Final\nRUN true\n")
+    done = cli.run("build", "--check", folder, code=1)
+    assert "StageNameCasing" in done.stdout
+    assert "StageNameCasing" in cli.build(folder).stderr
+
+
+def test_calls_answer_instead_of_building(cli, project) -> None:
+    folder = project("FROM base AS one\nRUN false\nFROM one\nCOPPY a /\n")
+    done = cli.run("build", "--call=check,format=json", folder, code=1)
+    assert "COPPY" in json.loads(done.stdout)["buildError"]["message"]
+    (folder / "Dockerfile").write_text(
+        "FROM base AS one\nRUN false\nFROM --platform=$BUILDPLATFORM one AS two\n"
+    )
+    answer = json.loads(cli.run("build", "--call=targets,format=json", folder).stdout)
+    assert [target["name"] for target in answer["targets"]] == ["one", "two"]
+    assert answer["targets"][1]["platform"] == "$BUILDPLATFORM"
+    assert "no warnings found" in cli.build(folder, "--check").stdout
+    assert "unsupported request" in cli.run("build", "--call=outline", folder, code=1).stderr
