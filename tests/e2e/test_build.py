@@ -343,7 +343,7 @@ def test_calls_answer_instead_of_building(cli, project) -> None:
     done = cli.run("build", "--call=check,format=json", folder, code=1)
     assert "COPPY" in json.loads(done.stdout)["buildError"]["message"]
     (folder / "Dockerfile").write_text(
-        "FROM base AS one\nRUN false\nFROM --platform=$BUILDPLATFORM one AS two\n"
+        "FROM scratch AS one\nRUN false\nFROM --platform=$BUILDPLATFORM one AS two\n"
     )
     answer = json.loads(cli.run("build", "--call=targets,format=json", folder).stdout)
     assert [target["name"] for target in answer["targets"]] == ["one", "two"]
