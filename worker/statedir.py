@@ -47,7 +47,7 @@ class StateDir:
         self.tmp = root / "tmp"
         self.owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.work = root / "work" / self.owner
-        with storage_errors(root):
+        with _errors(root, _DISK | _ACCESS | _PLACE):
             if not (root / "run" / "locks").is_dir():
                 for folder in _FOLDERS:
                     (root / folder).mkdir(parents=True, exist_ok=True)
@@ -171,6 +171,9 @@ _ACCESS = {
     errno.EACCES: "run as root, or choose a --root that you may write",
     errno.EPERM: "run as root, or choose a --root that you may write",
 }
+_PLACE = dict.fromkeys(
+    (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG), "choose another --root"
+)
 
 
 def storage_errors(root: Path) -> AbstractContextManager[None]:

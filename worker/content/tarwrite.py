@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A layer directory as a tar stream: the same bytes for the same files, wherever and whenever it is made.
 
-Entries are sorted by path; owner names, access and change times are left out; modification times are whole seconds.
-Whiteouts take their OCI form (image-spec, layer.md). Plain entries are written by hand, in the ustar format; what needs
-PAX records goes through `tarfile`.
+Entries are sorted by path, whiteouts before their siblings; owner names, access and change times are left out;
+modification times are whole seconds. Whiteouts take their OCI form (image-spec, layer.md). Entries are in the ustar
+format, with PAX records for what it cannot say. Sockets have no place in a tar and are left out.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from worker.content.overlayfs import OPAQUE, is_whiteout
+
 _BLOCK = 512
 _CHUNK = 1 << 20
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-_SMALL = 0o7777777
+_SMALL = 0o7777777  # largest owner that ustar can say
+_LARGE = 1 << 33  # first size and time that it cannot
 
 
 def write_layer(root: Path, write: Callable[[bytes], object], *, clamp: int | None = None) -> None:
@@ -45,7 +46,7 @@ def _children(path: str, full: str) -> list[tuple[str, str, os.stat_result]]:
     prefix = f"{path}/" if path else ""
     with os.scandir(full) as entries:
         found = [(prefix + entry.name, entry.path, entry.stat(follow_symlinks=False)) for entry in entries]
-    return sorted(found, key=lambda item: os.fsencode(item[0]), reverse=True)
+    return sorted(found, key=lambda item: (not is_whiteout(item[2]), os.fsencode(item[0])), reverse=True)
 
 
 def _entry(
@@ -57,7 +58,9 @@ def _entry(
     write: Callable[[bytes], object],
 ) -> None:
     mode = status.st_mode
-    if stat.S_ISCHR(mode) and status.st_rdev == 0:
+    if stat.S_ISSOCK(mode):
+        return
+    if is_whiteout(status):
         folder, _, name = path.rpartition("/")
         gone = f"{folder}/.wh.{name}" if folder else f".wh.{name}"
         write(_header(gone, 0o600, 0, 0, 0, mtime, b"0", "", {}))
@@ -104,13 +107,10 @@ def _kind(full: str, status: os.stat_result) -> tuple[bytes, int, str]:
 
 def _xattrs(full: str, mode: int) -> tuple[dict[str, bytes], bool]:
     """Return the extended attributes that belong to the image, and whether a directory is opaque."""
-    try:
-        names = os.listxattr(full, follow_symlinks=False)
-    except OSError:
-        return {}, False
+    names = os.listxattr(full, follow_symlinks=False)
     if not names:
         return {}, False
-    opaque = stat.S_ISDIR(mode) and any(name in names for name in _OPAQUE)
+    opaque = stat.S_ISDIR(mode) and any(name in names for name in OPAQUE)
     kept = {
         name: os.getxattr(full, name, follow_symlinks=False)
         for name in sorted(names)
@@ -149,42 +149,57 @@ def _header(
     device: int | None = None,
 ) -> bytes:
     raw, link = os.fsencode(name), os.fsencode(target)
-    plain = (
-        len(raw) <= 100 and len(link) <= 100 and raw.isascii() and link.isascii() and max(uid, gid) <= _SMALL
-        and size < 1 << 33 and 0 <= mtime < 1 << 33 and not xattrs and device is None
-    )  # fmt: skip
-    if not plain:
-        return _pax(name, mode, uid, gid, size, mtime, kind, target, xattrs, device)
+    records: dict[bytes, bytes] = {}
+    if len(raw) > 100 or not raw.isascii():
+        records[b"path"] = raw
+    if len(link) > 100 or not link.isascii():
+        records[b"linkpath"] = link
+    for key, number, fits in (
+        (b"uid", uid, uid <= _SMALL),
+        (b"gid", gid, gid <= _SMALL),
+        (b"size", size, size < _LARGE),
+        (b"mtime", mtime, 0 <= mtime < _LARGE),
+    ):
+        if not fits:
+            records[key] = b"%d" % number
+    for xattr, value in xattrs.items():
+        records[b"SCHILY.xattr." + os.fsencode(xattr)] = value
+    numbers = (
+        mode,
+        *(0 if key in records else n for key, n in ((b"uid", uid), (b"gid", gid), (b"size", size))),
+    )
+    block = _ustar(raw[:100], link[:100], numbers, 0 if b"mtime" in records else mtime, kind, device)
+    return _pax(records) + block if records else block
+
+
+def _ustar(
+    name: bytes, link: bytes, numbers: tuple[int, ...], mtime: int, kind: bytes, device: int | None
+) -> bytes:
+    """Return a header block. ``numbers`` are mode, user, group and size."""
     block = bytearray(_BLOCK)
-    block[0 : len(raw)] = raw
-    block[100:148] = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+    block[0 : len(name)] = name
+    block[100:148] = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (*numbers, mtime)
     block[148:156] = b"        "
     block[156:157] = kind
     block[157 : 157 + len(link)] = link
     block[257:265] = b"ustar\x0000"
+    if device is not None:
+        block[329:345] = b"%07o\0%07o\0" % (os.major(device), os.minor(device))
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
 
 
-def _pax(
-    name: str,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    mtime: int,
-    kind: bytes,
-    target: str,
-    xattrs: dict[str, bytes],
-    device: int | None,
-) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.mode, info.uid, info.gid, info.size, info.mtime = mode, uid, gid, size, mtime
-    info.type, info.linkname = kind, target
-    if device is not None:
-        info.devmajor, info.devminor = os.major(device), os.minor(device)
-    # PAX values are UTF-8; bytes that are not survive as they are through surrogates.
-    info.pax_headers = {
-        f"SCHILY.xattr.{key}": value.decode("utf-8", "surrogateescape") for key, value in xattrs.items()
-    }
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+def _pax(records: dict[bytes, bytes]) -> bytes:
+    """Return an extended header: a block and its records."""
+    data = b"".join(_record(key, value) for key, value in records.items())
+    block = _ustar(b"PaxHeaders", b"", (0o644, 0, 0, len(data)), 0, b"x", None)
+    return block + data + bytes(-len(data) % _BLOCK)
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """Return one record; its length counts its own digits."""
+    rest = b" %s=%s\n" % (key, value)
+    length = len(rest) + 1
+    while length != len(rest) + len(str(length)):
+        length = len(rest) + len(str(length))
+    return b"%d%s" % (length, rest)
