@@ -21,7 +21,6 @@ from solver.cache.sqlite import SQLiteStore
 from solver.ports import ContentKey, Operation, Result
 from worker.base import (
     CancelToken,
-    EnvironmentLackError,
     Session,
     Snapshot,
     Snapshotter,
@@ -122,18 +121,9 @@ class LocalWorker:
     @cached_property
     def snapshotter(self) -> Snapshotter:
         """What shows layers as filesystems."""
-        from worker.snapshot.overlay import OverlaySnapshotter
+        from worker.snapshot.choose import choose
 
-        if self._wanted_snapshotter not in ("", "overlay"):
-            raise EnvironmentLackError(
-                f"there is no snapshotter {self._wanted_snapshotter!r}", help="use overlay, or leave it out"
-            )
-        if not can_mount():
-            raise EnvironmentLackError(
-                "this process may not mount, which overlay snapshots need",
-                help="run as root; `llbkit doctor` says more",
-            )
-        return OverlaySnapshotter(self.state, self.layers)
+        return choose(self.state, self.layers, self._wanted_snapshotter)
 
     @cached_property
     def containers(self) -> Containers:

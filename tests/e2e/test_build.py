@@ -350,3 +350,18 @@ def test_calls_answer_instead_of_building(cli, project) -> None:
     assert answer["targets"][1]["platform"] == "$BUILDPLATFORM"
     assert "no warnings found" in cli.build(folder, "--check").stdout
     assert "unsupported request" in cli.run("build", "--call=outline", folder, code=1).stderr
+
+
+@pytest.mark.parametrize("snapshotter", ["overlay", "native"])
+def test_both_snapshotters_keep_deletions_and_changes(cli, project, tmp_path, snapshotter) -> None:
+    cli.environment["LLBKIT_SNAPSHOTTER"] = snapshotter
+    folder = project(
+        "FROM base AS one\nRUN mkdir /d && echo a > /d/a && echo gone > /gone\n"
+        "FROM one\nRUN rm /gone && echo b > /d/b && echo more >> /d/a\nCOPY --from=one /gone /copied\n"
+    )
+    for out in ("first", "again"):
+        cli.build(folder, "-o", tmp_path / out)
+        assert (tmp_path / out / "d" / "a").read_text() == "a\nmore\n"
+        assert (tmp_path / out / "d" / "b").read_text() == "b\n"
+        assert not (tmp_path / out / "gone").exists()
+        assert (tmp_path / out / "copied").read_text() == "gone\n"
