@@ -79,7 +79,7 @@ class VertexWarning:
 
 Event: TypeAlias = VertexAdded | VertexStarted | VertexCompleted | VertexStatus | VertexLog | VertexWarning
 Progress: TypeAlias = Callable[[Event], None]
-"""Receives every event of a job, in order. Must not block and must not raise."""
+"""Receives every event of a job, in order, on the thread of its event loop. Must not block and must not raise."""
 
 
 def discard(event: Event) -> None:

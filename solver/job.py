@@ -9,7 +9,7 @@ from typing import Self
 
 from llb.graph import Graph, Vertex, merge_metadata
 from llb.walk import postorder
-from solver.events import Progress, VertexAdded
+from solver.events import Progress
 from solver.execution import Tools
 from solver.explain import Miss
 from solver.flight import together
@@ -55,7 +55,8 @@ class Job:
     async def solve(self, graph: Graph) -> Result | None:
         """Return the result of the graph's head; None for scratch.
 
-        A vertex that failed once in a job fails again without being executed.
+        A vertex that failed once in a job fails again without being executed; one that was solved stays so, even if a
+        later graph ignores its cache.
 
         Raises:
             VertexError: a vertex failed. Everything else that only this solve wants is cancelled.
@@ -97,7 +98,7 @@ class Job:
             metadata = graph.metadata_of(vertex.digest)
             known = self._works.get(vertex.digest)
             if known is not None:
-                known.metadata = merge_metadata(known.metadata, metadata)
+                self._take_again(known, graph)
                 continue
             inputs = tuple(self._works[edge.vertex.digest] for edge in vertex.inputs)
             work = Work(
@@ -110,15 +111,18 @@ class Job:
                 clock=self._tools.clock,
             )
             self._works[vertex.digest] = work
-            self._reporter.emit(
-                VertexAdded(
-                    digest=vertex.digest,
-                    name=work.name,
-                    inputs=tuple(below.vertex.digest for below in inputs),
-                    group=metadata.progress_group.id if metadata.progress_group else "",
-                )
-            )
+            work.show_added()
         return [self._works[vertex.digest] for vertex in order]
+
+    def _take_again(self, work: Work, graph: Graph) -> None:
+        """Merge what a further graph says of a known vertex; what it is called by its last user is what it is called."""
+        digest = work.vertex.digest
+        work.metadata = merge_metadata(work.metadata, graph.metadata_of(digest))
+        work.spans = work.spans or graph.spans_of(digest)
+        name = name_of(work.vertex, work.metadata, [below.name for below in work.inputs])
+        if name != work.name:
+            work.name = name
+            work.show_added()
 
     def _rank(self, works: Sequence[Work]) -> None:
         """Give each vertex the seconds that the path from its start to the head's end is likely to take."""

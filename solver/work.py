@@ -12,7 +12,7 @@ from llb.graph import Metadata, Vertex
 from llb.walk import postorder
 from solver import keys
 from solver.errors import SolveError, VertexError
-from solver.events import VertexCompleted, VertexLog, VertexStarted, VertexStatus
+from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
 from solver.keys import KnownInput
 from solver.ports import CacheMap, Clock, ContentKey, Json, Operation, Result
 from solver.reporting import Reporter
@@ -150,6 +150,18 @@ class Work:
                 time=now,
                 started=self.status_began.setdefault(id, now),
                 completed=now if done else None,
+            )
+        )
+
+    def show_added(self) -> None:
+        """Show that the vertex is part of the build, under its present name."""
+        group = self.metadata.progress_group
+        self.reporter.emit(
+            VertexAdded(
+                digest=self.vertex.digest,
+                name=self.name,
+                inputs=tuple(below.vertex.digest for below in self.inputs),
+                group=group.id if group else "",
             )
         )
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 from support.solving import graph_of, ignoring, solve, solver_of
 
+from grammar import Source
 from llb import ops
 from llb.graph import Metadata, ProgressGroup, Vertex
+from llb.sourcemap import Location, SourceInfo, SourceMap
 from solver.cache.memory import MemoryStore
 from solver.errors import VertexError
 from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
@@ -208,6 +211,45 @@ def test_every_vertex_is_added_once_before_anything_starts() -> None:
     assert events[: len(added)] == added
     assert added[0].group == "group"
     assert added[-1].inputs == (added[1].digest, base.digest)
+
+
+def test_a_vertex_takes_the_name_and_lines_that_a_later_graph_gives_it() -> None:
+    worker = FakeWorker(failures=frozenset({"head"}))
+    base = number("one", 1)
+    head = total("head", base)
+    named = graph_of(head, {base.digest: Metadata(description={"llb.customname": "the base"})})
+    events: list = []
+
+    async def main() -> None:
+        async with solver_of(worker).job(session=None, progress=events.append) as job:
+            await job.solve(graph_of(base))
+            with pytest.raises(VertexError):
+                await job.solve(named)
+
+    run(worker.clock, main())
+    assert [e.name for e in events if isinstance(e, VertexAdded) and e.digest == base.digest] == [
+        "int://one?value=1&",
+        "the base",
+    ]
+
+
+def test_a_failure_tells_the_lines_it_comes_from() -> None:
+    text = Source("Dockerfile", "FROM one\nRUN bad\n")
+    bad = total("bad", number("one", 1))
+    plain = graph_of(total("head", bad))
+    source_map = SourceMap(
+        infos=(SourceInfo(source=text),), locations={bad.digest: (Location(info=0, lines=((2, 2),)),)}
+    )
+    worker = FakeWorker(failures=frozenset({"bad"}))
+
+    async def main() -> None:
+        async with solver_of(worker).job(session=None) as job:
+            await job.solve(replace(plain, source_map=source_map))
+
+    with pytest.raises(VertexError) as caught:
+        run(worker.clock, main())
+    assert [span.start_line for span in caught.value.spans] == [2]
+    assert caught.value.name == "sum bad "
 
 
 def test_what_waits_for_resources_is_not_shown_as_started() -> None:
