@@ -10,6 +10,7 @@ import selectors
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -27,6 +28,9 @@ Log = Callable[[int, bytes], None]
 """``log(stream, data)``: 1 is stdout, 2 is stderr."""
 
 _CHUNK = 1 << 16
+_PATIENCE = 5.0
+"""Seconds that a runtime may take to make a container once it is to be killed."""
+_POLL_SECONDS = 0.005
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -182,11 +186,21 @@ def _stream(process: subprocess.Popen[bytes], log: Log) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes], pid_file: Path) -> None:
-    """Kill the container's first process, and with it all others; or the runtime, if it has not got that far."""
-    try:
-        os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
-    except (OSError, ValueError):
-        process.kill()
+    """Kill the container's first process, and with it all others.
+
+    A runtime that is killed while it makes the container may leave that process behind, so it gets a moment to say who
+    it is.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+            return
+        except (FileNotFoundError, ValueError):
+            time.sleep(_POLL_SECONDS)
+        except ProcessLookupError:
+            return
+    process.kill()
 
 
 def _explain(code: int, log_file: Path, *, out_of_memory: bool) -> Exit:
