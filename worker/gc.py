@@ -9,10 +9,11 @@ at and deleted in one transaction, in which nobody can come to hold it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from worker.cachemounts import CacheMounts
@@ -20,6 +21,7 @@ from worker.content.store import ContentStore
 from worker.images import ImageStore
 from worker.snapshot.layers import LayerStore, layers_of
 from worker.statedir import StateDir
+from worker.usagefilter import compile_filters
 
 Kind = Literal["layer", "blob", "cache mount"]
 
@@ -39,6 +41,10 @@ class Record(Protocol):
     def last_used_at(self) -> float:
         """Seconds since 1970."""
 
+    @property
+    def used(self) -> int:
+        """How often it was found."""
+
 
 class Records(Protocol):
     """What is used of `solver.ports.CacheStore`."""
@@ -50,11 +56,16 @@ class Records(Protocol):
         """Forget records."""
 
 
+_EVERYTHING = 1 << 62
+_TYPES: dict[Kind, str] = {"layer": "regular", "blob": "internal", "cache mount": "exec.cachemount"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """One thing on disk. ``size`` in bytes, times in seconds since 1970 (0: unknown).
+    """One thing on disk, with what BuildKit's UsageRecord tells. ``size`` in bytes, times in seconds since 1970.
 
-    ``reclaimable``: neither an image of the store nor a running build needs it, so pruning may remove it.
+    ``reclaimable``: neither an image of the store nor a running build needs it, so pruning may remove it. ``in_use``: a
+    running build holds it. ``shared``: an image of the store keeps it. ``parents``: the layers below it.
     """
 
     id: str
@@ -64,6 +75,20 @@ class Usage:
     created_at: float
     last_used_at: float
     reclaimable: bool
+    in_use: bool = False
+    shared: bool = False
+    usage_count: int = 0
+    parents: tuple[str, ...] = ()
+
+    @property
+    def mutable(self) -> bool:
+        """Whether its content may change."""
+        return self.kind == "cache mount"
+
+    @property
+    def record_type(self) -> str:
+        """BuildKit's name of its kind."""
+        return _TYPES[self.kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +98,38 @@ class PruneRequest:
     Attributes:
         cache_mounts: also cache mounts, which may have taken long to fill.
         unused_for: only what was not used for so many seconds.
-        max_used: remove only if what can be removed takes more bytes than this: first what no record needs, then, record
-            by record, until it fits.
+        max_used: remove no more than is needed to get what can be removed down to so many bytes.
+        min_free: remove no more than is needed to have so many bytes free on the disk; the stricter of the two counts.
+        reserved: in any case leave so many bytes of what can be removed.
+        filters: only what matches one of these (`worker.usagefilter`).
     """
 
     cache_mounts: bool = False
     unused_for: float = 0.0
     max_used: int = 0
+    min_free: int = 0
+    reserved: int = 0
+    filters: tuple[str, ...] = ()
+
+    def excess(self, used: int, free: int) -> int:
+        """Return how many bytes to remove, given what can be removed and what is free on the disk."""
+        if not (self.max_used or self.min_free or self.reserved):
+            return _EVERYTHING  # also what takes no space
+        keep = used
+        if self.max_used or not self.min_free:
+            keep = self.max_used
+        if self.min_free:
+            keep = min(keep, used - max(0, self.min_free - free))
+        return used - max(keep, self.reserved)
+
+
+@dataclass(slots=True)
+class _Use:
+    """How records use a layer."""
+
+    last: float = 0.0
+    count: int = 0
+    parents: dict[str, None] = field(default_factory=dict)
 
 
 class GarbageCollector:
@@ -99,21 +149,30 @@ class GarbageCollector:
         self._state, self._content, self._layers = state, content, layers
         self._images, self._caches, self._records, self._clock = images, caches, records, clock
 
-    def usage(self) -> list[Usage]:
-        """Return everything on disk, largest first."""
-        used = self._last_uses(self._records.records())
+    def usage(self, filters: Sequence[str] = ()) -> list[Usage]:
+        """Return everything on disk that matches one of the filters, largest first.
+
+        Raises:
+            WorkerError: a filter is malformed.
+        """
+        matches = compile_filters(filters)
+        used = self._uses(self._records.records())
         found = [*self._layer_usage(used), *self._blob_usage(), *self._cache_usage()]
-        return sorted(found, key=lambda one: (-one.size, one.id))
+        return sorted(filter(matches, found), key=lambda one: (-one.size, one.id))
 
     def prune(self, request: PruneRequest | None = None) -> list[Usage]:
-        """Remove what ``request`` says (default: all that only caching needs); return what was removed."""
+        """Remove what ``request`` says (default: all that only caching needs); return what was removed.
+
+        Raises:
+            WorkerError: a filter is malformed.
+        """
         request = request or PruneRequest()
+        matches = compile_filters(request.filters)
         before = self.usage()
         latest = self._clock() - request.unused_for
-        allowed = [one for one in before if one.reclaimable and one.last_used_at <= latest]
-        excess = sum(one.size for one in before if one.reclaimable) - request.max_used
-        if excess <= 0:
-            return []
+        reclaimable = [one for one in before if one.reclaimable]
+        allowed = [one for one in reclaimable if one.last_used_at <= latest and matches(one)]
+        excess = request.excess(sum(one.size for one in reclaimable), self._free())
         gone: set[tuple[Kind, str]] = set()
         if request.cache_mounts:
             for one in sorted(
@@ -122,37 +181,54 @@ class GarbageCollector:
                 if excess > 0 and self._caches.remove(one.id):
                     excess -= one.size
                     gone.add((one.kind, one.id))
-        self._forget_records(allowed, excess, latest)
-        gone |= {("layer", str(layer)) for layer in self._remove_layers(latest)}
-        gone |= {("blob", digest) for digest in self._remove_blobs(latest)}
+        if excess > 0:
+            self._forget_records(allowed, excess, latest)
+            left_out = {(one.kind, one.id) for one in before if not matches(one)}
+            gone |= {("layer", str(layer)) for layer in self._remove_layers(latest, left_out)}
+            gone |= {("blob", digest) for digest in self._remove_blobs(latest, left_out)}
+        self._layers.sweep()
+        self._caches.sweep()
         return [one for one in before if (one.kind, one.id) in gone]
 
     # -- what there is
 
+    def _free(self) -> int:
+        status = os.statvfs(self._state.root)
+        return status.f_bavail * status.f_frsize
+
     @staticmethod
-    def _last_uses(records: Iterable[Record]) -> dict[int, float]:
-        used: dict[int, float] = {}
+    def _uses(records: Iterable[Record]) -> dict[int, _Use]:
+        uses: dict[int, _Use] = {}
         for record in records:
             for token in record.tokens:
-                for layer in layers_of(token) or ():
-                    used[layer] = max(used.get(layer, 0.0), record.last_used_at)
-        return used
+                layers = layers_of(token) or ()
+                for position, layer in enumerate(layers):
+                    use = uses.setdefault(layer, _Use())
+                    use.last = max(use.last, record.last_used_at)
+                    use.count += record.used
+                    if position:
+                        use.parents[str(layers[position - 1])] = None
+        return uses
 
-    def _layer_usage(self, used: dict[int, float]) -> Iterable[Usage]:
+    def _layer_usage(self, uses: dict[int, _Use]) -> Iterable[Usage]:
         held = self._state.lease.layers()
         for info in self._layers.layers():
+            use = uses.get(info.id) or _Use(last=info.created_at)
             yield Usage(
                 id=str(info.id),
                 kind="layer",
                 size=self._layers.size(info.id),
                 description=info.description or info.source,
                 created_at=info.created_at,
-                last_used_at=used.get(info.id, info.created_at),
+                last_used_at=use.last,
                 reclaimable=info.id not in held,
+                in_use=info.id in held,
+                usage_count=use.count,
+                parents=tuple(use.parents),
             )
 
     def _blob_usage(self) -> Iterable[Usage]:
-        kept = self._images.roots() | self._state.lease.blobs()
+        named, held = self._images.roots(), self._state.lease.blobs()
         for digest in self._content.digests():
             try:
                 status = self._content.path(digest).stat()
@@ -162,10 +238,12 @@ class GarbageCollector:
                 id=digest,
                 kind="blob",
                 size=status.st_size,
-                description="of an image in the store" if digest in kept else "",
+                description="of an image in the store" if digest in named else "",
                 created_at=status.st_mtime,
                 last_used_at=status.st_mtime,
-                reclaimable=digest not in kept,
+                reclaimable=digest not in named and digest not in held,
+                in_use=digest in held,
+                shared=digest in named,
             )
 
     def _cache_usage(self) -> Iterable[Usage]:
@@ -178,6 +256,7 @@ class GarbageCollector:
                 created_at=info.created_at,
                 last_used_at=info.last_used_at,
                 reclaimable=not info.in_use,
+                in_use=info.in_use,
             )
 
     # -- removal
@@ -199,25 +278,31 @@ class GarbageCollector:
         for record in records:
             if excess <= 0 or record.last_used_at > latest:
                 break
+            if needs[record.id] and needs[record.id].isdisjoint(sizes):
+                continue  # forgetting it would free nothing that was asked for
             forgotten.append(record.id)
             users.subtract(needs[record.id])
             excess -= sum(sizes.get(layer, 0) for layer in needs[record.id] if not users[layer])
         self._records.delete(forgotten)
 
-    def _remove_layers(self, latest: float) -> list[int]:
-        needed = self._last_uses(self._records.records())
+    def _remove_layers(self, latest: float, left_out: set[tuple[Kind, str]]) -> list[int]:
+        needed = self._uses(self._records.records())
         return self._layers.remove_unused(
-            [info.id for info in self._layers.layers() if info.id not in needed and info.created_at <= latest]
+            info.id
+            for info in self._layers.layers()
+            if info.id not in needed and info.created_at <= latest and ("layer", str(info.id)) not in left_out
         )
 
-    def _remove_blobs(self, latest: float) -> list[str]:
+    def _remove_blobs(self, latest: float, left_out: set[tuple[Kind, str]]) -> list[str]:
         gone: list[str] | None = None
         while gone is None:
             names = self._names()
             kept = self._images.roots()
             kept |= {blob.digest for info in self._layers.layers() for blob in info.blobs}
             candidates = [
-                one for one in self._content.digests() if one not in kept and self._is_old(one, latest)
+                one
+                for one in self._content.digests()
+                if one not in kept and ("blob", one) not in left_out and self._is_old(one, latest)
             ]
             with self._state.metadata.transaction() as db:
                 held = self._state.lease.blobs(db)

@@ -36,6 +36,7 @@ class Leases:
     def __init__(self, metadata: Metadata, owner: str) -> None:
         self._db = metadata
         self.owner = owner
+        self._own: set[tuple[Kind, str]] = set()
         metadata.register("leases", 1, _SCHEMA)
         metadata.register("suspects", 1, _SUSPECT)
 
@@ -48,10 +49,14 @@ class Leases:
         self._pin("blob", [digest])
 
     def _pin(self, kind: Kind, targets: Iterable[str]) -> None:
-        rows = [(self.owner, kind, target) for target in targets]
-        if rows:
+        fresh = {(kind, target) for target in targets} - self._own
+        if fresh:
             with self._db.transaction() as db:
-                db.executemany("INSERT OR IGNORE INTO lease (owner, kind, target) VALUES (?, ?, ?)", rows)
+                db.executemany(
+                    "INSERT OR IGNORE INTO lease (owner, kind, target) VALUES (?, ?, ?)",
+                    [(self.owner, *one) for one in fresh],
+                )
+            self._own |= fresh
 
     def pin_new_layer(self, db: sqlite3.Connection, layer: int) -> None:
         """Pin a layer in the transaction that makes its row."""
@@ -74,6 +79,7 @@ class Leases:
         if self._db.query("SELECT 1 FROM lease WHERE owner = ? LIMIT 1", (self.owner,)):
             with self._db.transaction() as db:
                 db.execute("DELETE FROM lease WHERE owner = ?", (self.owner,))
+        self._own.clear()
 
     # -- the dead
 

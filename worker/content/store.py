@@ -55,8 +55,11 @@ class ContentStore:
         return self._state.blobs / algorithm / encoded
 
     def exists(self, digest: str) -> bool:
-        """Tell whether a blob is here."""
-        return self.path(digest).exists()
+        """Tell whether a blob is here; if it is, it stays while this process lives."""
+        if not self.path(digest).exists():
+            return False
+        self._state.lease.pin_blob(digest)
+        return self.path(digest).exists()  # a pruning process may have come between
 
     def size(self, digest: str) -> int:
         """Return a blob's size in bytes. Raises FileNotFoundError."""
@@ -73,7 +76,6 @@ class ContentStore:
     def put(self, data: bytes) -> str:
         """Store bytes and return their digest."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        self._state.lease.pin_blob(digest)  # before the look, or a pruning process could come between
         if not self.exists(digest):
             with self.writer(digest, len(data)) as writer:
                 writer.write(data)

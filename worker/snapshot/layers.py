@@ -37,7 +37,6 @@ class LayerStore:
         self._state = state
         self._content = content
         self._table = LayerTable(state.metadata, state.lease)
-        self._pinned: set[int] = set()
         self.fetch: Fetch = _no_fetch
         self._try_suspects()
 
@@ -77,14 +76,8 @@ class LayerStore:
         layers = layers_of(token)
         if layers is None:
             return None
-        self._pin(layers)
+        self._state.lease.pin_layers(layers)
         return Snapshot(layers) if not layers or self._table.exist(layers) else None
-
-    def _pin(self, layers: Iterable[int]) -> None:
-        fresh = [layer for layer in set(layers) if layer not in self._pinned]
-        if fresh:
-            self._state.lease.pin_layers(fresh)
-            self._pinned.update(fresh)
 
     # -- making layers
 
@@ -96,7 +89,6 @@ class LayerStore:
         """
         with storage_errors(self._state.root):
             layer = self._table.add(description)
-            self._pinned.add(layer)
             self._place(layer, directory)
             self._table.set_unpacked(layer)
         return layer
@@ -123,7 +115,7 @@ class LayerStore:
         """
         from worker.snapshot.pack import kind_of
 
-        layer = self._table.add_remote(
+        return self._table.add_remote(
             StoredBlob(kind_of(descriptor.media_type), PULLED, descriptor),
             diff_id=diff_id,
             parent_chain_id=parent_chain_id,
@@ -131,8 +123,6 @@ class LayerStore:
             description=description,
             created_at=created_at,
         )
-        self._pinned.add(layer)
-        return layer
 
     def ensure(
         self, snapshot: Snapshot, cancel: CancelToken | None = None, report: StatusReport | None = None
@@ -245,24 +235,23 @@ class LayerStore:
         return size
 
     def remove_unused(self, layers: Iterable[int]) -> list[int]:
-        """Forget those of ``layers`` that no living process holds, delete their directories, and say which they were."""
+        """Forget those of ``layers`` that nobody needs, delete their directories, and say which they were.
+
+        Needed is what living processes hold, and what lazy layers that stay were made on.
+        """
         with self._state.metadata.transaction() as db:
-            held = self._state.lease.layers(db)
-            gone = [layer for layer in layers if layer not in held]
+            gone = set(layers) - self._state.lease.layers(db)
+            gone -= self._table.below_lazy(db, gone)
             self._table.delete(db, gone)
         for layer in gone:
             remove_tree(self._state.layers / str(layer))
-        return gone
+        return sorted(gone)
 
     def sweep(self) -> None:
         """Delete directories without a row, which a dead process left while it removed layers."""
-        rows = {str(layer.id) for layer in self.layers()}
         for name in os.listdir(self._state.layers):
-            if name.isdigit() and name not in rows and not self._is_new(int(name)):
+            if name.isdigit() and not self._table.exist([int(name)]):
                 remove_tree(self._state.layers / name)
-
-    def _is_new(self, layer: int) -> bool:
-        return self._table.exist([layer])
 
     def _try_suspects(self) -> None:
         """Look at the layers that dead processes held, and drop what is not as its row says."""

@@ -158,7 +158,20 @@ class LayerTable:
             _remember(db, layer, blob)
 
     @staticmethod
-    def delete(db: sqlite3.Connection, layers: Sequence[int]) -> None:
+    def below_lazy(db: sqlite3.Connection, leaving: Iterable[int]) -> set[int]:
+        """Return the layers that lazy layers will need when they are unpacked; ``leaving`` ones do not count."""
+        parents: dict[int, int] = dict(db.execute("SELECT layer, parent FROM layer_parent").fetchall())
+        lazy = {row[0] for row in db.execute("SELECT id FROM layer WHERE unpacked = 0")}
+        needed: set[int] = set()
+        for layer in lazy.difference(leaving):
+            here = parents.get(layer)
+            while here is not None and here not in needed:
+                needed.add(here)
+                here = parents.get(here)
+        return needed
+
+    @staticmethod
+    def delete(db: sqlite3.Connection, layers: Iterable[int]) -> None:
         """Delete the rows of layers, in a transaction."""
         for table, column in _TABLES.items():
             db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(layer,) for layer in layers])
