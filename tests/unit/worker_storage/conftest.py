@@ -81,6 +81,13 @@ class Storage:
         )
         return Snapshot((*below.layers, layer))
 
+    def adopted(self, name: str) -> int:
+        """Adopt a directory with one file."""
+        path = self.state.work / name
+        path.mkdir()
+        (path / name).write_text(name)
+        return self.layers.adopt(path)
+
     def unpacked(self, *tars: bytes) -> list[Path]:
         """Return the directories of a stack of layers, bottom first, unpacked."""
         snapshot = Snapshot()
