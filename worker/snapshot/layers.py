@@ -60,10 +60,6 @@ class LayerStore:
         """Return every layer, oldest first."""
         return self._table.all()
 
-    def parents(self, layer: int) -> list[int]:
-        """Return the layers that a pulled layer was made on, topmost first."""
-        return self._table.parents(layer)
-
     # -- tokens
 
     @staticmethod
