@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,13 +20,20 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to show it."
 )
+@click.option(
+    "--filter",
+    "filters",
+    metavar="FILTER",
+    multiple=True,
+    help="Only what matches: type=exec.cachemount, id=..., description~=REGEX, inuse.",
+)
 @click.pass_context
-def command(ctx: click.Context, /, form: str) -> None:
+def command(ctx: click.Context, /, form: str, filters: tuple[str, ...]) -> None:
     """Say what the state directory holds, and what of it `llbkit prune` can free."""
     from llbkit.engine import Engine
 
     with Engine(root=ctx.obj["root"]) as engine:
-        rows = engine.worker.collector.usage()
+        rows = engine.worker.collector.usage(tuple(map(conditions, filters)))
     show(rows, form)
     if form == "table":
         from llbkit.progress.model import amount
@@ -33,6 +41,11 @@ def command(ctx: click.Context, /, form: str) -> None:
         free = sum(row.size for row in rows if row.reclaimable)
         click.echo(f"Reclaimable: {amount(free)}")
         click.echo(f"Total:       {amount(sum(row.size for row in rows))}")
+
+
+def conditions(text: str) -> str:
+    """Return a ``--filter`` of docker's form (``key=value``) in the form of `worker.usagefilter` (``key==value``)."""
+    return re.sub(r"(?<![=!~])=(?!=)", "==", text, count=1)
 
 
 def show(rows: Sequence[Usage], form: str) -> None:

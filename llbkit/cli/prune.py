@@ -16,11 +16,13 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 @click.option(
     "--filter",
     "filters",
-    metavar="until=AGE",
+    metavar="FILTER",
     multiple=True,
-    help="Only what was not used for AGE, e.g. 36h or 7d.",
+    help="Only what matches: until=36h for age, type=exec.cachemount, id=..., description~=REGEX.",
 )
 @click.option("--max-used-space", metavar="SIZE", default="0", help="Stop once the cache takes no more.")
+@click.option("--min-free-space", metavar="SIZE", default="0", help="Stop once so much of the disk is free.")
+@click.option("--reserved-space", metavar="SIZE", default="0", help="Always leave so much of the cache.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to show what went."
 )
@@ -32,10 +34,12 @@ def command(
     force: bool,
     filters: tuple[str, ...],
     max_used_space: str,
+    min_free_space: str,
+    reserved_space: str,
     form: str,
 ) -> None:
     """Free what only caching needs, least recently used first. Images of the local store keep what they need."""
-    from llbkit.cli.du import show
+    from llbkit.cli.du import conditions, show
     from llbkit.csvflags import size
     from llbkit.engine import Engine
     from llbkit.progress.model import amount
@@ -45,6 +49,9 @@ def command(
         cache_mounts=everything,
         unused_for=_age(filters),
         max_used=size("--max-used-space", max_used_space),
+        min_free=size("--min-free-space", min_free_space),
+        reserved=size("--reserved-space", reserved_space),
+        filters=tuple(conditions(text) for text in filters if not text.startswith("until=")),
     )
     if not force:
         what = "the build cache and all cache mounts" if everything else "the build cache"
@@ -63,7 +70,7 @@ def _age(filters: tuple[str, ...]) -> float:
     for text in filters:
         key, _, value = text.partition("=")
         if key != "until":
-            raise FlagError(f"--filter: there is no filter {key!r}", help="write until=AGE, e.g. until=36h")
+            continue
         if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value):
             raise FlagError(f"--filter until: {value!r} is no age", help="e.g. 90m, 36h, 7d or 1d12h")
         parts = re.findall(r"([\d.]+)([smhd])", value)

@@ -328,6 +328,11 @@ def test_prune_spares_cache_mounts_the_young_and_what_fits(cli, project) -> None
     cli.run("prune", "--all", "--force")
     assert json.loads(cli.run("du", "--format=json").stdout) == []
     cli.build(folder)
+    cache = json.loads(cli.run("du", "--filter", "type=exec.cachemount", "--format=json").stdout)
+    assert [row["kind"] for row in cache] == ["cache mount"]
+    kept = cli.run("prune", "-f", "--reserved-space", "1g", "--format=json").stdout
+    assert json.loads(kept) == []
+    assert "colour" in cli.run("du", "--filter", "colour=red", code=1).stderr
     assert "until" in cli.run("prune", "--filter", "until=soon", "--force", code=2).stderr
 
 
