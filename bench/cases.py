@@ -115,7 +115,7 @@ CASES = (
 
 def push_debian(registry: str, work: Path) -> None:
     """Put a Debian root into the registry once; it is made by mmdebstrap and pushed by buildah."""
-    tarball = work / "debian.tar.gz"
+    tarball = work.parent / "debian.tar.gz"
     if not tarball.exists():
         partial = tarball.with_suffix(".part.tar")
         mirror, suite = debian_mirror()
@@ -127,8 +127,7 @@ def push_debian(registry: str, work: Path) -> None:
     folder = work / "debian"
     folder.mkdir(exist_ok=True)
     (folder / "Dockerfile").write_text('FROM scratch\nADD debian.tar.gz /\nCMD ["/bin/bash"]\n')
-    if not (folder / tarball.name).exists():
-        (folder / tarball.name).hardlink_to(tarball)
+    shutil.copy(tarball, folder)
     base = ["buildah", "--root", str(work / "push"), "--runroot", str(work / "push-run")]
     name = f"{registry}/debian:bench"
     subprocess.run([*base, "build", "-q", "-t", name, str(folder)], check=True, capture_output=True)
