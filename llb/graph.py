@@ -102,7 +102,7 @@ class Vertex:
         constraints: tuple[str, ...] | None = (),
     ) -> Vertex:
         """Return the vertex of an op: encoded, and digested from its wire bytes."""
-        from llb.wire.encode import encode_op
+        from llb.wire.encoding import encode_op
 
         raw = encode_op(op, [(edge.vertex.digest, edge.index) for edge in inputs], platform, constraints)
         digest = "sha256:" + hashlib.sha256(raw).hexdigest()

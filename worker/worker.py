@@ -370,8 +370,8 @@ class LocalWorker:
             pools=self.pools,
             snapshotter=self.snapshotter,
             ensure=self.ensure,
-            containers=self.containers,
-            caches=self.caches,
+            containers=lambda: self.containers,
+            caches=lambda: self.caches,
             digest=digest,
             token=lambda value: self.save(value) or "",
         )

@@ -1,7 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BuildKit's wire format. Protobuf is seen in this package only."""
+"""BuildKit's wire format. Protobuf is seen in this package only. Each direction is loaded when it is first used."""
 
-from llb.wire.decode import decode, decode_op
-from llb.wire.encode import encode, encode_op
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llb.wire.decoding import decode, decode_op
+    from llb.wire.encoding import encode, encode_op
 
 __all__ = ["decode", "decode_op", "encode", "encode_op"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module("llb.wire.encoding" if name.startswith("encode") else "llb.wire.decoding")
+    value: object = getattr(module, name)
+    return value

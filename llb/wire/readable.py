@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from llb.graph import Graph
 from llb.wire import ops_pb2 as pb
-from llb.wire.encode import encode_metadata, encode_op
+from llb.wire.encoding import encode_metadata, encode_op
 
 
 def op_json(raw: bytes) -> dict[str, Any]:

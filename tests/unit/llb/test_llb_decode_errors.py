@@ -13,7 +13,7 @@ from llb.errors import DefinitionError
 from llb.graph import Edge, Graph, Vertex
 from llb.wire import decode, encode
 from llb.wire import ops_pb2 as pb
-from llb.wire.encode import encode_op
+from llb.wire.encoding import encode_op
 
 BASE = Vertex.make(ops.Source(identifier="docker-image://docker.io/library/alpine:3.20"))
 
