@@ -73,6 +73,10 @@ class Llbkit(Peer):
     def reset(self) -> None:
         shutil.rmtree(self._root, ignore_errors=True)
 
+    def environment(self) -> dict[str, str]:
+        """As after an installation: modules are compiled."""
+        return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
     def commands(self, build: Build) -> list[list[str]]:
         argv = [self._command, "--root", str(self._root), "build", "--progress=plain"]
         for key, value in build.args.items():
