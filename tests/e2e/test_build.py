@@ -296,9 +296,8 @@ def test_two_builds_share_one_state_directory(cli, project) -> None:
         )
         for _ in range(3)
     ]
-    for process in builds:
-        _, err = process.communicate()
-        assert process.returncode == 0, err
+    printed = [process.communicate()[1] for process in builds]
+    assert [process.returncode for process in builds] == [0, 0, 0], "\n".join(printed)
 
 
 def test_du_and_prune_know_what_is_kept(cli, project) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import tempfile
 import threading
@@ -17,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _RULES = "c *:* m, b *:* m, c 1:3 rwm, c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm"
-_NAME = "llbkit-sandbox"
+_NAME = f"llbkit-sandbox-{hashlib.sha256(_RULES.encode()).hexdigest()[:12]}"
+"""Named after its rules, which therefore never change."""
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,15 +29,27 @@ def confine_thread() -> bool:
     try:
         with _devices_controller() as controller:
             cgroup = controller / _NAME
-            with contextlib.suppress(FileExistsError):
-                cgroup.mkdir(mode=0o755)
-            (cgroup / "devices.deny").write_text("a")
-            for rule in _RULES.split(", "):
-                (cgroup / "devices.allow").write_text(rule)
+            if not cgroup.is_dir():
+                _make(cgroup)
             (cgroup / "tasks").write_text(str(threading.get_native_id()))
     except OSError:
         return False
     return True
+
+
+def _make(cgroup: Path) -> None:
+    """Make the cgroup under its name only once its rules are set: other processes' containers may be born into it."""
+    draft = cgroup.with_name(f"{cgroup.name}.{os.getpid()}.{threading.get_native_id()}")
+    draft.mkdir(mode=0o755)
+    try:
+        (draft / "devices.deny").write_text("a")
+        for rule in _RULES.split(", "):
+            (draft / "devices.allow").write_text(rule)
+        draft.rename(cgroup)
+    except OSError:
+        draft.rmdir()
+        if not cgroup.is_dir():  # else another process was first
+            raise
 
 
 @contextlib.contextmanager
