@@ -13,12 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llb.blobs import image_blob, oci_layout_blob
     from llb.errors import DefinitionError, LLBError, StateError
     from llb.graph import Edge, Graph, Metadata, Vertex
     from llb.mounts import bind, cache, secret, secret_env, ssh, tmpfs
     from llb.ops import Op, Platform
-    from llb.sources import git, http, image, image_blob, local, oci_layout, oci_layout_blob
-    from llb.state import State, build, diff, from_graph, merge, passthrough, requires, scratch, sh
+    from llb.sources import git, http, image, local, oci_layout
+    from llb.stacks import build, diff, merge, passthrough, requires
+    from llb.state import State, from_graph, scratch, sh
 
 __all__ = [
     "DefinitionError",
@@ -55,12 +57,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "blobs": ("image_blob", "oci_layout_blob"),
     "errors": ("DefinitionError", "LLBError", "StateError"),
     "graph": ("Edge", "Graph", "Metadata", "Vertex"),
     "mounts": ("bind", "cache", "secret", "secret_env", "ssh", "tmpfs"),
     "ops": ("Op", "Platform"),
-    "sources": ("git", "http", "image", "image_blob", "local", "oci_layout", "oci_layout_blob"),
-    "state": ("State", "build", "diff", "from_graph", "merge", "passthrough", "requires", "scratch", "sh"),
+    "sources": ("git", "http", "image", "local", "oci_layout"),
+    "stacks": ("build", "diff", "merge", "passthrough", "requires"),
+    "state": ("State", "from_graph", "scratch", "sh"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -72,7 +72,8 @@ class SourceNode:
         return Made(op=op, caps=caps, platform=platform if self.specific else None)
 
 
-def _state(node: SourceNode) -> State:
+def state_of(node: SourceNode) -> State:
+    """Return the state that a source gives."""
     return State().with_output(Output(node))
 
 
@@ -125,7 +126,7 @@ def image(
         error=error,
         resolve=resolve if resolver is not None and resolve_digest else None,
     )
-    state = _state(node)
+    state = state_of(node)
     if resolver is None or error:
         return state
 
@@ -166,7 +167,7 @@ def oci_layout(
         constraints=Constraints.of(options),
         specific=True,
     )
-    return _state(node)
+    return state_of(node)
 
 
 def local(
@@ -213,7 +214,7 @@ def local(
         constraints=Constraints.of(options),
         unique=not session_id,
     )
-    return _state(node)
+    return state_of(node)
 
 
 def _json_list(items: Sequence[str]) -> str:
@@ -292,7 +293,7 @@ def git(
     node = SourceNode(
         identifier=identifier, attrs=attrs, caps=tuple(caps), constraints=Constraints.of(options)
     )
-    return _state(node)
+    return state_of(node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +330,7 @@ def http(
     if checksum:
         attrs["http.checksum"] = checksum
         caps.add("source.http.checksum")
-    _file_attrs(attrs, caps, filename, chmod, chown)
+    file_attrs(attrs, caps, filename, chmod, chown)
     if auth_header_secret:
         attrs["http.authheadersecret"] = auth_header_secret
         caps.add("source.http.auth")
@@ -345,12 +346,13 @@ def http(
         caps=tuple(caps),
         constraints=Constraints.of(options),
     )
-    return _state(node)
+    return state_of(node)
 
 
-def _file_attrs(
+def file_attrs(
     attrs: dict[str, str], caps: set[str], filename: str, chmod: int | None, chown: tuple[int, int] | None
 ) -> None:
+    """Add the attributes of a source that is one file: its name, mode and owner."""
     if filename:
         attrs["http.filename"] = filename
     if chmod:
@@ -359,55 +361,3 @@ def _file_attrs(
     if chown is not None:
         attrs["http.uid"], attrs["http.gid"] = str(chown[0]), str(chown[1])
         caps.add("soruce.http.uidgid")
-
-
-def image_blob(
-    ref: str,
-    *,
-    filename: str = "",
-    chmod: int | None = None,
-    chown: tuple[int, int] | None = None,
-    **options: Unpack[Options],
-) -> State:
-    """One blob of a repository as a file; ``ref`` names its digest."""
-    return _blob("docker-image+blob", ref, {}, filename, chmod, chown, Constraints.of(options))
-
-
-def oci_layout_blob(
-    ref: str,
-    *,
-    session_id: str = "",
-    store_id: str = "",
-    filename: str = "",
-    chmod: int | None = None,
-    chown: tuple[int, int] | None = None,
-    **options: Unpack[Options],
-) -> State:
-    """One blob of an OCI layout as a file."""
-    attrs = {key: value for key, value in {"oci.session": session_id, "oci.store": store_id}.items() if value}
-    return _blob("oci-layout+blob", ref, attrs, filename, chmod, chown, Constraints.of(options))
-
-
-def _blob(
-    scheme: str,
-    ref: str,
-    attrs: dict[str, str],
-    filename: str,
-    chmod: int | None,
-    chown: tuple[int, int] | None,
-    constraints: Constraints,
-) -> State:
-    caps = {"source.imageblob"}
-    _file_attrs(attrs, set(), filename, chmod, chown)
-    error, name = "", ref
-    try:
-        parsed = parse_reference(ref)
-        name = str(parsed)
-        if not parsed.digest:
-            error = "checksum required in blob reference"
-    except InvalidReferenceError as invalid:
-        error = invalid.standard
-    node = SourceNode(
-        identifier=f"{scheme}://{name}", attrs=attrs, caps=tuple(caps), constraints=constraints, error=error
-    )
-    return _state(node)

@@ -12,7 +12,7 @@ Names, defaults and digests are those of BuildKit's ``client/llb``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, Unpack
 
@@ -21,9 +21,9 @@ from llb import platform as platforms
 from llb.errors import StateError
 from llb.execs import ExecNode, split
 from llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
-from llb.graph import Edge, Graph, Metadata
+from llb.graph import Graph, Metadata
 from llb.mounts import AnyMount, MountSpec
-from llb.nodes import Base, EdgeList, GraphNode, Made, Node, Output, assemble
+from llb.nodes import Base, GraphNode, Output, assemble
 from llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
 from llb.options import Constraints, Options, as_platform
 from llb.settings import Carried, Change, Settings
@@ -344,105 +344,6 @@ def image_settings(config: bytes | str) -> Change:
         return settings.set(platform=platform) if platform is not None else settings
 
     return change
-
-
-# -- states made of states
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _StackNode:
-    """Merge, diff, build or passthrough: an op made of its inputs' numbers."""
-
-    sources: tuple[Output | None, ...]
-    constraints: Constraints
-    op: Callable[[tuple[int, ...]], ops.Op]
-    caps: tuple[str, ...]
-    specific: bool = False
-    distinct: bool = False
-
-    def reads(self, base: Base) -> Sequence[Output]:
-        return list(dict.fromkeys(output for output in self.sources if output is not None))
-
-    def index_of(self, slot: int | str) -> int:
-        assert isinstance(slot, int), "its outputs are numbered"
-        return slot
-
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
-        platform = (self.constraints.platform or base.platform) if self.specific else None
-        if self.distinct:
-            edges = [edge(output) for output in self.sources if output is not None]
-            numbers, count = [], 0
-            for output in self.sources:
-                numbers.append(count if output is not None else -1)
-                count += output is not None
-            return Made(op=self.op(tuple(numbers)), inputs=tuple(edges), caps=self.caps, platform=platform)
-        inputs = EdgeList(edge)
-        numbers = [inputs.add(output) if output is not None else -1 for output in self.sources]
-        return Made(op=self.op(tuple(numbers)), inputs=tuple(inputs.edges), caps=self.caps, platform=platform)
-
-
-def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
-    """Lay states over each other, the first at the bottom; scratch ones do not count."""
-    real = [state for state in inputs if state.output is not None]
-    if not real:
-        return inputs[0] if inputs else State()
-    if len(real) == 1:
-        return real[0]
-    node = _StackNode(
-        sources=tuple(state.output for state in real),
-        constraints=Constraints.of(options),
-        op=lambda numbers: ops.Merge(inputs=numbers),
-        caps=("mergeop",),
-        distinct=True,
-    )
-    return real[0].with_output(Output(node))
-
-
-def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
-    """Return what ``upper`` changes over ``lower``."""
-    if lower.output is None:
-        return upper
-    node = _StackNode(
-        sources=(lower.output, upper.output),
-        constraints=Constraints.of(options),
-        op=lambda numbers: ops.Diff(lower=numbers[0], upper=numbers[1]),
-        caps=("diffop",),
-        distinct=True,
-    )
-    return State().with_output(Output(node))
-
-
-def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> State:
-    """Solve the definition that a file of ``source`` holds."""
-    key = "buildkit.llb.definition"
-    attrs = {"llbbuild.filename": filename} if filename else {}
-    node = _StackNode(
-        sources=(source.output,),
-        constraints=Constraints.of(options),
-        op=lambda numbers: ops.Build(builder=-1, inputs={key: numbers[0]}, attrs=attrs),
-        caps=("source.buildop.llbfilename",),
-        specific=True,
-    )
-    return State().with_output(Output(node))
-
-
-def passthrough(
-    dep_id: str, inputs: Sequence[State], outputs: Sequence[bool], **options: Unpack[Options]
-) -> list[State]:
-    """Return the inputs marked in ``outputs``; whoever uses one has all of them solved."""
-    kept = [number for number, wanted in enumerate(outputs) if wanted]
-    node: Node = _StackNode(
-        sources=tuple(state.output for state in inputs),
-        constraints=Constraints.of(options),
-        op=lambda numbers: ops.Passthrough(id=dep_id, outputs=tuple(numbers[number] for number in kept)),
-        caps=("passthroughop",),
-    )
-    return [inputs[number].with_output(Output(node, slot)) for slot, number in enumerate(kept)]
-
-
-def requires(state: State, dep_id: str, deps: Sequence[State], **options: Unpack[Options]) -> State:
-    """Return ``state``, to be had only once ``deps`` are solved."""
-    return passthrough(dep_id, [state, *deps], [True, *(False for _ in deps)], **options)[0]
 
 
 def from_graph(graph: Graph) -> State:

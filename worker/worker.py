@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from llb import ops
 from llb import platform as platforms
@@ -35,7 +35,7 @@ from worker.statedir import StateDir
 
 if TYPE_CHECKING:
     from worker.cachemounts import CacheMounts
-    from worker.content.transport import Transport
+    from worker.content.transport import RegistryOptions, Transport
     from worker.contenthash import ContentHasher
     from worker.exporters.base import ExportRequest, ExportTools
     from worker.gc import GarbageCollector
@@ -47,26 +47,6 @@ if TYPE_CHECKING:
     from worker.runtime.process import Containers
     from worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
     from worker.statcache import StatCaches
-
-
-class Registry(Protocol):
-    """How to reach one registry host: `worker.content.transport.RegistryOptions`."""
-
-    @property
-    def mirrors(self) -> Sequence[str]:
-        """Hosts asked first."""
-
-    @property
-    def http(self) -> bool:
-        """Plain HTTP."""
-
-    @property
-    def insecure(self) -> bool:
-        """Certificates are not verified."""
-
-    @property
-    def ca(self) -> str:
-        """A file of certificates."""
 
 
 class LocalWorker:
@@ -90,7 +70,7 @@ class LocalWorker:
         parallel: Mapping[str, int],
         runtime: str = "",
         snapshotter: str = "",
-        registries: Mapping[str, Registry] | None = None,
+        registries: Mapping[str, RegistryOptions] | None = None,
     ) -> None:
         self.state = StateDir(root)
         self.content = ContentStore(self.state)

@@ -12,7 +12,8 @@ import stat
 
 from worker.base import FileOpError
 from worker.owners import Owner
-from worker.tree import MAX_LINKS, join, relative
+from worker.rootpath import follow
+from worker.tree import join, relative
 
 KEEP_TIME = -1
 
@@ -40,34 +41,12 @@ class WritableRoot:
         Raises:
             FileOpError: links lead in circles.
         """
-        pending = path.split("/")[::-1]
-        done: list[str] = []
-        links = 0
-        while pending:
-            name = pending.pop()
-            if name in ("", "."):
-                continue
-            if name == "..":
-                if done:
-                    done.pop()
-                continue
-            done.append(name)
-            if not last and not any(pending):
-                break
-            try:
-                target = os.readlink(self.full("/".join(done)))
-            except OSError:
-                continue
-            links += 1
-            if links > MAX_LINKS:
-                raise FileOpError(
-                    f"/{relative(path)}: symbolic links lead in circles", help="remove the links"
-                )
-            done.pop()
-            if target.startswith("/"):
-                done.clear()
-            pending.extend(target.split("/")[::-1])
-        return "/".join(done)
+        try:
+            return follow(self.base, path, last=last)
+        except OSError as error:
+            raise FileOpError(
+                f"/{relative(path)}: symbolic links lead in circles", help="remove the links"
+            ) from error
 
     def make_directories(self, path: str, mode: int, owner: Owner | None, timestamp: int) -> None:
         """Create a link-free path with its parents. Only what is created gets mode, owner and time (-1: now).

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Go's durations: ``1h15m30.5s``."""
+"""Go's durations, ``1h15m30.5s``, and the numbers of a HEALTHCHECK."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
+
+from frontends.dockerfile import errors
+from frontends.dockerfile.ast import go_quote
+from frontends.dockerfile.gotext import parse_int
 
 _UNITS = {
     "ns": 1,
@@ -17,6 +21,9 @@ _UNITS = {
     "h": 3600 * 10**9,
 }
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
+
+_SHORTEST = 1_000_000
+"""The shortest time of a health check that is not 0, in nanoseconds."""
 
 
 def parse_duration(text: str) -> int:
@@ -59,3 +66,37 @@ def format_duration(nanoseconds: int) -> str:
 
 def _trimmed(value: int, unit: int) -> str:
     return f"{(Decimal(value) / unit).normalize():f}"
+
+
+def read_time(name: str, text: str) -> int:
+    """Return the time of a HEALTHCHECK flag in nanoseconds, 0 if it is not given.
+
+    Raises:
+        DockerfileError: it is no duration, or shorter than a millisecond.
+    """
+    if not text:
+        return 0
+    try:
+        value = parse_duration(text)
+    except ValueError as error:
+        raise errors.arguments(str(error), "write for example 30s or 1m30s") from None
+    if value and value < _SHORTEST:
+        raise errors.arguments(f"Interval {go_quote(name)} cannot be less than 1ms")
+    return value
+
+
+def read_retries(text: str) -> int:
+    """Return the retries of a HEALTHCHECK, 0 if they are not given.
+
+    Raises:
+        DockerfileError: they are no number, or negative.
+    """
+    if not text:
+        return 0
+    value = parse_int(text, 32)
+    if value is None:
+        cause = "value out of range" if parse_int(text) is not None else "invalid syntax"
+        raise errors.arguments(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}", "write a number")
+    if value < 0:
+        raise errors.arguments(f"--retries must be at least 0 (was {value})")
+    return value

@@ -195,6 +195,30 @@ def parse_size(text: str) -> int | None:
     return int(float(match[1]) * _UNITS[match[2].lower()]) if match is not None else None
 
 
+def mount_from(text: str) -> str:
+    """Return what a mount names with ``from=``: the one option that is needed before words are expanded.
+
+    Raises:
+        DockerfileError: it has variables.
+    """
+    found = ""
+    try:
+        parts = csvfields.fields(text)
+    except csvfields.CSVError as error:
+        raise errors.mount(f"failed to parse csv mounts: {error}") from None
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals or key.lower() != "from":
+            continue
+        if re.search(r"\$.", value):
+            raise errors.mount(
+                f"'{key.lower()}' doesn't support variable expansion, define alias stage instead",
+                "write FROM $NAME AS alias, then from=alias",
+            )
+        found = value
+    return found
+
+
 def read_device(text: str) -> CDIDevice:
     """Read the value of one ``--device``: a CDI name, or ``name=NAME``, and ``required``.
 

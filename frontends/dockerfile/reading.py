@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from frontends.dockerfile import csvfields, errors
+from frontends.dockerfile import errors
 from frontends.dockerfile.ast import Node, ParsedFile, go_quote
 from frontends.dockerfile.check import Linter
-from frontends.dockerfile.durations import parse_duration
+from frontends.dockerfile.durations import read_retries, read_time
 from frontends.dockerfile.flags import Flags
-from frontends.dockerfile.gotext import parse_int
 from frontends.dockerfile.instructions import (
     AnyInstruction,
     Arg,
@@ -40,6 +39,7 @@ from frontends.dockerfile.instructions import (
 )
 from frontends.dockerfile.lexer import KEYWORDS
 from frontends.dockerfile.lines import heredoc_of
+from frontends.dockerfile.mounts import mount_from
 from frontends.dockerfile.places import Place
 from frontends.dockerfile.rules import (
     from_as_casing,
@@ -50,8 +50,6 @@ from frontends.dockerfile.rules import (
 from grammar.patterns import SPACE
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
-_SHORTEST = 1_000_000
-"""The shortest time of a health check that is not 0, in nanoseconds."""
 
 
 def read_program(file: ParsedFile, lint: Linter) -> Program:
@@ -238,7 +236,7 @@ def chomp(content: str) -> str:
 
 def _run(node: Node) -> Run:
     flags = Flags.read(node, strings=("network", "security"), lists=("mount", "device"))
-    mounts = tuple(MountFlag(text=text, source_stage=_mount_from(text)) for text in flags.all("mount"))
+    mounts = tuple(MountFlag(text=text, source_stage=mount_from(text)) for text in flags.all("mount"))
     network, security = (
         flags.get("network", "default"),
         flags.get("security", "sandbox"),
@@ -266,26 +264,6 @@ def _run(node: Node) -> Run:
         network=network,
         security=security,
     )
-
-
-def _mount_from(text: str) -> str:
-    """Return what a mount names with ``from=``: the one option that is needed before words are expanded."""
-    found = ""
-    try:
-        parts = csvfields.fields(text)
-    except csvfields.CSVError as error:
-        raise errors.mount(f"failed to parse csv mounts: {error}") from None
-    for part in parts:
-        key, equals, value = part.partition("=")
-        if not equals or key.lower() != "from":
-            continue
-        if re.search(r"\$.", value):
-            raise errors.mount(
-                f"'{key.lower()}' doesn't support variable expansion, define alias stage instead",
-                "write FROM $NAME AS alias, then from=alias",
-            )
-        found = value
-    return found
 
 
 def _line(node: Node, words: tuple[str, ...]) -> CommandLine:
@@ -326,7 +304,7 @@ def _healthcheck(node: Node) -> Healthcheck:
     line = _line(node, tuple(rest))
     if not line.words:
         raise errors.arguments("Missing command after HEALTHCHECK CMD")
-    interval, timeout, start_period, start_interval = (_time(name, flags.get(name)) for name in times)
+    interval, timeout, start_period, start_interval = (read_time(name, flags.get(name)) for name in times)
     return Healthcheck(
         **_head(node),
         test=("CMD-SHELL" if line.shell else "CMD", *line.words),
@@ -334,32 +312,8 @@ def _healthcheck(node: Node) -> Healthcheck:
         timeout=timeout,
         start_period=start_period,
         start_interval=start_interval,
-        retries=_retries(flags.get("retries")),
+        retries=read_retries(flags.get("retries")),
     )
-
-
-def _time(name: str, text: str) -> int:
-    if not text:
-        return 0
-    try:
-        value = parse_duration(text)
-    except ValueError as error:
-        raise errors.arguments(str(error), "write for example 30s or 1m30s") from None
-    if value and value < _SHORTEST:
-        raise errors.arguments(f"Interval {go_quote(name)} cannot be less than 1ms")
-    return value
-
-
-def _retries(text: str) -> int:
-    if not text:
-        return 0
-    value = parse_int(text, 32)
-    if value is None:
-        cause = "value out of range" if parse_int(text) is not None else "invalid syntax"
-        raise errors.arguments(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}", "write a number")
-    if value < 0:
-        raise errors.arguments(f"--retries must be at least 0 (was {value})")
-    return value
 
 
 _ONBUILD = re.compile(r"^\s*ONBUILD\s*", re.IGNORECASE)

@@ -15,10 +15,10 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker import rootpath
 from worker.base import CancelToken, SourceError
 from worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout
 from worker.content.tarread import Entry, TarReader
-from worker.runtime import rootpath
 
 _CHUNK = 1 << 20
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llb.ops import Exec, Mount, MountType, NetMode
+from worker import rootpath
 from worker.base import ActiveSnapshot, CancelToken, Session, WorkerError
 from worker.cachemounts import CacheMounts
 from worker.ops.exec_inputs import Inputs
 from worker.ops.exec_key import normal_path
 from worker.ops.exec_stubs import Stubs
-from worker.runtime import rootpath
 from worker.runtime.etcfiles import hosts_file, resolv_conf
 from worker.runtime.spec import DEFAULT_HOSTNAME, MountSpec, bind
 from worker.ssh import forwarded

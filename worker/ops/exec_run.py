@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from llb.graph import Metadata
 from llb.ops import Exec, ProxyEnv, SecurityMode
 from solver.ports import Result, Step
+from worker import rootpath
 from worker.base import ExecError, Session, Snapshot, Snapshotter
 from worker.cachemounts import CacheMounts
 from worker.ops.exec_inputs import Ensure, Inputs
 from worker.ops.exec_mounts import Mounted, Mounting, secret_value
 from worker.pools import Token
-from worker.runtime import rootpath
 from worker.runtime.process import Containers
 from worker.runtime.spec import DEFAULT_HOSTNAME, DEFAULT_PATH, Sandbox
 from worker.runtime.users import User, lookup

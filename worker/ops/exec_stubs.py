@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker.runtime.rootpath import resolve
+from worker.rootpath import resolve
 
 
 class Stubs:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.base import WorkerError
-from worker.runtime.rootpath import read_file
+from worker.rootpath import read_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

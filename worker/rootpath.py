@@ -11,15 +11,15 @@ from pathlib import Path
 _MAX_LINKS = 255
 
 
-def resolve(root: Path, path: str) -> Path:
-    """Return where ``path`` is below ``root``, with every symbolic link followed as if ``root`` were ``/``.
+def follow(root: str, path: str, *, last: bool = True) -> str:
+    """Return the link-free path, relative to ``root``, that ``path`` means with ``root`` as ``/``.
 
-    Components that do not exist are kept as written, so the result may be created. ``..`` stops at ``root``.
+    Components that do not exist are kept as written, so the result may be created. ``..`` stops at ``root``. ``last`` says
+    whether the last component is followed too.
 
     Raises:
         OSError: ELOOP if more than 255 links are followed.
     """
-    base = os.fspath(root)
     pending = path.split("/")[::-1]
     done: list[str] = []
     links = 0
@@ -31,19 +31,30 @@ def resolve(root: Path, path: str) -> Path:
             if done:
                 done.pop()
             continue
-        here = os.path.join(base, *done, name)
+        done.append(name)
+        if not last and not any(pending):
+            break
         try:
-            target = os.readlink(here)
+            target = os.readlink(os.path.join(root, *done))
         except OSError:
-            done.append(name)
             continue
         links += 1
         if links > _MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        done.pop()
         if target.startswith("/"):
             done.clear()
         pending.extend(target.split("/")[::-1])
-    return Path(base, *done)
+    return "/".join(done)
+
+
+def resolve(root: Path, path: str) -> Path:
+    """Return where ``path`` is below ``root``, every link followed (`follow`).
+
+    Raises:
+        OSError: ELOOP if more than 255 links are followed.
+    """
+    return root / follow(os.fspath(root), path)
 
 
 def read_file(root: Path, path: str, *, limit: int = 16 << 20) -> bytes | None:
