@@ -98,9 +98,9 @@ class CancelToken(Protocol):
         """While the context lasts, call ``callback`` (from another thread) on cancellation, at once if it was."""
 
 
-Fetch = Callable[[Descriptor, str], None]
-"""``fetch(descriptor, source)`` brings a blob of ``source`` (an identifier such as ``docker-image://...``) into the
-content store. Blocking; verified."""
+Fetch = Callable[[Descriptor, str, CancelToken, Callable[[int, int], None] | None], None]
+"""``fetch(descriptor, source, cancel, progress)`` brings a blob of ``source`` (an identifier such as ``docker-image://...``)
+into the content store. Blocking; verified. ``progress(current, total)`` is told of bytes."""
 
 StatusReport = Callable[[str, str, int, int, bool], None]
 """``report(id, name, current, total, done)``: sub-progress, as `solver.ports.Step.status`."""

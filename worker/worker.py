@@ -6,7 +6,7 @@ Parts are made when they are first needed: a fully cached build opens the databa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from worker.base import (
 )
 from worker.content.store import ContentStore
 from worker.oci import Descriptor
-from worker.pools import Pools, Token, can_mount
+from worker.pools import Pools, can_mount
 from worker.snapshot.layers import LayerStore
 from worker.statedir import StateDir
 
@@ -219,8 +219,14 @@ class LocalWorker:
         """Fetch and unpack the lazy layers of a snapshot. Blocking."""
         self.layers.ensure(snapshot, cancel, report)
 
-    def _fetch(self, descriptor: Descriptor, source: str) -> None:
-        self.resolver.fetch(descriptor, source, Token())
+    def _fetch(
+        self,
+        descriptor: Descriptor,
+        source: str,
+        cancel: CancelToken,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.resolver.fetch(descriptor, source, cancel, progress)
 
     # -- solver.ports.Worker
 

@@ -189,7 +189,7 @@ def imported(source: Stores, snapshot: Snapshot, target: Stores) -> Snapshot:
         )
         diff_ids += (blob.diff_id,)
 
-    def fetch(descriptor, source_: str) -> None:
+    def fetch(descriptor, source_: str, cancel, progress) -> None:
         with target.content.writer(descriptor.digest) as writer:
             writer.write(blobs[descriptor.digest].read_bytes())
 

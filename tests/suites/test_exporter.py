@@ -56,7 +56,7 @@ def tools():
     store, database = MemoryBlobs(), MemoryDatabase()
     layers = DirectoryLayers(store)
 
-    def fetch(descriptor, source):
+    def fetch(descriptor, source, cancel, progress):
         raise SourceError(f"{source} is gone")
 
     yield ExportTools(

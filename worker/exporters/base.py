@@ -18,6 +18,7 @@ from llb.ops import Platform
 from worker.base import (
     CancelToken,
     Compression,
+    Fetch,
     LayerBlob,
     LayerInfo,
     Snapshot,
@@ -28,7 +29,6 @@ from worker.base import (
 from worker.content.provider import Blobs
 from worker.content.push import Pusher
 from worker.images import ImageStore
-from worker.oci import Descriptor
 
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 _METADATA = ("containerimage.", "frontend.", "refs.platforms", "source.date.epoch", "image.name")
@@ -101,7 +101,7 @@ class ExportTools:
     snapshotter: Snapshotter
     images: ImageStore
     pusher: Pusher
-    fetch: Callable[[Descriptor, str], None]
+    fetch: Fetch
     clock: Callable[[], float] = time.time
 
 

@@ -69,7 +69,7 @@ class Image:
         """Bring one blob into the store."""
         if not run.tools.store.exists(blob.digest):
             run.cancel.check()
-            run.tools.fetch(blob, self.origins.get(blob.digest, ""))
+            run.tools.fetch(blob, self.origins.get(blob.digest, ""), run.cancel, None)
 
     def response(self, names: Sequence[str]) -> dict[str, str]:
         """Return what the client is told, by BuildKit's keys."""

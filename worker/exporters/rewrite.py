@@ -59,7 +59,7 @@ def rewrite_times(blob: LayerBlob, options: ImageOptions, run: Run) -> LayerBlob
     assert options.epoch is not None
     store, kind = run.tools.store, compression_of(blob.descriptor.media_type)
     if not store.exists(blob.descriptor.digest):
-        run.tools.fetch(blob.descriptor, "")
+        run.tools.fetch(blob.descriptor, "", run.cancel, None)
     with tempfile.TemporaryFile() as spool:
         outer = Hashing(cast("BinaryIO", spool))
         with ExitStack() as stack:

@@ -105,7 +105,10 @@ class Extraction:
         descriptor = info.blobs[0]
         for last in (False, True):
             if not self._content.exists(descriptor.digest):
-                self._fetch(descriptor, info.source)
+                name = f"downloading {descriptor.digest}"
+                progress = self._progress(name, "downloading")
+                self._fetch(descriptor, info.source, self._cancel, progress)
+                self._done(name, "downloading", descriptor.size)
             self._cancel.check()
             target.mkdir()
             try:
@@ -121,29 +124,36 @@ class Extraction:
         name = f"extracting {descriptor.digest}"
         with (
             self._content.open(descriptor.digest) as blob,
-            Decompressed(blob, self._progress(name, descriptor.size)) as stream,
+            Decompressed(blob, self._extracting(name, descriptor.size)) as stream,
         ):
             owed = Unpacker(target, self._cancel).unpack(TarReader(stream.read))
             digest = stream.digest
         if diff_id and digest != diff_id:
             raise TarError(f"its content is {digest}, the image says {diff_id}")
-        if self._report is not None:
-            self._report(name, "extracting", descriptor.size, descriptor.size, True)
+        self._done(name, "extracting", descriptor.size)
         return owed
 
-    def _progress(self, name: str, total: int) -> Callable[[int], None] | None:
+    def _extracting(self, name: str, total: int) -> Callable[[int], None] | None:
+        progress = self._progress(name, "extracting")
+        return None if progress is None else lambda position: progress(position, total)
+
+    def _progress(self, name: str, action: str) -> Callable[[int, int], None] | None:
         report = self._report
         if report is None:
             return None
         shown = 0
 
-        def progress(position: int) -> None:
+        def progress(position: int, total: int) -> None:
             nonlocal shown
             if position - shown > _STEP:
                 shown = position
-                report(name, "extracting", position, total, False)
+                report(name, action, position, total, False)
 
         return progress
+
+    def _done(self, name: str, action: str, size: int) -> None:
+        if self._report is not None:
+            self._report(name, action, size, size, True)
 
 
 def damaged(digest: str, error: Exception) -> SourceError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,7 +206,7 @@ class LayerStore:
             # The tar that was pulled stays as it is, so that the layer keeps its identity.
             digest = own.descriptor.digest
             if not self._content.exists(digest):
-                self.fetch(own.descriptor, info.source)
+                self.fetch(own.descriptor, info.source, cancel, None)
             try:
                 made = transcode(self._content, digest, compression, level, cancel)
             except CompressionError as error:
@@ -299,5 +299,7 @@ def disk_usage(root: Path) -> int:
     return total
 
 
-def _no_fetch(descriptor: Descriptor, source: str) -> None:
+def _no_fetch(
+    descriptor: Descriptor, source: str, cancel: CancelToken, progress: Callable[[int, int], None] | None
+) -> None:
     raise RuntimeError("the layer store was given no way to fetch blobs")

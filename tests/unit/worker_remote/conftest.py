@@ -74,6 +74,6 @@ def tools(store, layers, images, transport, resolver) -> ExportTools:
         snapshotter=layers,
         images=images,
         pusher=Pusher(transport, store),
-        fetch=lambda descriptor, source: resolver.fetch(descriptor, source, Token()),
+        fetch=resolver.fetch,
         clock=lambda: 1_700_000_000.0,
     )

@@ -60,7 +60,7 @@ class Storage:
     def close(self) -> None:
         self.state.close()
 
-    def _fetch(self, descriptor: Descriptor, source: str) -> None:
+    def _fetch(self, descriptor: Descriptor, source: str, cancel, progress) -> None:
         self.fetched.append(descriptor.digest)
         with self.content.writer(descriptor.digest) as writer:
             writer.write(self.remote[descriptor.digest])

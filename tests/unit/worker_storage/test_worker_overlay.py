@@ -139,7 +139,7 @@ root, blob, layer = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 state = StateDir(root)
 content = ContentStore(state)
 layers = LayerStore(state, content)
-def fetch(descriptor, source):
+def fetch(descriptor, source, cancel, progress):
     with open(root / "fetches", "a") as file:
         file.write("x")
     with content.writer(descriptor.digest) as writer:

@@ -300,7 +300,7 @@ def test_content_that_the_image_does_not_name_is_refused(storage, helpers) -> No
 def test_a_blob_that_was_damaged_on_disk_is_fetched_again(storage, helpers) -> None:
     snapshot = storage.lazy(helpers.archive(("f", b"x" * 10_000)))
     descriptor = storage.layers.info(snapshot.layers[0]).blobs[0]
-    storage._fetch(descriptor, "")
+    storage._fetch(descriptor, "", Token(), None)
     path = storage.content.path(descriptor.digest)
     path.write_bytes(path.read_bytes()[:-20])
     storage.layers.ensure(snapshot)
@@ -348,8 +348,8 @@ def test_a_cancelled_unpacking_leaves_nothing(storage, helpers) -> None:
     token = Token()
     fetch = storage.layers.fetch
 
-    def fetch_and_cancel(descriptor, source) -> None:
-        fetch(descriptor, source)
+    def fetch_and_cancel(descriptor, source, cancel, progress) -> None:
+        fetch(descriptor, source, cancel, progress)
         token.cancel()
 
     storage.layers.fetch = fetch_and_cancel
