@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from grammar import Span
 from llb.graph import Graph, Vertex, merge_metadata
 from llb.walk import postorder
 from solver.events import Progress
@@ -94,18 +95,19 @@ class Job:
     def _take(self, graph: Graph, head: Vertex) -> list[Work]:
         """Take in every vertex that the head reaches; return their works, inputs first."""
         order = postorder([head], lambda vertex: [edge.vertex for edge in vertex.inputs])
+        spans = _origins(graph, order)
         for vertex in order:
             metadata = graph.metadata_of(vertex.digest)
             known = self._works.get(vertex.digest)
             if known is not None:
-                self._take_again(known, graph)
+                self._take_again(known, graph, spans[vertex.digest])
                 continue
             inputs = tuple(self._works[edge.vertex.digest] for edge in vertex.inputs)
             work = Work(
                 vertex=vertex,
                 metadata=metadata,
                 name=name_of(vertex, metadata, [below.name for below in inputs]),
-                spans=graph.spans_of(vertex.digest),
+                spans=spans[vertex.digest],
                 inputs=inputs,
                 reporter=self._reporter,
                 clock=self._tools.clock,
@@ -114,11 +116,11 @@ class Job:
             work.show_added()
         return [self._works[vertex.digest] for vertex in order]
 
-    def _take_again(self, work: Work, graph: Graph) -> None:
+    def _take_again(self, work: Work, graph: Graph, spans: tuple[Span, ...]) -> None:
         """Merge what a further graph says of a known vertex; what it is called by its last user is what it is called."""
         digest = work.vertex.digest
         work.metadata = merge_metadata(work.metadata, graph.metadata_of(digest))
-        work.spans = work.spans or graph.spans_of(digest)
+        work.spans = work.spans or spans
         name = name_of(work.vertex, work.metadata, [below.name for below in work.inputs])
         if name != work.name:
             work.name = name
@@ -133,3 +135,13 @@ class Job:
             work.remaining = max(work.remaining, path)
             for below in work.inputs:
                 above[below] = max(above[below], path)
+
+
+def _origins(graph: Graph, order: Sequence[Vertex]) -> dict[str, tuple[Span, ...]]:
+    """Return the spans of each vertex by digest. One without own spans, as what ADD fetches, has its first user's."""
+    spans: dict[str, tuple[Span, ...]] = {}
+    for vertex in reversed(order):
+        own = spans[vertex.digest] = graph.spans_of(vertex.digest) or spans.get(vertex.digest, ())
+        for edge in vertex.inputs if own else ():
+            spans[edge.vertex.digest] = own
+    return spans

@@ -6,7 +6,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,8 @@ from pathlib import Path
 _CONFIG = """version: 0.1
 log: {{level: error}}
 storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {{addr: "127.0.0.1:{port}", {http}}}
+{extra}
 """
 
 
@@ -26,22 +26,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def registry(directory: Path) -> Iterator[str]:
-    """Run a registry and give its ``host:port``."""
+def registry(directory: Path, *, http: str = "", extra: str = "") -> Iterator[str]:
+    """Run a registry and give its ``host:port``. ``http`` and ``extra`` are further settings, as YAML."""
+    directory.mkdir(exist_ok=True)
     port = free_port()
     config = directory / "registry.yml"
-    config.write_text(_CONFIG.format(root=directory / "storage", port=port))
+    config.write_text(_CONFIG.format(root=directory / "storage", port=port, http=http, extra=extra))
     with (directory / "registry.log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
     try:
         for _ in range(200):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
-                break
-            except OSError:
-                if process.poll() is not None:
-                    raise RuntimeError((directory / "registry.log").read_text()) from None
-                time.sleep(0.05)
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if process.poll() is not None:
+                raise RuntimeError((directory / "registry.log").read_text())
+            time.sleep(0.05)
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from worker.base import CancelToken, SourceError
 from worker.content.auth import Authorizer, Credentials, DockerConfig
+from worker.content.refusals import UnreachableError, refused, unreachable
 
 if TYPE_CHECKING:
     import urllib3
@@ -29,7 +30,6 @@ _ATTEMPTS = 5
 _REDIRECTS = 10
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
-_MAX_ERROR_BODY = 1 << 16
 _LONGEST_WAIT = 30.0
 _HUB_ENDPOINT = "registry-1.docker.io"
 
@@ -78,19 +78,6 @@ class _Request:
     authorization: str | None
 
 
-class HttpError(SourceError):
-    """A registry answered with an error. ``code`` is the distribution API's, "" if it sent none."""
-
-    def __init__(self, message: str, *, status: int, code: str = "", help: str = "") -> None:  # noqa: A002
-        super().__init__(message, help=help)
-        self.status = status
-        self.code = code
-
-
-class UnreachableError(SourceError):
-    """No answer from a host: no such name, refused, timed out, not TLS."""
-
-
 class Transport:
     """Sends requests to registries.
 
@@ -128,8 +115,9 @@ class Transport:
         host, _, path = rest.partition("/")
         options = self._options.get(host)
         if not mark:
-            plain = options.http if options is not None else False
-            scheme = "http" if plain or insecure or _is_loopback(host) else "https"
+            trusted = options is not None and bool(options.ca or options.insecure)
+            plain = options is not None and options.http
+            scheme = "http" if plain or insecure or (_is_loopback(host) and not trusted) else "https"
         network = _HUB_ENDPOINT if host == "docker.io" else host
         return Endpoint(
             host=host,
@@ -171,7 +159,7 @@ class Transport:
         response = self._attempts(endpoint, request, authorizer, cancel, retry=retry)
         try:
             if not (200 <= response.status < 300 or response.status in accept):
-                raise _refused(endpoint, method, url, response)
+                raise refused(endpoint.host, method, url, response)
             with cancel.on_cancel(lambda: _abort(response)):
                 yield response
         finally:
@@ -258,7 +246,7 @@ class Transport:
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(endpoint, url, error) from error
+            raise unreachable(endpoint.host, url, error) from error
 
     def _manager(self, endpoint: Endpoint) -> urllib3.PoolManager:
         import urllib3
@@ -327,56 +315,3 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
         return float(response.headers.get("Retry-After", ""))
     except ValueError:
         return 0.0
-
-
-def _unreachable(endpoint: Endpoint, url: str, error: Exception) -> UnreachableError:
-    import urllib3.exceptions
-
-    where = urlsplit(url).netloc.rpartition("@")[2]
-    reason = str(getattr(error, "reason", None) or error)
-    if isinstance(error, urllib3.exceptions.SSLError):
-        plain = "WRONG_VERSION_NUMBER" in reason or "UNKNOWN_PROTOCOL" in reason
-        return UnreachableError(
-            f"no secure connection to {where}: {reason}",
-            help=f'it seems to speak plain HTTP: set http = true under [registry."{endpoint.host}"]'
-            if plain
-            else f'name its certificate authority as ca under [registry."{endpoint.host}"] in the configuration file',
-        )
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
-        return UnreachableError(
-            f"no host named {where}", help="check the name and the network; a mirror can be configured"
-        )
-    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
-        return UnreachableError(f"{where} does not answer", help="check the network and try again")
-    reason = reason.rpartition(": ")[2] or type(error).__name__
-    return UnreachableError(
-        f"cannot reach {where}: {reason}", help="check the address, the port and the network"
-    )
-
-
-def _refused(endpoint: Endpoint, method: str, url: str, response: urllib3.BaseHTTPResponse) -> HttpError:
-    import json
-
-    code, said = "", ""
-    try:
-        first = json.loads(response.read(_MAX_ERROR_BODY) or b"{}")["errors"][0]
-        code, said = str(first.get("code", "")), str(first.get("message", ""))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        pass  # not the API's error format; the status says enough
-    status = response.status
-    told = f": {said}" if said else ""
-    match status:
-        case 401 | 403:
-            message = f"{endpoint.host} denies access (HTTP {status}{told})"
-            hint = f"log in with: docker login {endpoint.host}; and check the repository's name"
-        case 429:
-            message = f"{endpoint.host} limits the rate of requests (HTTP 429{told})"
-            hint = f"wait, or log in with: docker login {endpoint.host}; or configure a mirror"
-        case 404:
-            message = f"{endpoint.host} does not have it (HTTP 404{told})"
-            hint = "check the name"
-        case _:
-            message = f"{endpoint.host} answered HTTP {status}{told}"
-            hint = f"the request was {method} {urlsplit(url).path}"
-    return HttpError(message, status=status, code=code, help=hint)

@@ -121,23 +121,14 @@ class GitSource:
             self._git([*at, "init", "--quiet", "--bare"], env, cancel, spec)
         if self._has(bare, f"{found.commit}^{{tree}}", env):
             return
-        fetch = [*at, "fetch", "--quiet", "--no-tags", "--update-head-ok", "--depth=1", "--", spec.remote]
-        try:
-            self._git([*fetch, found.commit], env, cancel, spec)
-        except SourceError:
-            if found.ref:
-                self._git([*fetch, found.ref], env, cancel, spec)
-            else:  # a server that does not give single commits
-                everything = [
-                    *at,
-                    "fetch",
-                    "--quiet",
-                    "--tags",
-                    "--",
-                    spec.remote,
-                    "+refs/heads/*:refs/heads/*",
-                ]
-                self._git(everything, env, cancel, spec)
+        fetch = [*at, "fetch", "--quiet", "--no-tags", "--update-head-ok"]
+        remote = ["--", spec.remote]
+        ways = [[*fetch, "--depth=1", *remote, found.commit]]
+        if found.ref:
+            ways += [[*fetch, "--depth=1", *remote, found.ref], [*fetch, *remote, found.ref]]
+        else:  # a server that does not give single commits
+            ways += [[*at, "fetch", "--quiet", "--tags", *remote, "+refs/heads/*:refs/heads/*"]]
+        self._first_of(ways, env, cancel, spec)
         if not self._has(bare, f"{found.commit}^{{tree}}", env):
             raise SourceError(
                 f"{spec.shown} has no commit {found.commit}", help="check the commit id, or build again"
@@ -189,12 +180,8 @@ class GitSource:
             self._git([*at, "checkout", "--quiet", "--detach", "--force", found.commit], env, cancel, spec)
             if modules:
                 own = {**env, "GIT_ALLOW_PROTOCOL": _protocols(spec)}
-                self._git(
-                    [*at, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"],
-                    own,
-                    cancel,
-                    spec,
-                )
+                update = [*at, "submodule", "update", "--quiet", "--init", "--recursive"]
+                self._first_of([[*update, "--depth=1"], update], own, cancel, spec)
             if not spec.keep_git_dir or spec.subdir:
                 _strip(work)
             if spec.subdir:
@@ -235,6 +222,18 @@ class GitSource:
         if process.returncode != 0:
             raise _failure(spec, err.decode(errors="replace"))
         return out
+
+    def _first_of(
+        self, ways: Sequence[Sequence[str]], env: Mapping[str, str], cancel: CancelToken, spec: GitSpec
+    ) -> None:
+        """Run git in one way after the other until one succeeds; a plain HTTP server, say, knows no ``--depth``."""
+        for way in ways[:-1]:
+            try:
+                self._git(way, env, cancel, spec)
+                return
+            except SourceError:
+                continue
+        self._git(ways[-1], env, cancel, spec)
 
     @contextmanager
     def _environment(self, spec: GitSpec, session: Session) -> Iterator[dict[str, str]]:

@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 from worker.base import CancelToken, Session, SourceError
 from worker.content.provider import Blobs, Progress, WrongDigestError
-from worker.content.transport import CHUNK, Endpoint, HttpError, Transport
+from worker.content.refusals import HttpError
+from worker.content.transport import CHUNK, Endpoint, Transport
 from worker.images import Database
 from worker.oci import is_digest
 

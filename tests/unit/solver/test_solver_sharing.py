@@ -252,6 +252,26 @@ def test_a_failure_tells_the_lines_it_comes_from() -> None:
     assert caught.value.name == "sum bad "
 
 
+def test_a_failure_without_lines_of_its_own_tells_those_of_what_it_is_for() -> None:
+    text = Source("Dockerfile", "FROM one\nADD bad\n")
+    bad = total("bad", number("one", 1))
+    plain = graph_of(total("head", bad))
+    assert plain.head is not None
+    head = plain.head.vertex.digest
+    source_map = SourceMap(
+        infos=(SourceInfo(source=text),), locations={head: (Location(info=0, lines=((2, 2),)),)}
+    )
+    worker = FakeWorker(failures=frozenset({"one"}))
+
+    async def main() -> None:
+        async with solver_of(worker).job(session=None) as job:
+            await job.solve(replace(plain, source_map=source_map))
+
+    with pytest.raises(VertexError) as caught:
+        run(worker.clock, main())
+    assert [span.start_line for span in caught.value.spans] == [2]
+
+
 def test_what_waits_for_resources_is_not_shown_as_started() -> None:
     worker = FakeWorker(needs={"exec": 1}, delays={"a": 5.0, "b": 5.0})
     events: list = []

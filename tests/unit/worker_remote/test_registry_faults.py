@@ -13,8 +13,9 @@ from llb.reference import parse
 from worker.base import SourceError
 from worker.content.auth import Credentials, DockerConfig, parse_challenges
 from worker.content.provider import WrongDigestError, fetch
+from worker.content.refusals import UnreachableError
 from worker.content.registry import RegistryProvider
-from worker.content.transport import Transport, UnreachableError
+from worker.content.transport import Transport
 from worker.oci import MANIFEST, Descriptor
 from worker.pools import Cancelled, Token
 
