@@ -22,11 +22,11 @@ from pathlib import Path
 
 from llb.ops import CacheSharing
 from worker.base import CancelToken, StorageError
+from worker.diskusage import disk_usage
+from worker.locks import POLL_SECONDS, try_lock
 
 Fill = Callable[[Path], None]
 """Puts the base's content into an empty directory, its own owner and mode included."""
-
-_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class CacheMounts:
     def remove(self, key: str) -> bool:
         """Delete a cache that nobody uses; tell whether it is gone."""
         cache = self._root / key
-        lock = _try_lock(cache / "use", fcntl.LOCK_EX)
+        lock = try_lock(cache / "use", fcntl.LOCK_EX)
         if lock is None:
             return not cache.exists()
         grave = self._root / f".{key}-{os.getpid()}-{time.monotonic_ns()}"
@@ -118,10 +118,10 @@ def _use(cache: Path, cancel: CancelToken) -> int:
     while True:
         cancel.check()
         cache.mkdir(parents=True, exist_ok=True)
-        lock = _try_lock(cache / "use", fcntl.LOCK_SH)
+        lock = try_lock(cache / "use", fcntl.LOCK_SH)
         if lock is not None:
             return lock
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _hold(cache: Path, sharing: CacheSharing, cancel: CancelToken) -> tuple[int, Path]:
@@ -131,29 +131,13 @@ def _hold(cache: Path, sharing: CacheSharing, cancel: CancelToken) -> tuple[int,
         cancel.check()
         instance = cache / str(number)
         instance.mkdir(exist_ok=True)
-        lock = _try_lock(instance / "lock", mode)
+        lock = try_lock(instance / "lock", mode)
         if lock is not None:
             return lock, instance
         if sharing is CacheSharing.PRIVATE:
             number += 1
         else:
-            time.sleep(_POLL_SECONDS)
-
-
-def _try_lock(file: Path, mode: int) -> int | None:
-    """Lock ``file`` without waiting; None if others hold it or it was removed meanwhile."""
-    try:
-        lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, mode | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(lock), os.stat(file)):
-            return lock
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(lock)
-    return None
+            time.sleep(POLL_SECONDS)
 
 
 def _prepare(cache: Path, instance: Path, cache_id: str, base: str, fill: Fill | None) -> None:
@@ -180,31 +164,18 @@ def _prepare(cache: Path, instance: Path, cache_id: str, base: str, fill: Fill |
 def _describe(cache: Path) -> CacheMountInfo:
     file = cache / "about.json"
     about = json.loads(file.read_text(encoding="utf-8"))
-    lock = _try_lock(cache / "use", fcntl.LOCK_EX)
+    lock = try_lock(cache / "use", fcntl.LOCK_EX)
     if lock is not None:
         os.close(lock)
     return CacheMountInfo(
         key=cache.name,
         id=about["id"],
         base=about["base"],
-        size=_disk_usage(cache),
+        size=disk_usage(cache),
         created_at=about["created_at"],
         last_used_at=file.stat().st_mtime,
         in_use=lock is None,
     )
-
-
-def _disk_usage(directory: Path) -> int:
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for parent, _, files in os.walk(directory):
-        for path in (parent, *(os.path.join(parent, name) for name in files)):
-            with contextlib.suppress(FileNotFoundError):
-                status = os.lstat(path)
-                if (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    total += status.st_blocks * 512
-    return total
 
 
 def _children(directory: Path) -> list[Path]:

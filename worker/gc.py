@@ -20,10 +20,11 @@ from worker.cachemounts import CacheMounts
 from worker.content.store import ContentStore
 from worker.images import ImageStore
 from worker.snapshot.layers import LayerStore, layers_of
+from worker.sources.repositories import Repositories
 from worker.statedir import StateDir
 from worker.usagefilter import compile_filters
 
-Kind = Literal["layer", "blob", "cache mount"]
+Kind = Literal["layer", "blob", "download", "repository", "cache mount"]
 
 
 class Record(Protocol):
@@ -57,7 +58,10 @@ class Records(Protocol):
 
 
 _EVERYTHING = 1 << 62
-_TYPES: dict[Kind, str] = {"layer": "regular", "blob": "internal", "cache mount": "exec.cachemount"}
+_TYPES: dict[Kind, str] = {
+    "layer": "regular", "blob": "internal", "download": "internal", "repository": "source.git.checkout",
+    "cache mount": "exec.cachemount",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ class Usage:
     @property
     def mutable(self) -> bool:
         """Whether its content may change."""
-        return self.kind == "cache mount"
+        return self.kind in ("cache mount", "repository")
 
     @property
     def record_type(self) -> str:
@@ -143,11 +147,13 @@ class GarbageCollector:
         layers: LayerStore,
         images: ImageStore,
         caches: CacheMounts,
+        repositories: Repositories,
         records: Records,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state, self._content, self._layers = state, content, layers
-        self._images, self._caches, self._records, self._clock = images, caches, records, clock
+        self._images, self._caches, self._repositories = images, caches, repositories
+        self._records, self._clock = records, clock
 
     def usage(self, filters: Sequence[str] = ()) -> list[Usage]:
         """Return everything on disk that matches one of the filters, largest first.
@@ -157,7 +163,13 @@ class GarbageCollector:
         """
         matches = compile_filters(filters)
         used = self._uses(self._records.records())
-        found = [*self._layer_usage(used), *self._blob_usage(), *self._cache_usage()]
+        found = [
+            *self._layer_usage(used),
+            *self._blob_usage(),
+            *self._download_usage(),
+            *self._repository_usage(),
+            *self._cache_usage(),
+        ]
         return sorted(filter(matches, found), key=lambda one: (-one.size, one.id))
 
     def prune(self, request: PruneRequest | None = None) -> list[Usage]:
@@ -174,13 +186,11 @@ class GarbageCollector:
         allowed = [one for one in reclaimable if one.last_used_at <= latest and matches(one)]
         excess = request.excess(sum(one.size for one in reclaimable), self._free())
         gone: set[tuple[Kind, str]] = set()
-        if request.cache_mounts:
-            for one in sorted(
-                (one for one in allowed if one.kind == "cache mount"), key=lambda one: one.last_used_at
-            ):
-                if excess > 0 and self._caches.remove(one.id):
-                    excess -= one.size
-                    gone.add((one.kind, one.id))
+        removals = self._removals(cache_mounts=request.cache_mounts)
+        for one in sorted(allowed, key=lambda one: one.last_used_at):
+            if one.kind in removals and excess > 0 and removals[one.kind](one.id):
+                excess -= one.size
+                gone.add((one.kind, one.id))
         if excess > 0:
             self._forget_records(allowed, excess, latest)
             left_out = {(one.kind, one.id) for one in before if not matches(one)}
@@ -246,6 +256,31 @@ class GarbageCollector:
                 shared=digest in named,
             )
 
+    def _download_usage(self) -> Iterable[Usage]:
+        for digest, status in self._content.unfinished():
+            yield Usage(
+                id=digest,
+                kind="download",
+                size=status.st_size,
+                description="the beginning of a blob",
+                created_at=status.st_mtime,
+                last_used_at=status.st_mtime,
+                reclaimable=True,
+            )
+
+    def _repository_usage(self) -> Iterable[Usage]:
+        for info in self._repositories.list():
+            yield Usage(
+                id=info.key,
+                kind="repository",
+                size=info.size,
+                description=info.remote,
+                created_at=info.created_at,
+                last_used_at=info.last_used_at,
+                reclaimable=not info.in_use,
+                in_use=info.in_use,
+            )
+
     def _cache_usage(self) -> Iterable[Usage]:
         for info in self._caches.list():
             yield Usage(
@@ -260,6 +295,16 @@ class GarbageCollector:
             )
 
     # -- removal
+
+    def _removals(self, *, cache_mounts: bool) -> dict[Kind, Callable[[str], bool]]:
+        """Return what removes a thing that nothing else needs, by its kind; each tells whether it is gone."""
+        removals: dict[Kind, Callable[[str], bool]] = {
+            "download": self._content.drop_unfinished,
+            "repository": self._repositories.remove,
+        }
+        if cache_mounts:
+            removals["cache mount"] = self._caches.remove
+        return removals
 
     def _forget_records(self, allowed: Sequence[Usage], excess: int, latest: float) -> None:
         """Forget the records not used since ``latest``, oldest use first, until ``excess`` bytes become free."""

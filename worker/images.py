@@ -121,9 +121,12 @@ class ImageStore:
         """Return a manifest or index."""
         return self._blobs.read(descriptor.digest)
 
-    def chunks(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> Iterator[bytes]:
-        """Give a blob piece by piece."""
+    def chunks(
+        self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
+    ) -> Iterator[bytes]:
+        """Give a blob piece by piece from ``offset`` on."""
         with self._blobs.open(descriptor.digest) as stream:
+            stream.seek(offset)
             while piece := stream.read(1 << 20):
                 cancel.check()
                 yield piece

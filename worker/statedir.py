@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from worker.base import CancelToken, StorageError
 from worker.leases import Leases
+from worker.locks import locked, try_lock
 from worker.metadata import Metadata
 
 _FOLDERS = (
     "content/blobs/sha256", "content/blobs/sha512", "content/ingest", "layers", "work", "mounts", "caches", "tmp",
     "run/owners", "run/locks",
 )  # fmt: skip
-_POLL_SECONDS = 0.02
 
 
 class StateDir:
@@ -66,9 +64,13 @@ class StateDir:
         """Where the solver's records are."""
         return self.root / "cache.db"
 
+    def unfinished(self, blob: str) -> Path:
+        """Return where a download of a blob waits to be continued, if its process ended before it."""
+        return self.ingest / f"unfinished.{blob}"
+
     def _claim(self) -> int:
         # Whoever opens the directory between the next two lines takes this owner for dead and removes the file.
-        while (descriptor := _try_lock(self.run / "owners" / self.owner)) is None:
+        while (descriptor := try_lock(self.run / "owners" / self.owner)) is None:
             pass
         os.write(descriptor, _boot_id())
         return descriptor
@@ -83,7 +85,7 @@ class StateDir:
             if name == self.owner:
                 continue
             path = self.run / "owners" / name
-            descriptor = _try_lock(path, create=False)
+            descriptor = try_lock(path, create=False)
             if descriptor is None:
                 continue
             try:
@@ -97,7 +99,11 @@ class StateDir:
         remove_tree(self.root / "work" / owner)
         for name in os.listdir(self.ingest):
             if name.startswith(owner + "."):
-                (self.ingest / name).unlink(missing_ok=True)
+                _, _, blob = name.removeprefix(owner + ".").partition(".")
+                if blob and not rebooted:
+                    (self.ingest / name).rename(self.unfinished(blob))
+                else:
+                    (self.ingest / name).unlink(missing_ok=True)
         for name in os.listdir(self.layers):
             if name.startswith(f".{owner}."):
                 remove_tree(self.layers / name)
@@ -111,15 +117,11 @@ class StateDir:
             worker.pools.Cancelled: while waiting, if ``cancel`` says so.
         """
         path = self.run / "locks" / name
-        while (descriptor := _try_lock(path)) is None:
-            if cancel is not None:
-                cancel.check()
-            time.sleep(_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+        with locked(path, cancel):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Drop this process's leases and leftovers."""
@@ -135,22 +137,6 @@ def remove_tree(path: Path) -> None:
     while os.path.lexists(path):
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
-
-
-def _try_lock(path: Path, *, create: bool = True) -> int | None:
-    """Lock a file without waiting; None if another holds it, or if it was removed meanwhile."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
 
 
 def _boot_id() -> bytes:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from worker.runtime.detect import Finding
     from worker.runtime.process import Containers
     from worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
+    from worker.sources.repositories import Repositories
     from worker.statcache import StatCaches
 
 
@@ -122,6 +123,13 @@ class LocalWorker:
         return CacheMounts(self.state.caches)
 
     @cached_property
+    def repositories(self) -> Repositories:
+        """What was fetched by git."""
+        from worker.sources.repositories import Repositories
+
+        return Repositories(self.state.root / "git")
+
+    @cached_property
     def images(self) -> ImageStore:
         """The local image store."""
         from worker.images import ImageStore
@@ -139,6 +147,7 @@ class LocalWorker:
             layers=self.layers,
             images=self.images,
             caches=self.caches,
+            repositories=self.repositories,
             records=self.cache_store,
         )
 
@@ -167,7 +176,7 @@ class LocalWorker:
 
         return Sources(
             resolver=self.resolver,
-            git=GitSource(self.state.root / "git"),
+            git=GitSource(self.repositories, self.state.work),
             http=HttpSource(transport=self._transport, store=self.content, database=self.state.metadata),
             local=self._local,
             store=self.content,

@@ -38,14 +38,29 @@ class MemoryBlobs:
         self.data[digest_of(data)] = data
         return digest_of(data)
 
+    def download(self, digest: str, size: int):
+        return self.writer(digest, size)
+
     @contextmanager
-    def writer(self, expected: str = "", size: int = -1) -> Iterator[io.BytesIO]:
-        stream = io.BytesIO()
+    def writer(self, expected: str = "", size: int = -1) -> Iterator[MemoryWriter]:
+        stream = MemoryWriter()
         yield stream
         data = stream.getvalue()
         assert not expected or digest_of(data) == expected
         assert size in (-1, len(data))
         self.data[digest_of(data)] = data
+
+
+class MemoryWriter(io.BytesIO):
+    """A blob being written."""
+
+    @property
+    def size(self) -> int:
+        return len(self.getvalue())
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.getvalue())
 
 
 class MemoryDatabase:

@@ -6,6 +6,7 @@ A tar file is indexed once; blobs are then read at their offset, so nothing is u
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,10 +73,14 @@ class Layout:
             f"{self._path}, the manifest", self._small(_blob(descriptor.digest)), descriptor.digest
         )
 
-    def chunks(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> Iterator[bytes]:
-        """Give a blob piece by piece."""
+    def chunks(
+        self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
+    ) -> Iterator[bytes]:
+        """Give a blob piece by piece from ``offset`` on."""
         stream, left = self._open(_blob(descriptor.digest))
         with stream:
+            stream.seek(offset, os.SEEK_CUR)
+            left -= offset
             while left > 0 and (piece := stream.read(min(_CHUNK, left))):
                 cancel.check()
                 left -= len(piece)

@@ -27,6 +27,14 @@ Progress = Callable[[int, int], None]
 class BlobWriter(Protocol):
     """A blob being written."""
 
+    @property
+    def size(self) -> int:
+        """The bytes so far."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the bytes so far."""
+
     def write(self, data: bytes, /) -> object:
         """Append."""
 
@@ -49,6 +57,9 @@ class Blobs(Protocol):
     def writer(self, expected: str = "", size: int = -1) -> AbstractContextManager[BlobWriter]:
         """Write a blob: kept when the context is left normally and digest and size agree."""
 
+    def download(self, digest: str, size: int) -> AbstractContextManager[BlobWriter]:
+        """Write a blob on where an earlier download stopped; what the context leaves unfinished is kept for the next."""
+
 
 class Provider(Protocol):
     """Something that holds images."""
@@ -59,8 +70,10 @@ class Provider(Protocol):
     def manifest(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> bytes:
         """Return a manifest or index, its digest verified."""
 
-    def chunks(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> Iterator[bytes]:
-        """Give a blob piece by piece. The caller verifies."""
+    def chunks(
+        self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
+    ) -> Iterator[bytes]:
+        """Give a blob piece by piece from ``offset`` on. The caller verifies."""
 
 
 class WrongDigestError(SourceError):
@@ -97,32 +110,50 @@ def fetch(
 ) -> None:
     """Bring a blob into the store unless it is there; verified while it is written.
 
+    A download goes on where an earlier one stopped; if that left damaged content, it begins anew.
+
     Raises:
         SourceError: it cannot be read, or is not what its descriptor says.
     """
     if store.exists(descriptor.digest):
         return
-    algorithm = descriptor.digest.partition(":")[0]
-    seen, hasher = 0, hashlib.new(algorithm)
-    with store.writer(descriptor.digest, descriptor.size) as writer:
-        for chunk in provider.chunks(ref, descriptor, cancel):
-            cancel.check()
-            seen += len(chunk)
-            if seen > descriptor.size >= 0:
-                break
-            hasher.update(chunk)
-            writer.write(chunk)
-            if progress is not None:
-                progress(seen, descriptor.size)
-        if descriptor.size not in (seen, -1):
-            raise SourceError(
-                f"{ref.familiar}: the blob {descriptor.digest} should have {descriptor.size} bytes, "
-                f"{'more' if seen > descriptor.size else f'only {seen}'} were sent",
-                help="the source is damaged: push the image again",
-            )
-        actual = f"{algorithm}:{hasher.hexdigest()}"
-        if actual != descriptor.digest:
-            raise WrongDigestError(f"{ref.familiar}, a blob", descriptor.digest, actual)
+    start = 0
+    try:
+        with store.download(descriptor.digest, descriptor.size) as writer:
+            start = writer.size
+            _receive(writer, provider, ref, descriptor, cancel, progress)
+    except WrongDigestError:
+        if not start:
+            raise
+        with store.download(descriptor.digest, descriptor.size) as writer:
+            _receive(writer, provider, ref, descriptor, cancel, progress)
+
+
+def _receive(
+    writer: BlobWriter,
+    provider: Provider,
+    ref: Reference,
+    descriptor: Descriptor,
+    cancel: CancelToken,
+    progress: Progress | None,
+) -> None:
+    seen = writer.size
+    for chunk in provider.chunks(ref, descriptor, cancel, seen):
+        cancel.check()
+        seen += len(chunk)
+        if seen > descriptor.size >= 0:
+            break
+        writer.write(chunk)
+        if progress is not None:
+            progress(seen, descriptor.size)
+    if descriptor.size not in (seen, -1):
+        raise SourceError(
+            f"{ref.familiar}: the blob {descriptor.digest} should have {descriptor.size} bytes, "
+            f"{'more' if seen > descriptor.size else f'only {seen}'} were sent",
+            help="the source is damaged: push the image again",
+        )
+    if writer.digest != descriptor.digest:
+        raise WrongDigestError(f"{ref.familiar}, a blob", descriptor.digest, writer.digest)
 
 
 def fetch_manifest(

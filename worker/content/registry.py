@@ -66,13 +66,15 @@ class RegistryProvider:
         except HttpError as error:
             raise self._not_found(ref.with_digest(descriptor.digest), error, cancel) from error
 
-    def chunks(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> Iterator[bytes]:
-        """Give a blob's bytes in order, over as many connections as it takes.
+    def chunks(
+        self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
+    ) -> Iterator[bytes]:
+        """Give a blob's bytes from ``offset`` on in order, over as many connections as it takes.
 
         Raises:
             SourceError: no host has it, or connections break again and again.
         """
-        offset, breaks = 0, 0
+        breaks = 0
         last: SourceError | None = None
         endpoints = self._transport.endpoints(ref.domain)
         while endpoints:

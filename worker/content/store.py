@@ -15,20 +15,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.base import SourceError
+from worker.base import SourceError, StorageError
 from worker.statedir import StateDir, storage_errors
 
 _CHUNK = 1 << 20
 
 
 class BlobFile:
-    """A blob being written. ``digest`` and ``size`` hold once it is committed."""
+    """A blob being written: what ``file`` holds, and what is added. ``size`` in bytes is that of both together."""
 
     def __init__(self, file: BinaryIO, algorithm: str) -> None:
         self._file = file
         self._state = hashlib.new(algorithm)
         self._algorithm = algorithm
         self.size = 0
+        file.seek(0)
+        while piece := file.read(_CHUNK):
+            self._state.update(piece)
+            self.size += len(piece)
 
     def write(self, data: bytes, /) -> int:
         """Add bytes."""
@@ -89,22 +93,66 @@ class ContentStore:
             SourceError: digest or size are not the expected ones; nothing is stored.
         """
         path = self._state.ingest / f"{self._state.owner}.{secrets.token_hex(8)}"
-        algorithm = expected.partition(":")[0] or "sha256"
         try:
-            with storage_errors(self._state.root):
-                with open(path, "xb", buffering=_CHUNK) as file:
-                    blob = BlobFile(file, algorithm)
-                    yield blob
-                    if expected and blob.digest != expected:
-                        raise SourceError(f"content has digest {blob.digest}, expected {expected}")
-                    if size >= 0 and blob.size != size:
-                        raise SourceError(f"content has {blob.size} bytes, expected {size}")
-                    file.flush()
-                    os.fdatasync(file.fileno())
-                self._state.lease.pin_blob(blob.digest)
-                path.rename(self.path(blob.digest))
+            with self._written(path, expected, size) as blob:
+                yield blob
         finally:
             path.unlink(missing_ok=True)
+
+    @contextmanager
+    def download(self, digest: str, size: int) -> Iterator[BlobFile]:
+        """Write on where an earlier download of a blob stopped: at ``size`` of what is given.
+
+        What the block leaves unfinished, by an error or by the end of the process, is kept for the next download; nobody
+        vouches for it before the whole blob has its digest.
+
+        Raises:
+            SourceError: digest or size are not the expected ones; nothing is stored or kept.
+        """
+        path = self._state.ingest / f"{self._state.owner}.{secrets.token_hex(8)}.{_file_name(digest)}"
+        unfinished = self._state.unfinished(_file_name(digest))
+        with suppress(FileNotFoundError):
+            unfinished.rename(path)
+        received = 0
+        try:
+            with self._written(path, digest, size) as blob:
+                try:
+                    yield blob
+                finally:
+                    received = blob.size
+        except StorageError:
+            received = 0  # others may need the space
+            raise
+        finally:
+            if 0 < received < size:
+                path.rename(unfinished)
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _written(self, path: Path, expected: str, size: int) -> Iterator[BlobFile]:
+        with storage_errors(self._state.root):
+            with open(path, "a+b", buffering=_CHUNK) as file:
+                blob = BlobFile(file, expected.partition(":")[0] or "sha256")
+                yield blob
+                if expected and blob.digest != expected:
+                    raise SourceError(f"content has digest {blob.digest}, expected {expected}")
+                if size >= 0 and blob.size != size:
+                    raise SourceError(f"content has {blob.size} bytes, expected {size}")
+                file.flush()
+                os.fdatasync(file.fileno())
+            self._state.lease.pin_blob(blob.digest)
+            path.rename(self.path(blob.digest))
+
+    def unfinished(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the digest and file status of each download that can be continued."""
+        for path in self._state.ingest.glob(self._state.unfinished("*").name):
+            with suppress(FileNotFoundError):
+                yield path.name.partition(".")[2].replace("-", ":"), path.stat()
+
+    def drop_unfinished(self, digest: str) -> bool:
+        """Forget what was downloaded of a blob; tells that it is gone."""
+        self._state.unfinished(_file_name(digest)).unlink(missing_ok=True)
+        return True
 
     def discard_damaged(self, digest: str) -> bool:
         """Remove a blob whose content is not what its name says; tell whether that was so."""
@@ -132,3 +180,7 @@ class ContentStore:
         for folder in self._state.blobs.iterdir():
             for name in os.listdir(folder):
                 yield f"{folder.name}:{name}"
+
+
+def _file_name(digest: str) -> str:
+    return digest.replace(":", "-")

@@ -10,12 +10,12 @@ that of the machine the layers that the process held are dropped (`LayerStore` d
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.base import CancelToken, Compression, Fetch, LayerBlob, LayerInfo, Snapshot, StatusReport
+from worker.diskusage import disk_usage
 from worker.pools import Token
 from worker.snapshot.table import PULLED, LayerTable, StoredBlob
 from worker.statedir import StateDir, remove_tree, storage_errors
@@ -278,25 +278,6 @@ def layers_of(token: str) -> tuple[int, ...] | None:
     if kind != "layers" or not all(part.isdigit() for part in parts):
         return None
     return tuple(map(int, parts))
-
-
-def disk_usage(root: Path) -> int:
-    """Return the bytes that a directory and all below it take, hard links once."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    pending = [os.fspath(root)]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append(entry.path)
-                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                    if (status.st_dev, status.st_ino) in seen:
-                        continue
-                    seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
-    return total
 
 
 def _no_fetch(

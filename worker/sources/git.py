@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Git repositories as sources, through the ``git`` program.
 
-Each remote has one bare repository below the state directory, which holds what was ever fetched, shallowly; processes
-take turns by a file lock. Nothing of the user's or system's git configuration takes part, nothing is ever asked, and
+Each remote has one bare repository (`worker.sources.repositories`), which holds what was ever fetched, shallowly. Nothing of the user's or system's git configuration takes part, nothing is ever asked, and
 secrets reach git through its environment only.
 """
 
 from __future__ import annotations
 
 import base64
-import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -24,6 +21,7 @@ from pathlib import Path
 
 from worker.base import CancelToken, EnvironmentLackError, Session, SourceError
 from worker.sources.giturl import GitSpec
+from worker.sources.repositories import Repositories
 
 _UMASK = 0o022
 
@@ -41,12 +39,14 @@ class GitSource:
     """Resolves and checks out repositories. Blocking; thread-safe.
 
     Args:
-        directory: where the bare repositories live (made if missing).
+        repositories: what was fetched before.
+        scratch: a directory for what is needed for a while; on the filesystem that checkouts are written to.
         program: the git executable.
     """
 
-    def __init__(self, directory: Path, program: str = "git") -> None:
-        self._directory = directory
+    def __init__(self, repositories: Repositories, scratch: Path, program: str = "git") -> None:
+        self._repositories = repositories
+        self._scratch = scratch
         self._program = program
 
     def resolve(self, spec: GitSpec, cancel: CancelToken, *, session: Session) -> GitCommit:
@@ -80,7 +80,10 @@ class GitSource:
         Raises:
             SourceError: it cannot be fetched.
         """
-        with self._repository(spec) as bare, self._environment(spec, session) as env:
+        with (
+            self._repositories.hold(spec.remote, spec.shown, cancel) as bare,
+            self._environment(spec, session) as env,
+        ):
             self._fetch(bare, spec, found, env, cancel)
             return self._git(["-C", str(bare), "cat-file", "commit", found.commit], env, cancel, spec)
 
@@ -92,7 +95,10 @@ class GitSource:
         Raises:
             SourceError: the commit or directory is not there.
         """
-        with self._repository(spec) as bare, self._environment(spec, session) as env:
+        with (
+            self._repositories.hold(spec.remote, spec.shown, cancel) as bare,
+            self._environment(spec, session) as env,
+        ):
             self._fetch(bare, spec, found, env, cancel)
             modules = spec.submodules and self._has(bare, f"{found.commit}:.gitmodules", env)
             if modules or spec.keep_git_dir:
@@ -104,14 +110,6 @@ class GitSource:
                     ["-C", str(bare), "show", "-s", "--format=%ct", found.commit], env, cancel, spec
                 )
                 _set_times(target, int(seconds))
-
-    @contextmanager
-    def _repository(self, spec: GitSpec) -> Iterator[Path]:
-        bare = self._directory / hashlib.sha256(spec.remote.encode()).hexdigest()
-        bare.mkdir(parents=True, exist_ok=True)
-        with (self._directory / f"{bare.name}.lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield bare
 
     def _fetch(
         self, bare: Path, spec: GitSpec, found: GitCommit, env: Mapping[str, str], cancel: CancelToken
@@ -150,7 +148,7 @@ class GitSource:
                 f"{spec.shown}: there is no directory {spec.subdir!r} at {spec.ref or found.commit}",
                 help="check the part after the colon",
             )
-        with tempfile.TemporaryDirectory(dir=self._directory) as scratch:
+        with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
             own = {**env, "GIT_INDEX_FILE": f"{scratch}/index", "GIT_DIR": str(bare)}
             at = ["-C", str(target), f"--work-tree={target}"]
             self._git([*at, "read-tree", tree], own, cancel, spec)
@@ -170,7 +168,7 @@ class GitSource:
         with ExitStack() as stack:
             work = target
             if spec.subdir:
-                work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._directory)))
+                work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch)))
             at = ["-C", str(work)]
             self._git([*at, "init", "--quiet"], env, cancel, spec)
             self._git(
@@ -239,8 +237,7 @@ class GitSource:
     def _environment(self, spec: GitSpec, session: Session) -> Iterator[dict[str, str]]:
         """Make git's whole environment: no configuration but ours, no prompts, the session's secrets."""
         with ExitStack() as stack:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            home = stack.enter_context(tempfile.TemporaryDirectory(dir=self._directory, prefix="home-"))
+            home = stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch, prefix="home-"))
             env = {
                 "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
                 "HOME": home,

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from worker.base import EnvironmentLackError, Session, SourceError
 from worker.sources.git import GitSource
 from worker.sources.giturl import parse
+from worker.sources.repositories import Repositories
 
 ENV = {
     **os.environ,
@@ -45,9 +47,15 @@ def repo(tmp_path):
     return folder
 
 
+def source_at(folder: Path, **options: str) -> GitSource:
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return GitSource(Repositories(folder / "state" / "git"), scratch, **options)
+
+
 @pytest.fixture
 def source(tmp_path):
-    return GitSource(tmp_path / "state" / "git")
+    return source_at(tmp_path)
 
 
 def checkout(source, repo, tmp_path, token, fragment="", name="out", **attrs):
@@ -139,6 +147,15 @@ def test_secrets_do_not_show(repo):
 
 def test_a_missing_git_is_a_lack_of_the_host(tmp_path, token):
     with pytest.raises(EnvironmentLackError):
-        GitSource(tmp_path, program="no-such-git").resolve(
+        source_at(tmp_path, program="no-such-git").resolve(
             parse("git://x", {"git.fullurl": "file:///x"}), token, session=SESSION
         )
+
+
+def test_what_a_killed_git_left_is_in_nobodys_way(source, repo, tmp_path, token):
+    checkout(source, repo, tmp_path, token, "#v1", name="before")
+    (bare,) = (tmp_path / "state" / "git").glob("?" * 64)
+    (bare / "shallow.lock").touch()
+    found, target = checkout(source, repo, tmp_path, token, "#main", name="after")
+    assert (target / "top").read_text() == "two"
+    assert git(bare, "rev-list", "--count", found.commit) == "1"  # still without history

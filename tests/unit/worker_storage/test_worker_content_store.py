@@ -9,8 +9,11 @@ import threading
 
 import pytest
 
+from llb.reference import parse
 from worker.base import SourceError
-from worker.oci import digest_of
+from worker.content.provider import WrongDigestError, fetch
+from worker.oci import Descriptor, digest_of
+from worker.pools import Token
 
 
 def test_what_is_put_is_there(storage) -> None:
@@ -88,3 +91,61 @@ def test_deleting_tells_what_became_free(storage) -> None:
     digest = storage.content.put(b"content")
     assert storage.content.delete(digest) == 7
     assert storage.content.delete(digest) == 0
+
+
+class Chunks:
+    """A provider of one blob that sends ``data``, breaks after ``until`` bytes, and says from where it was asked."""
+
+    def __init__(self, data: bytes, until: int | None = None) -> None:
+        self.data, self.until, self.offsets = data, until, []
+
+    def chunks(self, ref, descriptor, cancel, offset=0):
+        self.offsets.append(offset)
+        for at in range(offset, len(self.data), 10):
+            if self.until is not None and at >= self.until:
+                raise ConnectionError("gone")
+            yield self.data[at : at + 10]
+
+
+CONTENT = bytes(range(100))
+BLOB = Descriptor(media_type="x", digest=digest_of(CONTENT), size=len(CONTENT))
+
+
+def _fetch(storage, provider) -> None:
+    fetch(storage.content, provider, parse("a/b"), BLOB, Token())
+
+
+def test_a_download_that_broke_goes_on_where_it_stopped(storage) -> None:
+    with pytest.raises(ConnectionError):
+        _fetch(storage, Chunks(CONTENT, until=40))
+    assert [(digest, status.st_size) for digest, status in storage.content.unfinished()] == [
+        (BLOB.digest, 40)
+    ]
+    rest = Chunks(CONTENT)
+    _fetch(storage, rest)
+    assert rest.offsets == [40]
+    assert storage.content.read(BLOB.digest) == CONTENT
+    assert os.listdir(storage.state.ingest) == []
+
+
+def test_a_download_whose_beginning_was_damaged_begins_anew(storage) -> None:
+    with pytest.raises(ConnectionError):
+        _fetch(storage, Chunks(b"x" * 100, until=40))
+    rest = Chunks(CONTENT)
+    _fetch(storage, rest)
+    assert rest.offsets == [40, 0]
+    assert storage.content.read(BLOB.digest) == CONTENT
+
+
+def test_a_download_of_wrong_content_is_not_kept(storage) -> None:
+    with pytest.raises(WrongDigestError):
+        _fetch(storage, Chunks(b"x" * 100))
+    assert list(storage.content.unfinished()) == []
+    assert os.listdir(storage.state.ingest) == []
+
+
+def test_unfinished_downloads_can_be_dropped(storage) -> None:
+    with pytest.raises(ConnectionError):
+        _fetch(storage, Chunks(CONTENT, until=40))
+    storage.content.drop_unfinished(BLOB.digest)
+    assert os.listdir(storage.state.ingest) == []

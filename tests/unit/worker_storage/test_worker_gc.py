@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from worker.gc import GarbageCollector, PruneRequest, Usage
 from worker.images import ImageStore
 from worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
 from worker.pools import Token
+from worker.sources.repositories import Repositories
 from worker.usagefilter import compile_filters
 
 pytestmark = pytest.mark.root
@@ -40,6 +42,7 @@ class World:
             layers=self.pruner.layers,
             images=ImageStore(self.pruner.state.metadata, self.pruner.content),
             caches=CacheMounts(self.pruner.state.caches),
+            repositories=Repositories(self.pruner.state.root / "git"),
             records=self.records,
             clock=lambda: self.now,
         )
@@ -106,6 +109,26 @@ def test_everything_that_only_caching_needs_goes(world) -> None:
     assert world.alive() == world.blobs() == set()
     assert world.records.records() == []
     assert sum(row.size for row in gone) >= 8192
+
+
+def test_repositories_and_unfinished_downloads_are_told_and_go(world) -> None:
+    content, digest = world.builder.content, "sha256:" + "a" * 64
+    with suppress(InterruptedError), content.download(digest, 5000) as blob:
+        blob.write(b"x" * 4000)
+        raise InterruptedError
+    repositories = Repositories(world.builder.state.root / "git")
+    with repositories.hold("https://me:pw@host/r", "https://me:xxxxx@host/r", Token()) as bare:
+        (bare / "HEAD").write_bytes(b"x" * 5000)
+        held = {row.kind: row for row in world.collector.usage()}
+        assert held["repository"].in_use
+        assert [row.kind for row in world.collector.prune()] == ["download"]
+    told = {row.kind: row for row in world.collector.usage()}
+    assert told["repository"].description == "https://me:xxxxx@host/r"
+    assert told["repository"].size >= 5000
+    assert [row.kind for row in world.collector.prune(PruneRequest(max_used=1 << 20))] == []
+    assert [row.kind for row in world.collector.prune()] == ["repository"]
+    assert world.collector.usage() == []
+    assert os.listdir(world.builder.state.root / "git") == []
 
 
 def test_what_takes_no_space_goes_too(world) -> None:

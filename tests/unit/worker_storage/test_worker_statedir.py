@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from worker.base import Snapshot, StorageError
+from worker.base import Snapshot, SourceError, StorageError
 from worker.content.store import ContentStore
 from worker.pools import Cancelled, Token
 from worker.snapshot.layers import LayerStore
@@ -91,6 +93,44 @@ def test_a_living_process_keeps_what_it_has(tmp_path, child) -> None:
     assert state.lease.blobs() == {"sha256:abc"}
     state.close()
     assert os.listdir(tmp_path / "work") == [living.said]
+
+
+DOWNLOAD = """
+with content.download("sha256:" + "a" * 64, 10) as blob:
+    blob.write(b"12345")
+    blob._file.flush()
+    say("half")
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_download_can_be_continued(tmp_path, child) -> None:
+    child(tmp_path, DOWNLOAD).kill()
+    state = StateDir(tmp_path)
+    content = ContentStore(state)
+    assert [(digest, status.st_size) for digest, status in content.unfinished()] == [
+        ("sha256:" + "a" * 64, 5)
+    ]
+    assert list(content.digests()) == []
+    with suppress(SourceError), content.download("sha256:" + "a" * 64, 10) as blob:
+        assert blob.size == 5
+        blob.write(b"67890")  # in full, and not what it should be
+    assert os.listdir(state.ingest) == []
+    state.close()
+
+
+def test_a_full_disk_keeps_no_download(tmp_path) -> None:
+    state = StateDir(tmp_path)
+
+    def receive() -> None:
+        with ContentStore(state).download("sha256:" + "a" * 64, 10) as blob:
+            blob.write(b"12345")
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(StorageError):
+        receive()
+    assert os.listdir(state.ingest) == []
+    state.close()
 
 
 def test_closing_drops_pins_and_leaves_no_file_of_the_owner(tmp_path) -> None:

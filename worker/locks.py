@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File locks among threads and processes. A holder's death, however it comes, frees what it held."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.base import CancelToken
+
+POLL_SECONDS = 0.02
+
+
+def try_lock(path: Path, mode: int = fcntl.LOCK_EX, *, create: bool = True) -> int | None:
+    """Lock a file without waiting; return the descriptor, whose closing frees it.
+
+    None if others hold it, if it was removed meanwhile, or if it is not there and ``create`` is false.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
+
+
+@contextmanager
+def locked(path: Path, cancel: CancelToken | None = None) -> Iterator[int]:
+    """Hold a lock that no other thread or process holds, waiting for it; gives its descriptor.
+
+    Raises:
+        worker.pools.Cancelled: while waiting, if ``cancel`` says so.
+    """
+    while (descriptor := try_lock(path)) is None:
+        if cancel is not None:
+            cancel.check()
+        time.sleep(POLL_SECONDS)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
