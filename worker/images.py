@@ -7,26 +7,18 @@ What a name points to is a root of garbage collection (`ImageStore.roots`); remo
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from llb.reference import Reference, parse
 from worker.base import CancelToken, SourceError
 from worker.content.provider import INDEXES, Blobs, descriptor_from, read_json
+from worker.metadata import Metadata
 from worker.oci import Descriptor
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS images (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, created_at REAL NOT NULL)"
-
-
-class Database(Protocol):
-    """What is used of `worker.metadata.Metadata`."""
-
-    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Open a write transaction, committed when the context is left normally."""
+_SELECT = "SELECT name, descriptor, created_at FROM images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +39,11 @@ class ImageStore:
         clock: seconds since 1970.
     """
 
-    def __init__(self, database: Database, blobs: Blobs, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Metadata, blobs: Blobs, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
-        with database.transaction() as connection:
-            connection.execute(_SCHEMA)
+        database.register("images", 1, _SCHEMA)
 
     def put(self, name: str, descriptor: Descriptor) -> None:
         """Let ``name`` point to an image, whatever it pointed to before."""
@@ -62,18 +53,12 @@ class ImageStore:
 
     def get(self, name: str) -> StoredImage | None:
         """Return what ``name`` (normalised, with tag) points to."""
-        return next((image for image in self.list() if image.name == name), None)
+        rows = self._database.query(f"{_SELECT} WHERE name = ?", (name,))
+        return _image(rows[0]) if rows else None
 
     def list(self) -> list[StoredImage]:
         """Return all names, sorted."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT name, descriptor, created_at FROM images ORDER BY name"
-            ).fetchall()
-        return [
-            StoredImage(name=name, descriptor=descriptor_from(name, json.loads(text)), created_at=created)
-            for name, text, created in rows
-        ]
+        return [_image(row) for row in self._database.query(f"{_SELECT} ORDER BY name")]
 
     def tag(self, source: str, target: str) -> None:
         """Give the image ``source`` a second name.
@@ -160,3 +145,8 @@ class ImageStore:
             else:
                 leaves = [body.get("config"), *(body.get("layers") or ())]
                 found |= {str(leaf["digest"]) for leaf in leaves if leaf}
+
+
+def _image(row: tuple[str, str, float]) -> StoredImage:
+    name, text, created = row
+    return StoredImage(name=name, descriptor=descriptor_from(name, json.loads(text)), created_at=created)

@@ -120,7 +120,12 @@ class Metadata:
         try:
             yield
         except sqlite3.Error as error:
-            advice = _HELP.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+            advice = help_for(error)
             if advice is None:
                 raise
             raise StorageError(f"{error}: the database {self._path} cannot be used", help=advice) from error
+
+
+def help_for(error: sqlite3.Error) -> str | None:
+    """Return what a user can do about a failure of a database of the state directory; None if it is a bug."""
+    return _HELP.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)

@@ -38,11 +38,14 @@ def _diagnostics(diagnostics: tuple[Diagnostic, ...]) -> str:
 
 
 def _known(error: BaseException) -> tuple[str, int] | None:
+    import sqlite3
+
     from frontends.base import ResolveError
     from llbkit.config import ConfigError
     from llbkit.csvflags import FlagError
     from solver.errors import VertexError
     from worker.base import EnvironmentLackError, WorkerError
+    from worker.metadata import help_for
 
     match error:
         case VertexError():
@@ -57,6 +60,8 @@ def _known(error: BaseException) -> tuple[str, int] | None:
             return _plain(str(error), error.help), USAGE
         case ConfigError():
             return _plain(str(error), ""), USAGE
+        case sqlite3.Error() if (advice := help_for(error)) is not None:
+            return _plain(f"{error}: the state directory cannot be used", advice), FAILED
         case _:
             return None
 

@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.remote import DirectoryLayers, MemoryBlobs, MemoryDatabase, sha256
+from support.remote import DirectoryLayers, MemoryBlobs, sha256
 
 from llb.ops import Platform
 from llb.reference import parse
@@ -29,6 +29,7 @@ from worker.exporters.base import ExportError, ExportRequest, ExportTools, Platf
 from worker.exporters.config import LayerFacts, complete_history, image_config
 from worker.exporters.export import EXPORTERS, export
 from worker.images import ImageStore
+from worker.metadata import Metadata
 from worker.pools import Cancelled, Token
 
 AMD64 = Platform(os="linux", architecture="amd64")
@@ -52,8 +53,8 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def tools():
-    store, database = MemoryBlobs(), MemoryDatabase()
+def tools(tmp_path_factory):
+    store, database = MemoryBlobs(), Metadata(tmp_path_factory.mktemp("state") / "metadata.db")
     layers = DirectoryLayers(store)
 
     def fetch(descriptor, source, cancel, progress):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import sqlite3
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -61,22 +60,6 @@ class MemoryWriter(io.BytesIO):
     @property
     def digest(self) -> str:
         return digest_of(self.getvalue())
-
-
-class MemoryDatabase:
-    """An SQLite database in memory behind a lock."""
-
-    def __init__(self) -> None:
-        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
-        self._lock = threading.RLock()
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._connection:
-            yield self._connection
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class DirectoryLayers:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import posixpath
 import re
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from worker.base import CancelToken, Session, SourceError
 from worker.content.provider import Blobs, Progress, WrongDigestError
 from worker.content.refusals import HttpError
 from worker.content.transport import CHUNK, Endpoint, Transport
-from worker.images import Database
+from worker.metadata import Metadata
 from worker.oci import is_digest
 
 if TYPE_CHECKING:
@@ -58,15 +57,14 @@ class HttpSource:
         *,
         transport: Transport,
         store: Blobs,
-        database: Database,
+        database: Metadata,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = transport
         self._store = store
         self._database = database
         self._clock = clock
-        with database.transaction() as connection:
-            connection.execute(_SCHEMA)
+        database.register("http_sources", 1, _SCHEMA)
 
     def resolve(
         self,
@@ -186,32 +184,22 @@ class HttpSource:
         import urllib3.exceptions
 
         total = int(response.headers.get("Content-Length") or 0)
-        hasher, seen = hashlib.sha256(), 0
-        with tempfile.TemporaryFile() as spool:
+        with self._store.writer() as writer:
             try:
                 for chunk in response.stream(CHUNK, decode_content=False):
                     cancel.check()
-                    hasher.update(chunk)
-                    spool.write(chunk)
-                    seen += len(chunk)
+                    writer.write(chunk)
                     if progress is not None:
-                        progress(seen, total)
+                        progress(writer.size, total)
             except urllib3.exceptions.HTTPError as error:
                 raise SourceError(
-                    f"{url}: the connection broke after {seen} bytes", help="try again"
+                    f"{url}: the connection broke after {writer.size} bytes", help="try again"
                 ) from error
-            digest = "sha256:" + hasher.hexdigest()
-            if not self._store.exists(digest):
-                spool.seek(0)
-                with self._store.writer(digest, seen) as writer:
-                    while piece := spool.read(CHUNK):
-                        writer.write(piece)
-        return digest
+        return writer.digest
 
     def _known(self, key: str) -> HttpFile | None:
-        with self._database.transaction() as connection:
-            row = connection.execute("SELECT value FROM http_sources WHERE key = ?", (key,)).fetchone()
-        return HttpFile(**json.loads(row[0])) if row else None
+        rows = self._database.query("SELECT value FROM http_sources WHERE key = ?", (key,))
+        return HttpFile(**json.loads(rows[0][0])) if rows else None
 
     def _remember(self, key: str, found: HttpFile) -> None:
         row = (key, json.dumps(asdict(found)), self._clock())

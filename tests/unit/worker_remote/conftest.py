@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from support.registry import registry as run_registry
-from support.remote import DirectoryLayers, MemoryBlobs, MemoryDatabase
+from support.remote import DirectoryLayers, MemoryBlobs
 
 from worker.content.auth import ANONYMOUS
 from worker.content.push import Pusher
@@ -19,6 +19,7 @@ from worker.content.registry import RegistryProvider
 from worker.content.transport import Transport
 from worker.exporters.base import ExportTools
 from worker.images import ImageStore
+from worker.metadata import Metadata
 from worker.pools import Token
 from worker.sources.image import ImageResolver
 
@@ -40,8 +41,8 @@ def store() -> MemoryBlobs:
 
 
 @pytest.fixture
-def database():
-    database = MemoryDatabase()
+def database(tmp_path: Path):
+    database = Metadata(tmp_path / "metadata.db")
     yield database
     database.close()
 
@@ -52,7 +53,7 @@ def transport() -> Transport:
 
 
 @pytest.fixture
-def images(database: MemoryDatabase, store: MemoryBlobs) -> ImageStore:
+def images(database: Metadata, store: MemoryBlobs) -> ImageStore:
     return ImageStore(database, store)
 
 
