@@ -21,17 +21,10 @@ from frontends.dockerfile.platforms import format_all
 from grammar import Diagnostic, DiagnosticError, Span
 from llb import LLBError, State
 from llb import platform as platforms
+from llb.caps import OFFERED
 from llb.ops import CDIDevice, Platform
 from llb.ops import Source as SourceOp
 from llb.reference import parse as parse_reference
-
-CAPS = frozenset(
-    {
-        "exec.meta.cdi", "exec.meta.setsdefaultpath", "exec.meta.ulimit", "exec.mount.bind.readwrite-nooutput",
-        "exec.mount.tmpfs", "file.copy.requiredpaths", "mergeop", "diffop",
-    }
-)  # fmt: skip
-"""The capabilities that make a difference; the recorder offered all that there are."""
 
 
 @dataclass(eq=False)
@@ -63,7 +56,7 @@ class RecordedBridge:
     @property
     def caps(self) -> frozenset[str] | None:
         """All capabilities but the disabled ones."""
-        return CAPS - frozenset(self._given.get("disabled_caps", ()))
+        return OFFERED - frozenset(self._given.get("disabled_caps", ()))
 
     async def resolve_image(
         self,

@@ -60,8 +60,10 @@ class EngineBridge:
 
     @property
     def caps(self) -> frozenset[str] | None:
-        """Every capability is offered."""
-        return None
+        """The capabilities of this engine."""
+        from llb.caps import OFFERED
+
+        return OFFERED
 
     @property
     def session_id(self) -> str:
@@ -117,7 +119,7 @@ class EngineBridge:
 
     async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
         """Return a lazy handle on a state."""
-        return EngineRef(state.graph(platform=platform or self.worker.platforms[0]), self.job)
+        return EngineRef(state.graph(platform=platform or self.worker.platforms[0], caps=self.caps), self.job)
 
     async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
         """Return a file's content. Raises FileNotFoundError."""

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Capabilities that an engine offers, as far as they make a difference to what is built (BuildKit's ``solver/pb/caps.go``)."""
+
+from __future__ import annotations
+
+OFFERED = frozenset(
+    {
+        "exec.meta.cdi", "exec.meta.setsdefaultpath", "exec.meta.ulimit", "exec.mount.bind.readwrite-nooutput",
+        "exec.mount.tmpfs", "file.copy.requiredpaths", "mergeop", "diffop",
+    }
+)  # fmt: skip
+"""What this engine, as a BuildKit of today, offers."""
