@@ -128,8 +128,21 @@ class Pools:
                 private_mounts()
                 self._namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             else:
-                _call(_libc.unshare, _CLONE_FS)
-                _call(_libc.setns, self._namespace, _CLONE_NEWNS)
+                with _staying_in_directory():
+                    _call(_libc.unshare, _CLONE_FS)
+                    _call(_libc.setns, self._namespace, _CLONE_NEWNS)
+
+
+@contextmanager
+def _staying_in_directory() -> Iterator[None]:
+    """Keep the thread's working directory, which entering a mount namespace changes to the root."""
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError:  # it was removed: no relative path means anything
+        yield
+        return
+    yield
+    os.chdir(directory)
 
 
 def private_mounts() -> None:

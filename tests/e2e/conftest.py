@@ -32,10 +32,12 @@ class Cli:
         return {**os.environ, **self.environment}
 
     def run(
-        self, *args: object, code: int = 0, stdin: bytes | None = None
+        self, *args: object, code: int = 0, stdin: bytes | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command, check its exit code, and return what it printed."""
-        done = subprocess.run(self.argv(*args), env=self.env(), input=stdin, capture_output=True, check=False)
+        done = subprocess.run(
+            self.argv(*args), env=self.env(), input=stdin, capture_output=True, check=False, cwd=cwd
+        )
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         assert done.returncode == code, f"exit code {done.returncode}\n{out}\n{err}"
         assert "Traceback" not in err

@@ -254,10 +254,13 @@ def test_no_cache_runs_again(cli, project) -> None:
 
 
 def test_the_same_build_gives_the_same_image(cli, project, tmp_path) -> None:
-    """With SOURCE_DATE_EPOCH and rewrite-timestamp two state directories make equal images."""
+    """With SOURCE_DATE_EPOCH and rewrite-timestamp, two state directories and two runtimes make equal images."""
     folder = project("FROM base\nRUN echo x > /x && mkdir -p /a/b\nCOPY a /a/b/c\n", {"a": "1"})
+    settings = tmp_path / "config.toml"
+    cli.environment["LLBKIT_CONFIG"] = str(settings)
     digests = []
-    for number in (1, 2):
+    for number, runtime in ((1, "crun"), (2, "runc")):
+        settings.write_text(f'runtime = "{runtime}"\n')
         cli.root = tmp_path / f"state{number}"
         os.utime(folder / "a", (10**9 * number, 10**9 * number))
         cli.build(
@@ -266,6 +269,17 @@ def test_the_same_build_gives_the_same_image(cli, project, tmp_path) -> None:
         )  # fmt: skip
         digests.append(json.loads((tmp_path / "m").read_text())["containerimage.digest"])
     assert digests[0] == digests[1]
+
+
+def test_relative_paths_start_where_the_user_is(cli, project, tmp_path) -> None:
+    folder = project(
+        "FROM base\nRUN --mount=type=secret,id=s,required cp /run/secrets/s /x\n", {"word": "hidden"}
+    )
+    for output in ("type=local,dest=out", "type=tar,dest=x.tar", "type=oci,dest=oci.tar"):
+        cli.run("build", "--secret", "id=s,src=word", "-o", output, ".", "--no-cache", cwd=folder)
+    assert (folder / "out" / "x").read_text() == "hidden"
+    assert (folder / "x.tar").exists()
+    assert (folder / "oci.tar").exists()
 
 
 def test_a_dockerfile_from_standard_input(cli) -> None:

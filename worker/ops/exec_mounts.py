@@ -20,6 +20,9 @@ from worker.runtime.etcfiles import hosts_file, resolv_conf
 from worker.runtime.spec import DEFAULT_HOSTNAME, MountSpec, bind
 from worker.ssh import forwarded
 
+_STAYING = ("/dev", "/proc", "/sys")
+"""Where every runtime mounts something. What is missing stays in the result, and each would make it in its own way."""
+
 _SECRET_OPTIONS = ("nosuid", "nodev", "noexec")
 _MAX_SECRET = 500 << 10
 
@@ -77,6 +80,8 @@ class Mounting:
             if spec is not None:
                 stubs.add(spec.destination, directory=directory)
                 mounted.specs.append(spec)
+        for path in _STAYING:
+            rootpath.make_directories(mounted.root, path)
         return mounted, stubs
 
     def _root(self, mount: Mount, values: list[object]) -> Mounted:
