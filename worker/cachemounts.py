@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from llb.ops import CacheSharing
 from worker.base import CancelToken, StorageError
+from worker.descent import remove_tree
 from worker.diskusage import disk_usage
 from worker.locks import POLL_SECONDS, try_lock
 
@@ -97,7 +97,7 @@ class CacheMounts:
             cache.rename(grave)
         finally:
             os.close(lock)
-        shutil.rmtree(grave)
+        remove_tree(grave)
         return True
 
     def sweep(self) -> None:
@@ -105,7 +105,8 @@ class CacheMounts:
         with contextlib.suppress(FileNotFoundError):
             for entry in self._root.iterdir():
                 if entry.name.startswith("."):
-                    shutil.rmtree(entry, ignore_errors=True)
+                    with contextlib.suppress(OSError):  # the next start tries again
+                        remove_tree(entry)
 
 
 def key_of(cache_id: str, base: str) -> str:
@@ -152,8 +153,7 @@ def _prepare(cache: Path, instance: Path, cache_id: str, base: str, fill: Fill |
         if (instance / "data").exists():
             return
         draft = instance / "draft"
-        if draft.exists():
-            shutil.rmtree(draft)
+        remove_tree(draft)
         draft.mkdir()
         draft.chmod(0o755)
         if fill is not None:

@@ -7,16 +7,15 @@ processes: what they left in ``work``, ``layers`` and ``content/ingest`` is remo
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from worker.base import CancelToken, StorageError
+from worker.descent import remove_tree
 from worker.leases import Leases
 from worker.locks import locked, try_lock
 from worker.metadata import Metadata
@@ -130,13 +129,6 @@ class StateDir:
             self.metadata.close()
         finally:
             self._release()
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory and all below it, if it exists. Others may be removing it too."""
-    while os.path.lexists(path):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(path)
 
 
 def _boot_id() -> bytes:

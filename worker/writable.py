@@ -11,6 +11,7 @@ import os
 import stat
 
 from worker.base import FileOpError
+from worker.descent import remove_tree
 from worker.owners import Owner
 from worker.rootpath import follow
 from worker.tree import join, relative
@@ -82,9 +83,7 @@ class WritableRoot:
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(full)
         elif path:
-            import shutil  # drags in the compression modules
-
-            shutil.rmtree(full)
+            remove_tree(full)
         else:
             for name in os.listdir(full):
                 self.remove(name)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from worker.content.auth import ANONYMOUS
 from worker.content.layout import Layout
 from worker.content.push import Pusher
 from worker.content.transport import Transport
+from worker.descent import remove_tree
 from worker.exporters.base import ExportError, ExportRequest, ExportTools, PlatformExport
 from worker.exporters.config import LayerFacts, complete_history, image_config
 from worker.exporters.export import EXPORTERS, export
@@ -281,6 +283,50 @@ def test_local_writes_through_no_link_of_the_destination(tools, files, tmp_path)
     assert os.listdir(outside) == ["victim"]
     assert (outside / "victim").read_text() == "kept"
     assert (out / "dir" / "run").read_text() == (out / "hard").read_text() == "run\n"
+
+
+@pytest.fixture
+def few_descriptors():
+    """Leave the process 100 more open files than it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_local_holds_few_files_open_however_many_names_they_have(tools, tmp_path, few_descriptors):
+    source, out = tmp_path / "many", tmp_path / "out"
+    (source / "a").mkdir(parents=True)
+    (source / "b").mkdir()
+    for number in range(200):
+        (source / "a" / str(number)).write_text(str(number))
+        os.link(source / "a" / str(number), source / "b" / str(number))
+    run(tools, source, "local", dest=out)
+    assert all(os.path.samefile(out / "a" / str(n), out / "b" / str(n)) for n in range(200))
+
+
+def test_local_goes_as_deep_as_the_result_does(tools, tmp_path, few_descriptors):
+    source, out = tmp_path / "deep", tmp_path / "out"
+    for depth in range(1200):
+        (source / "/".join("d" * depth)).mkdir()
+    (source / "/".join("d" * 1199) / "leaf").write_text("x")
+    run(tools, source, "local", dest=out)
+    assert (out / "/".join("d" * 1199) / "leaf").read_text() == "x"
+    (source / "d").rename(source / "e")
+    run(tools, source, "local", dest=out, mode="delete")
+    assert os.listdir(out) == ["e"]
+    remove_tree(source)
+    remove_tree(out)
+
+
+def test_local_keeps_extended_attributes(tools, files, tmp_path):
+    out = tmp_path / "out"
+    for path in ("dir", "dir/run"):
+        os.setxattr(files / path, "user.who", path.encode())
+    run(tools, files, "local", dest=out)
+    assert os.getxattr(out / "dir", "user.who") == b"dir"
+    assert os.getxattr(out / "hard", "user.who") == b"dir/run"
 
 
 @pytest.mark.parametrize(("mode", "left"), [("copy", True), ("delete", False)])

@@ -18,6 +18,7 @@ from pathlib import Path
 from worker.base import SourceError
 from worker.content.overlayfs import Stack, is_opaque, is_whiteout, make_opaque
 from worker.content.unpack import Owed
+from worker.descent import remove_tree
 
 
 def settle(root: Path, owed: Owed, lowers: Sequence[Path]) -> None:
@@ -98,22 +99,27 @@ def _translate(path: str, moved: dict[str, str]) -> str:
 
 def _merge(source: str, target: str) -> None:
     """Move the entries of one directory of a layer into another; what comes later in the tar wins."""
-    if is_opaque(source):
-        make_opaque(target)
-    for name in os.listdir(source):
-        old, new = f"{source}/{name}", f"{target}/{name}"
-        if os.path.isdir(new) and not os.path.islink(new):
-            if os.path.isdir(old) and not os.path.islink(old):
-                _merge(old, new)
-                continue
-            shutil.rmtree(new)
-        elif os.path.lexists(new):
-            if is_whiteout(os.lstat(old)):
-                os.unlink(old)
-                continue
-            os.unlink(new)
-        os.rename(old, new)
-    os.rmdir(source)
+    pending, emptied = [(source, target)], []
+    while pending:
+        source, target = pending.pop()
+        emptied.append(source)
+        if is_opaque(source):
+            make_opaque(target)
+        for name in os.listdir(source):
+            old, new = f"{source}/{name}", f"{target}/{name}"
+            if os.path.isdir(new) and not os.path.islink(new):
+                if os.path.isdir(old) and not os.path.islink(old):
+                    pending.append((old, new))
+                    continue
+                remove_tree(new)
+            elif os.path.lexists(new):
+                if is_whiteout(os.lstat(old)):
+                    os.unlink(old)
+                    continue
+                os.unlink(new)
+            os.rename(old, new)
+    for folder in reversed(emptied):
+        os.rmdir(folder)
 
 
 def _copy_file(source: str, status: os.stat_result, target: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from worker import rootpath
 from worker.base import CancelToken, SourceError
 from worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout
 from worker.content.tarread import Entry, TarReader
+from worker.descent import remove_tree
 
 _CHUNK = 1 << 20
 
@@ -158,7 +158,7 @@ class Unpacker:
         if not stat.S_ISDIR(mode):
             os.unlink(full)
             return
-        shutil.rmtree(full)
+        remove_tree(full)
         below = path + "/"
         for known in (self._real, self._times, self.owed.directories, self.owed.links):
             for gone in [item for item in known if item == path or item.startswith(below)]:

@@ -2,7 +2,7 @@
 """``type=local``: the result's files in a directory of the user.
 
 Nothing is written outside the destination, whatever links it holds: every step goes through a directory descriptor and
-never follows a link. Files get the result's modes and times and belong to whoever runs the build.
+never follows a link. Files get the result's modes, times and extended attributes, and belong to whoever runs the build.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import shutil
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from worker.base import StorageError
+from worker.descent import Descent, remove_tree
 from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, epoch, platform_dir
+from worker.tree import portable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -79,64 +82,91 @@ def _failed(path: Path, error: OSError) -> StorageError:
 
 
 @dataclass(slots=True)
+class _Place:
+    """Where the copying is: a directory of the result, its place in the destination, its path below the top."""
+
+    top: int
+    come: Descent
+    go: Descent
+    path: list[str] = field(default_factory=list)
+
+    def down(self, name: str) -> None:
+        self.come.down(name)
+        self.go.down(name)
+        self.path.append(name)
+
+    def up(self) -> None:
+        self.come.up()
+        self.go.up()
+        self.path.pop()
+
+
+class _First(NamedTuple):
+    """The first name that a file with several names got: its path below the top, and the file it is."""
+
+    path: str
+    file: tuple[int, int]
+
+
+@dataclass(slots=True)
 class _Writer:
     run: Run
     clamp: int | None
     delete: bool
     written: int = 0
-    _links: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
+    _links: dict[tuple[int, int], _First] = field(default_factory=dict)
 
     def fill(self, source: Path, target: int) -> None:
-        """Copy what is in ``source`` into the open directory ``target``; depth is bounded by the stack kept here."""
-        top = os.open(source, _DIRECTORY)
-        stack = [(top, os.dup(target), sorted(os.listdir(top)), None)]
-        stack_any: list[tuple[int, int, list[str], os.stat_result | None]] = list(stack)
+        """Copy what is in ``source`` into the open directory ``target``."""
+        self._links.clear()
+        come = Descent(os.open(source, _DIRECTORY))
         try:
-            while stack_any:
-                come, go, names, status = stack_any[-1]
-                if not names:
-                    stack_any.pop()
-                    if status is not None:
-                        self._finish(go, status)
-                    os.close(come)
-                    os.close(go)
-                    continue
-                self.run.cancel.check()
-                self._entry(come, go, names.pop(0), stack_any)
+            go = Descent(os.dup(target))
+            try:
+                self._walk(_Place(target, come, go))
+            finally:
+                go.close()
         finally:
-            for come, go, _, _ in stack_any:
-                os.close(come)
-                os.close(go)
-            for handle, _ in self._links.values():
-                os.close(handle)
-            self._links.clear()
+            come.close()
 
-    def _entry(
-        self, come: int, go: int, name: str, stack: list[tuple[int, int, list[str], os.stat_result | None]]
-    ) -> None:
-        status = os.stat(name, dir_fd=come, follow_symlinks=False)
-        kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFDIR:
-            inner = os.open(name, _DIRECTORY, dir_fd=come)
-            names = sorted(os.listdir(inner))
-            outer = self.directory(go, name)
-            self.prune(outer, set(names))
-            stack.append((inner, outer, names, status))
-            return
+    def _walk(self, place: _Place) -> None:
+        above: list[tuple[list[str], os.stat_result]] = []
+        names = _names(place.come.directory)
+        while names or above:
+            self.run.cancel.check()
+            if not names:
+                names, status = above.pop()
+                self._finish(place, status)
+                place.up()
+                continue
+            name = names.pop()
+            status = os.stat(name, dir_fd=place.come.directory, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                self._entry(place, name, status)
+                continue
+            os.close(self.directory(place.go.directory, name))
+            place.down(name)
+            above.append((names, status))
+            names = _names(place.come.directory)
+            self.prune(place.go.directory, set(names))
+
+    def _entry(self, place: _Place, name: str, status: os.stat_result) -> None:
+        kind, go = stat.S_IFMT(status.st_mode), place.go.directory
         first = self._links.get((status.st_dev, status.st_ino))
         temporary = f".llbkit-{secrets.token_hex(6)}"
         try:
-            if first is not None:
-                os.link(first[1], temporary, src_dir_fd=first[0], dst_dir_fd=go, follow_symlinks=False)
-            elif not self._make(kind, come, go, name, temporary, status):
+            linked = first is not None and _link(place, first, temporary)
+            if not linked and not self._make(kind, place.come.directory, go, name, temporary, status):
                 return
+            if not linked and kind == stat.S_IFREG and status.st_nlink > 1:
+                made = os.stat(temporary, dir_fd=go, follow_symlinks=False)
+                path = "/".join((*place.path, name))
+                self._links[status.st_dev, status.st_ino] = _First(path, (made.st_dev, made.st_ino))
             self._replace(go, temporary, name)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=go)
             raise
-        if first is None and kind == stat.S_IFREG and status.st_nlink > 1:
-            self._links[status.st_dev, status.st_ino] = (os.dup(go), name)
 
     def _make(self, kind: int, come: int, go: int, name: str, temporary: str, status: os.stat_result) -> bool:
         if kind == stat.S_IFREG:
@@ -159,6 +189,7 @@ class _Writer:
             made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=go)
             with os.fdopen(made, "wb", buffering=0) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
+                _copy_xattrs(reading, made)
                 os.fchmod(made, stat.S_IMODE(status.st_mode))
                 os.utime(made, ns=self._times(status))
         self.written += status.st_size
@@ -167,7 +198,7 @@ class _Writer:
         try:
             os.rename(temporary, name, src_dir_fd=go, dst_dir_fd=go)
         except IsADirectoryError:
-            shutil.rmtree(name, dir_fd=go)
+            remove_tree(name, dir_fd=go)
             os.rename(temporary, name, src_dir_fd=go, dst_dir_fd=go)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=go)  # renaming onto a link of the same file leaves both
@@ -188,15 +219,40 @@ class _Writer:
         if not self.delete:
             return
         for name in sorted(set(os.listdir(directory)) - wanted):
-            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-                shutil.rmtree(name, dir_fd=directory)
-            else:
-                os.unlink(name, dir_fd=directory)
+            remove_tree(name, dir_fd=directory)
 
-    def _finish(self, directory: int, status: os.stat_result) -> None:
+    def _finish(self, place: _Place, status: os.stat_result) -> None:
+        directory = place.go.directory
+        _copy_xattrs(place.come.directory, directory)
         os.fchmod(directory, stat.S_IMODE(status.st_mode))
         os.utime(directory, ns=self._times(status))
 
     def _times(self, status: os.stat_result) -> tuple[int, int]:
         time = status.st_mtime_ns if self.clamp is None else min(status.st_mtime_ns, self.clamp)
         return time, time
+
+
+def _names(directory: int) -> list[str]:
+    """Return a directory's names, the first at the end, from where they are taken."""
+    return sorted(os.listdir(directory), reverse=True)
+
+
+def _link(place: _Place, first: _First, temporary: str) -> bool:
+    """Give a file a further name; False if the destination cannot hold one, or its first name is not ours any more."""
+    go = place.go.directory
+    try:
+        os.link(first.path, temporary, src_dir_fd=place.top, dst_dir_fd=go, follow_symlinks=False)
+    except OSError:
+        return False  # a file system without hard links, or too many names: a copy says the same
+    made = os.stat(temporary, dir_fd=go, follow_symlinks=False)
+    if (made.st_dev, made.st_ino) == first.file:
+        return True
+    os.unlink(temporary, dir_fd=go)
+    return False
+
+
+def _copy_xattrs(source: int, target: int) -> None:
+    """Copy the attributes that mean the same elsewhere; what the destination refuses is dropped, as BuildKit does."""
+    for name in filter(portable, os.listxattr(source)):
+        with contextlib.suppress(OSError):
+            os.setxattr(target, name, os.getxattr(source, name))

@@ -20,10 +20,11 @@ from worker.content.settle import settle
 from worker.content.store import ContentStore
 from worker.content.tarread import TarError, TarReader
 from worker.content.unpack import Owed, Unpacker
+from worker.descent import remove_tree
 from worker.oci import Descriptor
 from worker.pools import Cancelled
 from worker.snapshot.table import LayerTable
-from worker.statedir import StateDir, remove_tree
+from worker.statedir import StateDir
 
 _PARALLEL = 4
 _STEP = 4 << 20  # bytes between two reports

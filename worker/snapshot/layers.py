@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.base import CancelToken, Compression, Fetch, LayerBlob, LayerInfo, Snapshot, StatusReport
+from worker.descent import remove_tree
 from worker.diskusage import disk_usage
 from worker.pools import Token
 from worker.snapshot.table import PULLED, LayerTable, StoredBlob
-from worker.statedir import StateDir, remove_tree, storage_errors
+from worker.statedir import StateDir, storage_errors
 
 if TYPE_CHECKING:
     from worker.content.store import ContentStore

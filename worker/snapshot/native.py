@@ -236,7 +236,8 @@ class _Changes:
         self._folders: dict[str, None] = {}
 
     def move(self) -> None:
-        self._folder("")
+        os.mkdir(f"{self._upper}/")
+        self._folders[""] = None
         for path, state in self._now.items():
             old = self._before.get(path)
             if old is not None and old.same(state):
@@ -262,12 +263,13 @@ class _Changes:
 
     def _folder(self, path: str) -> None:
         """Make a directory in the layer, its parents first."""
-        if path in self._folders:
-            return
-        if path:
-            self._folder(path.rpartition("/")[0])
-        os.mkdir(f"{self._upper}/{path}")
-        self._folders[path] = None
+        missing = []
+        while path not in self._folders:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for folder in reversed(missing):
+            os.mkdir(f"{self._upper}/{folder}")
+            self._folders[folder] = None
 
 
 def _let_the_clock_tick() -> None:

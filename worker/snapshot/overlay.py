@@ -15,9 +15,10 @@ from pathlib import Path
 
 from worker.base import Snapshot, StorageError
 from worker.content.overlayfs import is_whiteout
+from worker.descent import remove_tree
 from worker.pools import private_mounts
 from worker.snapshot.layers import LayerStore
-from worker.statedir import StateDir, disk_errors, remove_tree, storage_errors
+from worker.statedir import StateDir, disk_errors, storage_errors
 from worker.syscalls import mount_overlay, unmount
 
 

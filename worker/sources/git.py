@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.base import CancelToken, EnvironmentLackError, Session, SourceError
+from worker.descent import remove_tree
 from worker.sources.giturl import GitSpec
 from worker.sources.repositories import Repositories
 
@@ -354,7 +355,7 @@ def _strip(work: Path) -> None:
     """Remove .git directories and the .git files of submodules."""
     for folder, directories, files in os.walk(work):
         if ".git" in directories:
-            shutil.rmtree(os.path.join(folder, ".git"))
+            remove_tree(os.path.join(folder, ".git"))
             directories.remove(".git")
         if ".git" in files:
             os.unlink(os.path.join(folder, ".git"))
