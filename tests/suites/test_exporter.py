@@ -118,6 +118,17 @@ def test_an_archive_is_the_same_each_time_and_to_a_stream(tools, files, tmp_path
     assert sorted(os.listdir(tmp_path)) == ["a.tar", "files"]
 
 
+def test_a_tar_holds_names_of_any_bytes_as_they_are(tools, files, tmp_path):
+    (files / os.fsdecode(b"d\xff")).write_text("x")
+    run(tools, files, "tar", dest=tmp_path / "a.tar", platform_split="true")
+    with tarfile.open(tmp_path / "a.tar", encoding="utf-8", errors="surrogateescape") as archive:
+        members = {os.fsencode(member.name): member for member in archive}
+        assert archive.extractfile(members[b"linux_amd64/d\xff"]).read() == b"x"
+    assert members[b"linux_amd64"].isdir()
+    assert members[b"linux_amd64/hard"].linkname == "linux_amd64/dir/run"
+    assert all(set(member.pax_headers) <= {"path"} for member in members.values())
+
+
 @pytest.mark.parametrize("kind", ["oci", "docker", "tar", "local"])
 def test_a_cancelled_export_leaves_no_file(tools, files, tmp_path, kind):
     token = Token()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A layer directory as a tar stream: the same bytes for the same files, wherever and whenever it is made.
+"""A directory as a tar stream: the same bytes for the same files, wherever and whenever it is made.
 
 Entries are sorted by path, whiteouts before their siblings; owner names, access and change times are left out;
 modification times are whole seconds. Whiteouts take their OCI form (image-spec, layer.md). Entries are in the ustar
@@ -23,18 +23,32 @@ _LARGE = 1 << 33  # first size and time that it cannot
 
 def write_layer(root: Path, write: Callable[[bytes], object], *, clamp: int | None = None) -> None:
     """Write the tar of a layer directory. ``clamp`` is the latest modification time, in seconds since 1970."""
+    write_tree(root, write, clamp=clamp)
+    write_end(write)
+
+
+def write_tree(
+    root: Path, write: Callable[[bytes], object], *, prefix: str = "", clamp: int | None = None
+) -> None:
+    """Write the entries below a directory, under ``prefix`` ("" or a path), which gets an entry too; `write_end` ends."""
     links: dict[tuple[int, int], str] = {}
-    for path, full, status in _entries(os.fspath(root)):
+    if prefix:
+        write(_header(prefix + "/", 0o755, 0, 0, 0, clamp or 0, b"5", "", {}))
+    for path, full, status in _entries(os.fspath(root), prefix):
         mtime = int(status.st_mtime_ns // 1_000_000_000)
         if clamp is not None and mtime > clamp:
             mtime = clamp
         _entry(path, full, status, mtime, links, write)
+
+
+def write_end(write: Callable[[bytes], object]) -> None:
+    """Write what marks the end of an archive."""
     write(b"\0" * (2 * _BLOCK))
 
 
-def _entries(root: str) -> Iterator[tuple[str, str, os.stat_result]]:
+def _entries(root: str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
     """Yield (path, full path, status) below a directory, in the order of the paths' components."""
-    pending: list[tuple[str, str, os.stat_result]] = _children("", root)
+    pending: list[tuple[str, str, os.stat_result]] = _children(prefix, root)
     while pending:
         item = pending.pop()
         yield item
