@@ -14,6 +14,7 @@ from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, Res
 from grammar import Diagnostic
 from llb import Graph, State
 from llb.ops import Platform
+from llb.reference import parse
 from solver import Job
 from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexWarning
 from solver.passes import optimize
@@ -92,7 +93,8 @@ class EngineBridge:
             )
             return ResolvedImage(ref=found.ref, digest=found.digest, config=found.config)
 
-        return await self._shown(log_name or f"[internal] load metadata for {ref}", ask)
+        about = parse(ref).with_default_tag().familiar
+        return await self._shown(log_name or f"[internal] load metadata for {ref}", ask, about)
 
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
@@ -152,8 +154,11 @@ class EngineBridge:
             )
         )
 
-    async def _shown(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """Show a question as a step of its own, and turn the worker's refusal into the frontend's error."""
+    async def _shown(self, name: str, ask: Callable[[], Awaitable[T]], about: str = "") -> T:
+        """Show a question as a step of its own, and turn the worker's refusal into the frontend's error.
+
+        A frontend says itself which source it asked for, so the refusal does not begin with ``about`` again.
+        """
         digest = _digest_of(name)
         self.progress(VertexAdded(digest=digest, name=name, inputs=()))
         self.progress(VertexStarted(digest=digest, time=time.time()))
@@ -162,7 +167,7 @@ class EngineBridge:
             return await ask()
         except WorkerError as refusal:
             error = str(refusal)
-            raise ResolveError(str(refusal), help=refusal.help) from refusal
+            raise ResolveError(error.removeprefix(f"{about}: "), help=refusal.help) from refusal
         except asyncio.CancelledError:
             error = "context canceled"
             raise

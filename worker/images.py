@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from llb.reference import Reference, parse
 from worker.base import CancelToken, SourceError
-from worker.content.provider import INDEXES, Blobs, descriptor_from, read_json
+from worker.content.provider import INDEXES, Blobs, descriptor_from, objects_in, read_json
 from worker.metadata import Metadata
 from worker.oci import Descriptor
 
@@ -141,7 +141,9 @@ class ImageStore:
                 continue
             body = read_json(descriptor.digest, self._blobs.read(descriptor.digest))
             if descriptor.media_type in INDEXES:
-                pending += [descriptor_from("index", entry) for entry in body.get("manifests") or ()]
+                pending += [
+                    descriptor_from("index", entry) for entry in objects_in("index", body, "manifests")
+                ]
             else:
                 leaves = [body.get("config"), *(body.get("layers") or ())]
                 found |= {str(leaf["digest"]) for leaf in leaves if leaf}

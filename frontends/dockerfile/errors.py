@@ -271,7 +271,11 @@ def not_found(name: str, cause: str, known: Iterable[str], hint: str = "") -> Do
 
 def image_config(cause: str) -> DockerfileError:
     """The config of a base image cannot be read."""
-    return DockerfileError(f"failed to parse image config: {cause}", code="image-config")
+    return DockerfileError(
+        f"failed to parse image config: {cause}",
+        code="image-config",
+        hint="the image is damaged, or is no container image: build and push it again",
+    )
 
 
 def onbuild_trigger() -> DockerfileError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from llb.ops import Platform
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMENT = "buildkit.dockerfile.v0"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +96,10 @@ class Image:
             ValueError: it is not JSON, or not of the form of a config.
         """
         try:
-            return _read(json.loads(data))
-        except (AttributeError, TypeError, KeyError) as error:
-            raise ValueError(f"the image config has not the form of one: {error}") from None
+            raw = json.loads(data)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        return _read(_Members(raw, ""))
 
     def clone(self) -> Image:
         """Return a copy that shares nothing that can change."""
@@ -196,58 +198,116 @@ def _health(health: HealthConfig) -> dict[str, Any]:
     return out
 
 
-def _read(raw: dict[str, Any]) -> Image:
-    rootfs, config = raw.get("rootfs") or {}, raw.get("config") or {}
-    health = config.get("Healthcheck")
-    diff_ids = rootfs.get("diff_ids")
+class _Members:
+    """The members of a JSON object, each of the type that Go's decoder wants; null and missing are the empty value.
+
+    Raises:
+        ValueError: it is no object, or a member has another type.
+    """
+
+    def __init__(self, raw: object, path: str) -> None:
+        if raw is not None and not isinstance(raw, dict):
+            raise ValueError(f"{path or 'the config'} must be an object")
+        self._raw: dict[str, Any] = raw or {}
+        self._path = path
+
+    def has(self, key: str) -> bool:
+        return self._raw.get(key) is not None
+
+    def text(self, key: str) -> str:
+        return self._typed(key, str, "a string", "")
+
+    def number(self, key: str) -> int:
+        value = self._typed(key, int, "a number", 0)
+        return self._wrong(key, "a number") if isinstance(value, bool) else value
+
+    def flag(self, key: str) -> bool:
+        return self._typed(key, bool, "true or false", False)
+
+    def texts(self, key: str) -> list[str]:
+        items = self._typed(key, list, "a list of strings", [])
+        if not all(item is None or isinstance(item, str) for item in items):
+            self._wrong(key, "a list of strings")
+        return [item or "" for item in items]
+
+    def names(self, key: str) -> set[str]:
+        return set(self._typed(key, dict, "an object", {}))
+
+    def pairs(self, key: str) -> dict[str, str]:
+        items = self._typed(key, dict, "an object of strings", {})
+        if not all(item is None or isinstance(item, str) for item in items.values()):
+            self._wrong(key, "an object of strings")
+        return {name: item or "" for name, item in items.items()}
+
+    def inner(self, key: str) -> _Members:
+        return _Members(self._raw.get(key), self._full(key))
+
+    def each(self, key: str) -> list[_Members]:
+        return [_Members(item, self._full(key)) for item in self._typed(key, list, "a list", [])]
+
+    def _full(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+    def _typed(self, key: str, kind: type[T], what: str, empty: T) -> T:
+        value = self._raw.get(key)
+        if value is None:
+            return empty
+        return value if isinstance(value, kind) else self._wrong(key, what)
+
+    def _wrong(self, key: str, what: str) -> NoReturn:
+        raise ValueError(f"{self._full(key)} must be {what}")
+
+
+def _read(raw: _Members) -> Image:
+    rootfs, config = raw.inner("rootfs"), raw.inner("config")
     return Image(
         platform=Platform(
-            architecture=raw.get("architecture") or "",
-            os=raw.get("os") or "",
-            variant=raw.get("variant") or "",
-            os_version=raw.get("os.version") or "",
-            os_features=tuple(raw.get("os.features") or ()),
+            architecture=raw.text("architecture"),
+            os=raw.text("os"),
+            variant=raw.text("variant"),
+            os_version=raw.text("os.version"),
+            os_features=tuple(raw.texts("os.features")),
         ),
-        created=raw.get("created") or "",
-        author=raw.get("author") or "",
-        rootfs_type=rootfs.get("type") or "",
-        diff_ids=list(diff_ids) if diff_ids is not None else None,
+        created=raw.text("created"),
+        author=raw.text("author"),
+        rootfs_type=rootfs.text("type"),
+        diff_ids=rootfs.texts("diff_ids") if rootfs.has("diff_ids") else None,
         history=[
             History(
-                created=entry.get("created") or "",
-                created_by=entry.get("created_by") or "",
-                author=entry.get("author") or "",
-                comment=entry.get("comment") or "",
-                empty_layer=bool(entry.get("empty_layer")),
+                created=entry.text("created"),
+                created_by=entry.text("created_by"),
+                author=entry.text("author"),
+                comment=entry.text("comment"),
+                empty_layer=entry.flag("empty_layer"),
             )
-            for entry in raw.get("history") or ()
+            for entry in raw.each("history")
         ],
         config=ContainerConfig(
-            user=config.get("User") or "",
-            exposed_ports=set(config.get("ExposedPorts") or ()),
-            env=list(config.get("Env") or ()),
-            entrypoint=list(config.get("Entrypoint") or ()),
-            cmd=list(config.get("Cmd") or ()),
-            volumes=set(config.get("Volumes") or ()),
-            working_dir=config.get("WorkingDir") or "",
-            labels=dict(config.get("Labels") or {}),
-            stop_signal=config.get("StopSignal") or "",
-            args_escaped=bool(config.get("ArgsEscaped")),
-            healthcheck=_read_health(health) if health is not None else None,
-            on_build=list(config.get("OnBuild") or ()),
-            shell=list(config.get("Shell") or ()),
+            user=config.text("User"),
+            exposed_ports=config.names("ExposedPorts"),
+            env=config.texts("Env"),
+            entrypoint=config.texts("Entrypoint"),
+            cmd=config.texts("Cmd"),
+            volumes=config.names("Volumes"),
+            working_dir=config.text("WorkingDir"),
+            labels=config.pairs("Labels"),
+            stop_signal=config.text("StopSignal"),
+            args_escaped=config.flag("ArgsEscaped"),
+            healthcheck=_read_health(config.inner("Healthcheck")) if config.has("Healthcheck") else None,
+            on_build=config.texts("OnBuild"),
+            shell=config.texts("Shell"),
         ),
     )
 
 
-def _read_health(raw: dict[str, Any]) -> HealthConfig:
+def _read_health(raw: _Members) -> HealthConfig:
     return HealthConfig(
-        test=tuple(raw.get("Test") or ()),
-        interval=int(raw.get("Interval") or 0),
-        timeout=int(raw.get("Timeout") or 0),
-        start_period=int(raw.get("StartPeriod") or 0),
-        start_interval=int(raw.get("StartInterval") or 0),
-        retries=int(raw.get("Retries") or 0),
+        test=tuple(raw.texts("Test")),
+        interval=raw.number("Interval"),
+        timeout=raw.number("Timeout"),
+        start_period=raw.number("StartPeriod"),
+        start_interval=raw.number("StartInterval"),
+        retries=raw.number("Retries"),
     )
 
 

@@ -12,12 +12,13 @@ from typing import Any, BinaryIO, Protocol
 from llb.ops import Platform
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
-from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of
+from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of, is_digest
 
 MAX_MANIFEST = 4 << 20
 """Largest manifest or index in bytes that is read; larger ones are refused (as containerd does)."""
 
 MANIFESTS = frozenset({MANIFEST, DOCKER_MANIFEST})
+_DAMAGED = "the image is damaged, or is no container image: build and push it again"
 INDEXES = frozenset({INDEX, DOCKER_LIST})
 
 Progress = Callable[[int, int], None]
@@ -175,11 +176,23 @@ def read_json(what: str, data: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(data)
-    except ValueError as error:
-        raise SourceError(f"{what} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{what} is not JSON: {error}", help=_DAMAGED) from error
     if not isinstance(value, dict):
-        raise SourceError(f"{what} is not a JSON object")
+        raise SourceError(f"{what} is not a JSON object", help=_DAMAGED)
     return value
+
+
+def objects_in(what: str, body: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return the list of objects that is a member of a JSON object; missing and null are none.
+
+    Raises:
+        SourceError: it is something else.
+    """
+    items = body.get(key) or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise SourceError(f"{what}: {key} is no list of objects", help=_DAMAGED)
+    return items
 
 
 def descriptor_from(what: str, value: object) -> Descriptor:
@@ -191,18 +204,24 @@ def descriptor_from(what: str, value: object) -> Descriptor:
     try:
         if not isinstance(value, Mapping):
             raise TypeError("it is no object")
-        platform = value.get("platform")
+        digest, size, platform = value["digest"], value["size"], value.get("platform")
+        if not isinstance(digest, str) or not is_digest(digest):
+            raise ValueError(f"{digest!r} is no digest")
+        if type(size) is not int or size < 0:
+            raise ValueError(f"{size!r} is no size")
         return Descriptor(
             media_type=str(value["mediaType"]),
-            digest=str(value["digest"]),
-            size=int(value["size"]),
+            digest=digest,
+            size=size,
             annotations=dict(value.get("annotations") or {}),
             platform=platform_from(platform) if platform else None,
             urls=tuple(value.get("urls") or ()),
             artifact_type=str(value.get("artifactType", "")),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{what} holds an invalid descriptor: {error}") from error
+    except KeyError as error:
+        raise SourceError(f"{what} holds a descriptor without {error}", help=_DAMAGED) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SourceError(f"{what} holds an invalid descriptor: {error}", help=_DAMAGED) from error
 
 
 def platform_from(value: Mapping[str, Any]) -> Platform:

@@ -49,10 +49,25 @@ def unreachable(host: str, url: str, error: Exception) -> UnreachableError:
     refused = isinstance(error, urllib3.exceptions.NewConnectionError)
     if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
         return UnreachableError(f"{where} does not answer", help="check the network and try again")
-    reason = reason.rpartition(": ")[2] or type(error).__name__
+    reason = broken(error).rpartition(": ")[2] or type(error).__name__
     return UnreachableError(
         f"cannot reach {where}: {reason}", help="check the address, the port and the network"
     )
+
+
+def broken(error: Exception) -> str:
+    """Say why a connection failed, without the library's wrapping."""
+    import urllib3.exceptions
+
+    match error:
+        case urllib3.exceptions.ProtocolError(args=[_, Exception() as inner]):
+            return broken(inner)
+        case urllib3.exceptions.IncompleteRead(partial=int() as seen, expected=int() as left):
+            return f"it ended after {seen} of {seen + left} bytes"
+        case urllib3.exceptions.TimeoutError():
+            return "it stood still for too long"
+        case _:
+            return str(getattr(error, "reason", None) or error)
 
 
 def refused(host: str, method: str, url: str, response: urllib3.BaseHTTPResponse) -> HttpError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
 from worker.content.provider import MAX_MANIFEST, WrongDigestError, describe, verified
-from worker.content.refusals import HttpError, UnreachableError
+from worker.content.refusals import HttpError, UnreachableError, broken
 from worker.content.transport import CHUNK, Endpoint, Transport, with_query
 from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, is_digest
 
@@ -152,7 +152,9 @@ class RegistryProvider:
                     yield chunk[skip:]
                     skip = 0
             except urllib3.exceptions.HTTPError as error:
-                raise _BrokenError(f"the connection to {endpoint.host} broke: {error}") from error
+                raise _BrokenError(
+                    f"the connection to {endpoint.host} broke: {broken(error)}", help="try again"
+                ) from error
 
     def _try_all(self, ref: Reference, ask: Callable[[Endpoint], T]) -> T:
         endpoints = self._transport.endpoints(ref.domain)
@@ -207,5 +209,7 @@ def _small(ref: Reference, response: urllib3.BaseHTTPResponse, cancel: CancelTok
             if len(data) > MAX_MANIFEST:
                 raise SourceError(f"{ref.familiar}: the manifest is larger than {MAX_MANIFEST >> 20} MiB")
     except urllib3.exceptions.HTTPError as error:
-        raise SourceError(f"{ref.familiar}: the connection broke: {error}", help="try again") from error
+        raise SourceError(
+            f"{ref.familiar}: the connection broke: {broken(error)}", help="try again"
+        ) from error
     return data

@@ -2,7 +2,7 @@
 """HTTP for registries: which host to ask and how, authorisation, redirects, retries, and errors that help.
 
 Every call blocks and belongs on a thread of the ``net`` pool. Behaviour follows containerd's client as BuildKit uses
-it: mirrors first, at most five attempts, ``Authorization`` never follows a redirect to another host.
+it: mirrors first, at most five attempts with growing pauses, ``Authorization`` never follows a redirect to another host.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Transport:
         *,
         retry: bool,
     ) -> urllib3.BaseHTTPResponse:
-        previous, attempt = 0, 0
+        attempt = 0
         while True:
             cancel.check()
             attempt += 1
@@ -194,16 +194,11 @@ class Transport:
                 ):
                     return response
                 response.drain_conn()
-            elif response.status in _TRANSIENT and retry and self._may_repeat(response.status, previous):
-                previous = response.status
+            elif response.status in _TRANSIENT and retry:
                 response.drain_conn()
                 self._pause(cancel, _retry_after(response) or 0.2 * 2**attempt)
             else:
                 return response
-
-    @staticmethod
-    def _may_repeat(status: int, previous: int) -> bool:
-        return status in (408, 429) or status != previous
 
     def _pause(self, cancel: CancelToken, seconds: float) -> None:
         deadline = min(seconds, _LONGEST_WAIT)

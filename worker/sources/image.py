@@ -28,6 +28,7 @@ from worker.content.provider import (
     descriptor_from,
     fetch,
     fetch_manifest,
+    objects_in,
     read_json,
 )
 from worker.images import ImageStore
@@ -134,9 +135,11 @@ class ImageResolver:
         config = self._config(body, place, cancel)
         table = read_json(f"the config of {ref.familiar}", config)
         layers = [
-            descriptor_from(f"the manifest of {ref.familiar}", item) for item in body.get("layers") or ()
+            descriptor_from(f"the manifest of {ref.familiar}", item)
+            for item in objects_in(f"the manifest of {ref.familiar}", body, "layers")
         ]
-        diff_ids = [str(item) for item in (table.get("rootfs") or {}).get("diff_ids") or ()]
+        rootfs = table.get("rootfs")
+        diff_ids = [str(item) for item in (rootfs if isinstance(rootfs, dict) else {}).get("diff_ids") or ()]
         if len(layers) != len(diff_ids) or not all(map(is_digest, diff_ids)):
             raise SourceError(
                 f"{ref.familiar}: the manifest has {len(layers)} layers, the config names {len(diff_ids)}",
@@ -144,7 +147,8 @@ class ImageResolver:
             )
         limit = attrs.get("image.layerlimit") or attrs.get("oci.layerlimit") or ""
         count = int(limit) if limit.isdigit() else len(layers)
-        history = [dict(h) for h in table.get("history") or () if not h.get("empty_layer")]
+        entries = objects_in(f"the config of {ref.familiar}", table, "history")
+        history = [dict(entry) for entry in entries if not entry.get("empty_layer")]
         return LocatedImage(
             root=root,
             manifest=manifest,
@@ -264,7 +268,10 @@ class ImageResolver:
         current, depth = root, 0
         while current.media_type in INDEXES:
             body = self._read(current, place, cancel)
-            entries = [descriptor_from(place.ref.familiar, item) for item in body.get("manifests") or ()]
+            entries = [
+                descriptor_from(place.ref.familiar, item)
+                for item in objects_in(place.ref.familiar, body, "manifests")
+            ]
             chosen = choose(entries, platform)
             depth += 1
             if chosen is None or depth > 4:

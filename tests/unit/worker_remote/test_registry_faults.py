@@ -12,7 +12,7 @@ from support.remote import FaultyServer, MemoryBlobs, sha256
 from llb.reference import parse
 from worker.base import SourceError
 from worker.content.auth import Credentials, DockerConfig, parse_challenges
-from worker.content.provider import WrongDigestError, fetch
+from worker.content.provider import WrongDigestError, descriptor_from, fetch, objects_in
 from worker.content.refusals import UnreachableError
 from worker.content.registry import RegistryProvider
 from worker.content.transport import Transport
@@ -84,11 +84,48 @@ def test_too_many_requests_are_repeated_then_told():
         assert "docker login" in caught.value.help
 
 
-def test_the_same_server_error_twice_is_final():
+def test_server_errors_are_repeated_then_told():
     with FaultyServer(lambda m, p, h, n: (503, {}, b"")) as server:
         with pytest.raises(SourceError, match="HTTP 503"):
             provider().resolve(parse(f"{server.address}/a/b:c"), Token())
-        assert len(server.requests) == 2
+        assert len(server.requests) == 5
+
+
+def test_a_server_that_fails_four_times_is_enough():
+    with FaultyServer(lambda m, p, h, n: (500 if n < 5 else 200, {}, BODY)) as server:
+        assert get(server).data
+
+
+def test_a_connection_that_always_breaks_is_told_in_words():
+    with FaultyServer(lambda m, p, h, n: (200, {"cut": "1000"}, BODY)) as server:
+        with pytest.raises(SourceError, match=r"it ended after \d+ of \d+ bytes") as caught:
+            get(server)
+        assert "Incomplete" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"digest": "sha256:x/../../y"}, "no digest"),
+        ({"digest": None}, "no digest"),
+        ({"size": -1}, "no size"),
+        ({"size": "7"}, "no size"),
+        ({"mediaType": ...}, "without 'mediaType'"),
+        ({"platform": 3}, "invalid descriptor"),
+    ],
+)
+def test_a_wrong_descriptor_is_refused(change, said):
+    whole = {"mediaType": "x", "digest": BLOB.digest, "size": 1} | change
+    with pytest.raises(SourceError, match=said) as caught:
+        descriptor_from("the manifest", {key: value for key, value in whole.items() if value is not ...})
+    assert caught.value.help
+
+
+@pytest.mark.parametrize("items", [5, "x", {"a": 1}, [None], [[]]])
+def test_a_list_that_holds_no_objects_is_refused(items):
+    with pytest.raises(SourceError, match="layers is no list of objects"):
+        objects_in("the manifest", {"layers": items}, "layers")
+    assert objects_in("the manifest", {"layers": None}, "layers") == []
 
 
 def token_flow(server_box, *, secret: bool, post: int = 200):
