@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from worker.base import SCRATCH, Snapshot
 from worker.content.store import ContentStore
-from worker.oci import chain_id
 from worker.pools import Pools
 from worker.snapshot.layers import LayerStore
 from worker.snapshot.native import NativeSnapshotter
@@ -177,17 +176,15 @@ def build(stores: Stores, snapshotter, plan: list) -> list[tuple[Snapshot, dict]
 def imported(source: Stores, snapshot: Snapshot, target: Stores) -> Snapshot:
     """Take a snapshot as an image into another state directory, its layers lazy."""
     blobs = {}
-    diff_ids: tuple[str, ...] = ()
-    layers = []
+    layers: list[int] = []
     for layer in snapshot.layers:
         blob = source.layers.blob(layer)
         blobs[blob.descriptor.digest] = source.content.path(blob.descriptor.digest)
         layers.append(
             target.layers.add_remote(
-                blob.descriptor, diff_id=blob.diff_id, parent_chain_id=chain_id(diff_ids), source="image"
+                blob.descriptor, diff_id=blob.diff_id, parent=layers[-1] if layers else None, source="image"
             )
         )
-        diff_ids += (blob.diff_id,)
 
     def fetch(descriptor, source_: str, cancel, progress) -> None:
         with target.content.writer(descriptor.digest) as writer:

@@ -29,12 +29,12 @@ class RemoteLayers(Protocol):
         descriptor: Descriptor,
         *,
         diff_id: str,
-        parent_chain_id: str,
+        parent: int | None,
         source: str,
         description: str = "",
         created_at: float = 0.0,
     ) -> int:
-        """Return the number of a layer that is known by its blob; the same for the same chain of diff ids."""
+        """Return the number of a layer that is known by its blob; the same for the same chain of diff ids and blobs."""
 
 
 class ImageOperation:
@@ -108,7 +108,6 @@ class ImageOperation:
 
     def _add(self, found: LocatedImage, token: Token) -> Snapshot:
         numbers: list[int] = []
-        chain = ""
         for position, (descriptor, diff_id) in enumerate(found.layers):
             token.check()
             entry: Mapping[str, Any] = found.history[position] if position < len(found.history) else {}
@@ -117,13 +116,12 @@ class ImageOperation:
                 self._layers.add_remote(
                     descriptor,
                     diff_id=diff_id,
-                    parent_chain_id=chain,
+                    parent=numbers[-1] if numbers else None,
                     source=found.source,
                     description=str(entry.get("created_by", "")),
                     created_at=(created or 0) / 1_000_000_000,
                 )
             )
-            chain = key_chain(chain, diff_id)
         return Snapshot(tuple(numbers))
 
 
@@ -201,8 +199,3 @@ class BlobOperation:
 def key_digest(*parts: str) -> str:
     """Return the digest of a source's cache key."""
     return "sha256:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def key_chain(chain: str, diff_id: str) -> str:
-    """Return the chain id of one layer more."""
-    return "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest() if chain else diff_id

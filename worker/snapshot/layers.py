@@ -101,21 +101,21 @@ class LayerStore:
         descriptor: Descriptor,
         *,
         diff_id: str,
-        parent_chain_id: str,
+        parent: int | None,
         source: str,
         description: str = "",
         created_at: float = 0.0,
     ) -> int:
         """Register an image's layer and return its number; one that is known already keeps its number.
 
-        Layers are registered bottom first. ``source`` says where the blob can be fetched from.
+        Layers are registered bottom first, each with the number of its parent. ``source`` says where the blob can be fetched from.
         """
         from worker.snapshot.pack import kind_of
 
         return self._table.add_remote(
             StoredBlob(kind_of(descriptor.media_type), PULLED, descriptor),
             diff_id=diff_id,
-            parent_chain_id=parent_chain_id,
+            parent=parent,
             source=source,
             description=description,
             created_at=created_at,

@@ -114,15 +114,24 @@ class LayerTable:
         blob: StoredBlob,
         *,
         diff_id: str,
-        parent_chain_id: str,
+        parent: int | None,
         source: str,
         description: str,
         created_at: float,
     ) -> int:
-        """Add a layer of an image, or find it by its chain id; pinned either way."""
-        chain = chain_id((parent_chain_id, diff_id)) if parent_chain_id else diff_id
+        """Add a layer of an image, or find it; pinned either way.
+
+        Images that name the same diff ids share layers. But that a blob holds what its diff id says is a claim until it
+        has been unpacked: until then, another blob with the same claim is another layer, and so is all above it. After
+        that, the layer keeps the blob that proved it.
+        """
         with self._db.transaction() as db:
-            row = db.execute("SELECT id FROM layer WHERE chain_id = ?", (chain,)).fetchone()
+            below = "" if parent is None else _chain_of(db, parent)
+            chain = chain_id((below, diff_id)) if below else diff_id
+            row = _find(db, chain)
+            if row is not None and not row.unpacked and row.blob != blob.descriptor.digest:
+                chain = chain_id((chain, blob.descriptor.digest))
+                row = _find(db, chain)
             if row is None:
                 cursor = db.execute(
                     "INSERT INTO layer (chain_id, diff_id, unpacked, description, created_at, source) "
@@ -130,15 +139,13 @@ class LayerTable:
                     (chain, diff_id, description, created_at or time.time(), source),
                 )
                 layer = int(cursor.lastrowid or 0)
+                _remember(db, layer, blob)
             else:
-                layer = int(row[0])
+                layer = row.layer
                 db.execute("UPDATE layer SET source = ? WHERE id = ? AND unpacked = 0", (source, layer))
-            db.execute(
-                "INSERT OR REPLACE INTO layer_parent SELECT ?, id FROM layer WHERE chain_id = ? AND chain_id != ''",
-                (layer, parent_chain_id),
-            )
+            if parent is not None:
+                db.execute("INSERT OR REPLACE INTO layer_parent VALUES (?, ?)", (layer, parent))
             self._lease.pin_new_layer(db, layer)
-            _remember(db, layer, blob)
         return layer
 
     def set_unpacked(self, layer: int) -> None:
@@ -175,6 +182,26 @@ class LayerTable:
         """Delete the rows of layers, in a transaction."""
         for table, column in _TABLES.items():
             db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(layer,) for layer in layers])
+
+
+class _Known(NamedTuple):
+    """A layer of an image that is in the table, and the digest of the blob it was pulled as."""
+
+    layer: int
+    unpacked: bool
+    blob: str
+
+
+def _find(db: sqlite3.Connection, chain: str) -> _Known | None:
+    row = db.execute(
+        "SELECT id, unpacked, digest FROM layer JOIN layer_blob ON layer = id WHERE chain_id = ? AND level = ?",
+        (chain, PULLED),
+    ).fetchone()
+    return None if row is None else _Known(int(row[0]), bool(row[1]), row[2])
+
+
+def _chain_of(db: sqlite3.Connection, layer: int) -> str:
+    return str(db.execute("SELECT chain_id FROM layer WHERE id = ?", (layer,)).fetchone()[0])
 
 
 _BLOB = "compression, level, media_type, digest, size, annotations"

@@ -14,7 +14,7 @@ import pytest
 
 from worker.base import SCRATCH, Snapshot
 from worker.content.store import ContentStore
-from worker.oci import LAYER, Descriptor, chain_id, digest_of
+from worker.oci import LAYER, Descriptor, digest_of
 from worker.snapshot.layers import LayerStore
 from worker.statedir import StateDir
 
@@ -72,11 +72,10 @@ class Storage:
         blob = blob or gzip.compress(tar, 1, mtime=0)
         digest = digest_of(blob)
         self.remote[digest] = blob
-        parents = tuple(self.layers.info(layer).diff_id for layer in below.layers)
         layer = self.layers.add_remote(
             Descriptor(media_type=LAYER + "+gzip", digest=digest, size=len(blob)),
             diff_id=diff_id or digest_of(tar),
-            parent_chain_id=chain_id(parents),
+            parent=below.layers[-1] if below.layers else None,
             source="docker-image://somewhere",
         )
         return Snapshot((*below.layers, layer))

@@ -368,6 +368,35 @@ def test_a_known_layer_keeps_its_number(storage, helpers) -> None:
     assert other.layers[-1] != storage.lazy(tar).layers[-1]
 
 
+def other_blob(tar: bytes) -> bytes:
+    """The same tar in other bytes, as another tool compresses it."""
+    return gzip.compress(tar, 9, mtime=1)
+
+
+def test_an_unpacked_layer_keeps_the_blob_that_proved_it(storage, helpers) -> None:
+    """An image that names the same diff id for another blob changes nothing for images that are here already."""
+    tar = helpers.archive(("a", b"1"))
+    good = storage.lazy(tar)
+    storage.layers.ensure(good)
+    proved = storage.layers.info(good.layers[0]).blobs
+    assert storage.lazy(tar, blob=other_blob(tar)) == good
+    assert storage.lazy(tar, blob=b"anything") == good
+    assert storage.layers.info(good.layers[0]).blobs == proved
+    assert storage.layers.blob(good.layers[0]).descriptor == proved[0]
+
+
+def test_a_false_claim_about_a_blob_stays_with_the_image_that_makes_it(storage, helpers) -> None:
+    bottom, top = helpers.archive(("a", b"1")), helpers.archive(("b", b"2"))
+    false = storage.lazy(top, below=storage.lazy(bottom, blob=gzip.compress(helpers.archive(("evil", b"!")))))
+    good = storage.lazy(top, below=storage.lazy(bottom))
+    assert not set(false.layers) & set(good.layers)
+    assert storage.lazy(top, below=storage.lazy(bottom)) == good
+    storage.layers.ensure(good)
+    assert [sorted(os.listdir(storage.layers.path(layer))) for layer in good.layers] == [["a"], ["b"]]
+    with pytest.raises(SourceError, match="is damaged"):
+        storage.layers.ensure(false)
+
+
 def test_progress_ends_with_done(storage, helpers) -> None:
     seen = []
     snapshot = storage.lazy(helpers.archive(("f", os.urandom(1000))))
