@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from llbkit import context as contexts
+from llbkit.cli.buildx import DockerCommand, docker_flags
 from llbkit.cli.flags import frontend_options, key_values, secret, source_flags, ssh
 from llbkit.csvflags import FlagError
 from llbkit.progress import MODES, open_display
@@ -35,7 +36,7 @@ _CALLS = {
 }
 
 
-@click.command("build", short_help="Build an image.")
+@click.command("build", cls=DockerCommand, short_help="Build an image.")
 @click.argument("where", metavar="PATH | URL | -", default=".")
 @source_flags
 @click.option("--tag", "-t", "tags", multiple=True, metavar="NAME[:TAG]", help="Name of the image.")
@@ -69,6 +70,7 @@ _CALLS = {
     "--progress", type=click.Choice(MODES), envvar="BUILDKIT_PROGRESS", default="auto", help="Display."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the image id only.")
+@docker_flags
 @click.pass_context
 def command(ctx: click.Context, /, where: str, **values: Any) -> int:
     """Build an image from a Dockerfile or another language.

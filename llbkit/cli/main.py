@@ -65,6 +65,8 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[:1] in (["buildx"], ["builder"]) and len(args) > 1:
+            args = args[1:]  # Docker's longer spelling of the same commands
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from grammar import nearest
 

@@ -10,6 +10,7 @@ import tarfile
 import pytest
 
 from llbkit import context
+from llbkit.cli import build
 from llbkit.cli.flags import key_values, secret, ssh
 from llbkit.csvflags import FlagError, boolean, fields, pairs, size
 from llbkit.request import Output
@@ -178,3 +179,71 @@ def test_an_empty_standard_input_is_refused(tmp_path) -> None:
         context.resolve("-", None, {}, stdin=io.BytesIO(b" \n"), scratch=tmp_path)
     with pytest.raises(FlagError):
         context.resolve("-", "-", {}, stdin=io.BytesIO(), scratch=tmp_path)
+
+
+def options_of(*words: str) -> dict[str, object]:
+    """Return what ``build`` would be given, without building."""
+    return build.command.make_context("build", list(words)).params
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "expected"),
+    [
+        ("--push", "push", True),
+        ("--push=true", "push", True),
+        ("--push=false", "push", False),
+        ("--pull=0", "pull", False),
+        ("--no-cache=1", "no_cache", True),
+        ("-q=f", "quiet", False),
+    ],
+)
+def test_a_switch_may_have_a_value(word: str, name: str, expected: bool) -> None:
+    values = options_of(word, "--build-arg", "--push=no", "somewhere")
+    assert (values[name], values["where"], values["build_args"]) == (expected, "somewhere", ("--push=no",))
+
+
+def test_a_switch_with_no_boolean_is_refused() -> None:
+    with pytest.raises(FlagError, match="--push"):
+        options_of("--push=maybe", ".")
+
+
+def test_flags_of_docker_without_meaning_here_are_accepted_and_told(capsys) -> None:
+    words = (
+        "--rm",
+        "--builder",
+        "default",
+        "--force-rm",
+        "-m",
+        "1g",
+        "--cache-from",
+        "type=gha",
+        "-D",
+        "dir",
+    )
+    assert options_of(*words)["where"] == "dir"
+    told = capsys.readouterr().err
+    assert [line.split()[1] for line in told.splitlines()] == ["--force-rm", "--memory", "--cache-from"]
+    assert all("has no effect" in line for line in told.splitlines())
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--provenance=false",
+        "--sbom=0",
+        "--attest=type=sbom,disabled=true",
+        "--attest=type=provenance,disabled=1",
+    ],
+)
+def test_attestations_may_be_off(word: str) -> None:
+    assert options_of(word, ".")["where"] == "."
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["--provenance=true", "--provenance=mode=max", "--provenance=max", "--sbom=1", "--attest=type=sbom"],
+)
+def test_attestations_that_are_on_are_refused_not_forgotten(word: str) -> None:
+    with pytest.raises(FlagError, match="not supported yet") as caught:
+        options_of(word, ".")
+    assert caught.value.help
