@@ -3,28 +3,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from llb.ops import Exec, Mount, MountType, NetMode
 from worker import rootpath
 from worker.base import ActiveSnapshot, CancelToken, Session, WorkerError
-from worker.cachemounts import CacheMounts
+from worker.cachemounts import CacheMounts, key_of
 from worker.ops.exec_inputs import Inputs
 from worker.ops.exec_key import normal_path
 from worker.ops.exec_stubs import Stubs
 from worker.runtime.etcfiles import hosts_file, resolv_conf
 from worker.runtime.spec import DEFAULT_HOSTNAME, MountSpec, bind
 from worker.ssh import forwarded
+from worker.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, unmount
+from worker.syscalls import mount as mount_at
 
 _STAYING = ("/dev", "/proc", "/sys")
 """Where every runtime mounts something. What is missing stays in the result, and each would make it in its own way."""
 
 _SECRET_OPTIONS = ("nosuid", "nodev", "noexec")
 _MAX_SECRET = 500 << 10
+_PERMISSIONS = 0o777
+_OPEN_TO_ALL = 0o1777
+_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 @dataclass(slots=True)
@@ -64,28 +71,29 @@ class Mounting:
         self._base_of = base_of
 
     def mount(self, values: list[object]) -> tuple[Mounted, Stubs]:
-        """Prepare every mount; ``values`` are the results of the op's inputs.
+        """Prepare every mount, outer places before inner ones; ``values`` are the results of the op's inputs.
 
         Raises:
-            WorkerError: a secret or agent is missing, or a selected path does not exist.
+            WorkerError: a secret or agent is missing, a selected path does not exist, or there is no place for a mount.
         """
         root_mount = next(mount for mount in self._op.mounts if normal_path(mount.dest) == "/")
         mounted = self._root(root_mount, values)
         stubs = Stubs(mounted.root, recursive=self._op.meta.remove_mount_stubs_recursive)
         self._etc(mounted, stubs)
-        for number, mount in enumerate(self._op.mounts):
-            if mount is root_mount:
-                continue
-            spec, directory = self._one(number, mount, values, mounted)
-            if spec is not None:
-                stubs.add(spec.destination, directory=directory)
-                mounted.specs.append(spec)
+        held = self._hold_caches(values)
+        places = {number: self._destination(mount.dest) for number, mount in enumerate(self._op.mounts)}
+        for number in sorted(places, key=places.__getitem__):
+            mount, place = self._op.mounts[number], places[number]
+            if mount is not root_mount:
+                with placing(f"mount {place}"):
+                    self._one(number, place, values, held, mounted, stubs)
         for path in _STAYING:
-            rootpath.make_directories(mounted.root, path)
+            with placing(path):
+                rootpath.make_directories(mounted.root, path)
         return mounted, stubs
 
     def _root(self, mount: Mount, values: list[object]) -> Mounted:
-        value = values[mount.input] if mount.input >= 0 else None
+        value = _value(mount, values)
         active = self._inputs.prepare(value)
         mounted = Mounted(root=active.path, readonly_root=mount.readonly)
         if mount.output >= 0 and not mount.readonly:
@@ -103,41 +111,46 @@ class Mounting:
             source = self._work / path.rpartition("/")[2]
             source.write_text(text, encoding="utf-8")
             source.chmod(0o644)
-            stubs.add(path, directory=False)
+            with placing(f"mount {path}"):
+                stubs.add(path, directory=False)
             mounted.specs.append(bind(source, path, readonly=True))
 
     def _one(
-        self, number: int, mount: Mount, values: list[object], mounted: Mounted
-    ) -> tuple[MountSpec | None, bool]:
-        dest = self._destination(mount.dest)
+        self,
+        number: int,
+        place: str,
+        values: list[object],
+        held: dict[str, Path],
+        mounted: Mounted,
+        stubs: Stubs,
+    ) -> None:
+        mount = self._op.mounts[number]
+        source: Path | None
+        options: tuple[str, ...] = ()
+        readonly = mount.readonly
         match mount.mount_type:
-            case MountType.BIND:
-                source = self._bind(mount, values, mounted)
-                return bind(source, dest, readonly=mount.readonly), source.is_dir()
-            case MountType.CACHE:
-                source = self._cache(mount, values)
-                return bind(source, dest, readonly=mount.readonly), source.is_dir()
             case MountType.TMPFS:
-                size = mount.tmpfs.size if mount.tmpfs is not None else 0
-                mode = "mode=1777" if dest == "/dev/shm" else "mode=755"
-                options = ("nosuid", "nodev", mode, *((f"size={size}",) if size else ()))
-                return MountSpec(destination=dest, type="tmpfs", source="tmpfs", options=options), True
+                mounted.specs.append(_tmpfs(mount, place, stubs))
+                return
+            case MountType.BIND:
+                source = self._bind(number, mount, values, mounted)
+            case MountType.CACHE:
+                source = held[self._cache_key(mount, values)]
             case MountType.SECRET:
-                source_or_none = self._secret(number, mount)
-                if source_or_none is None:
-                    return None, False
-                return bind(source_or_none, dest, readonly=True, options=_SECRET_OPTIONS), False
+                source, readonly, options = self._secret(number, mount), True, _SECRET_OPTIONS
             case MountType.SSH:
-                socket = self._agent(number, mount)
-                return (None if socket is None else bind(socket, dest, readonly=False)), False
+                source, readonly = self._agent(number, mount), False
+        if source is not None:
+            stubs.add(place, directory=source.is_dir())
+            mounted.specs.append(bind(source, place, readonly=readonly, options=options))
 
     def _destination(self, path: str) -> str:
         return path if path.startswith("/") else normal_path(os.path.join(self._op.meta.cwd or "/", path))
 
-    def _bind(self, mount: Mount, values: list[object], mounted: Mounted) -> Path:
-        value = values[mount.input] if mount.input >= 0 else None
+    def _bind(self, number: int, mount: Mount, values: list[object], mounted: Mounted) -> Path:
+        value = _value(mount, values)
         if mount.readonly:
-            return self._select(self._inputs.view(value), mount)
+            return self._sealed(number, self._select(self._inputs.view(value), mount))
         active = self._inputs.prepare(value)
         if mount.output >= 0:
             mounted.outputs[mount.output] = active
@@ -154,20 +167,55 @@ class Mounting:
             )
         return path
 
+    def _sealed(self, number: int, source: Path) -> Path:
+        """Return a place that shows a directory so that nobody can write there.
+
+        A runtime makes missing mount points where it finds itself, and it finds itself in what is mounted already: it
+        would make them in a layer.
+        """
+        if not source.is_dir():
+            return source
+        place = self._work / f"bind-{number}"
+        place.mkdir()
+        mount_at(os.fspath(source), place, "none", MS_BIND | MS_REC)
+        self._stack.callback(unmount, place)
+        kept = os.statvfs(place).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        mount_at("none", place, "none", MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+        return place
+
+    def _hold_caches(self, values: list[object]) -> dict[str, Path]:
+        """Hold the step's caches and return their directories by key.
+
+        A cache that the step names twice is held once, and all are taken in the order of their keys: so a step never
+        waits for itself, nor two steps for each other.
+        """
+        wanted: dict[str, Mount] = {}
+        for mount in self._op.mounts:
+            if mount.mount_type is MountType.CACHE:
+                wanted.setdefault(self._cache_key(mount, values), mount)
+        return {key: self._cache(wanted[key], values) for key in sorted(wanted)}
+
+    def _cache_key(self, mount: Mount, values: list[object]) -> str:
+        assert mount.cache is not None, "a cache mount names its cache"
+        return key_of(mount.cache.id, self._cache_base(mount, values))
+
+    def _cache_base(self, mount: Mount, values: list[object]) -> str:
+        value = _value(mount, values)
+        return "" if value is None else self._base_of(value) + normal_path(mount.selector)
+
     def _cache(self, mount: Mount, values: list[object]) -> Path:
         assert mount.cache is not None, "a cache mount names its cache"
-        value = values[mount.input] if mount.input >= 0 else None
+        value = _value(mount, values)
 
         def fill(directory: Path) -> None:
             source = self._select(self._inputs.view(value), mount)
             _copy_into(source, directory)
 
-        base = self._base_of(value) + (normal_path(mount.selector) if value is not None else "")
         context = self._caches.acquire(
             mount.cache.id,
             mount.cache.sharing,
             self._cancel,
-            base=base if value is not None else "",
+            base=self._cache_base(mount, values),
             fill=fill if value is not None else None,
         )
         return self._stack.enter_context(context)
@@ -182,7 +230,7 @@ class Mounting:
         with open(descriptor, "wb") as file:
             file.write(data)
         os.chown(path, mount.secret.uid, mount.secret.gid)
-        path.chmod(mount.secret.mode)
+        path.chmod(mount.secret.mode & _PERMISSIONS)
         return path
 
     def _agent(self, number: int, mount: Mount) -> Path | None:
@@ -196,9 +244,46 @@ class Mounting:
         options = mount.ssh
         return self._stack.enter_context(
             forwarded(
-                agent, self._work, f"agent-{number}", uid=options.uid, gid=options.gid, mode=options.mode
+                agent,
+                self._work,
+                f"agent-{number}",
+                uid=options.uid,
+                gid=options.gid,
+                mode=options.mode & _PERMISSIONS,
             )
         )
+
+
+def _value(mount: Mount, values: list[object]) -> object:
+    """Return the result that a mount shows, None for nothing."""
+    return values[mount.input] if mount.input >= 0 else None
+
+
+@contextmanager
+def placing(what: str) -> Iterator[None]:
+    """Tell users that ``what`` cannot be done where its path leads.
+
+    Raises:
+        WorkerError: instead of an OSError about a path. All others pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise WorkerError(
+            f"cannot {what}: {error.strerror}",
+            help="look at what the root has on that path: a file, or links",
+        ) from error
+
+
+def _tmpfs(mount: Mount, place: str, stubs: Stubs) -> MountSpec:
+    """A file system in memory, as open as the directory it covers; a new place is open to all, as is all below /dev."""
+    target = stubs.add(place, directory=True, mode=_OPEN_TO_ALL)
+    mode = _OPEN_TO_ALL if place.startswith("/dev/") else stat.S_IMODE(target.stat().st_mode)
+    size = (f"size={mount.tmpfs.size}",) if mount.tmpfs is not None and mount.tmpfs.size else ()
+    options = ("nosuid", "nodev", f"mode={mode:o}", *size)
+    return MountSpec(destination=place, type="tmpfs", source="tmpfs", options=options)
 
 
 def secret_value(session: Session, name: str, *, optional: bool) -> bytes | None:
@@ -228,22 +313,8 @@ def secret_value(session: Session, name: str, *, optional: bool) -> bytes | None
 
 def _copy_into(source: Path, directory: Path) -> None:
     """Copy a tree, its root's owner and mode included."""
-    import shutil
+    from worker.snapshot.native import copy_tree
 
-    if source.is_dir():
-        shutil.copytree(source, directory, symlinks=True, dirs_exist_ok=True, copy_function=_copy_file)
-        for folder, names, files in os.walk(source):
-            for name in (*names, *files, "."):
-                there = os.path.normpath(os.path.join(folder, name))
-                here = os.path.join(directory, os.path.relpath(there, source))
-                status = os.lstat(there)
-                os.chown(here, status.st_uid, status.st_gid, follow_symlinks=False)
-        shutil.copymode(source, directory)
-    else:
+    if not source.is_dir():
         raise WorkerError(f"a cache mount cannot start from {source.name}, which is no directory")
-
-
-def _copy_file(source: str, target: str) -> None:
-    import shutil
-
-    shutil.copy2(source, target, follow_symlinks=False)
+    copy_tree(source, directory)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from llb.graph import Metadata
 from llb.ops import Exec, ProxyEnv, SecurityMode
 from solver.ports import Result, Step
 from worker import rootpath
-from worker.base import ExecError, Session, Snapshot, Snapshotter
+from worker.base import ExecError, Session, Snapshot, Snapshotter, WorkerError
 from worker.cachemounts import CacheMounts
 from worker.ops.exec_inputs import Ensure, Inputs
-from worker.ops.exec_mounts import Mounted, Mounting, secret_value
+from worker.ops.exec_mounts import Mounted, Mounting, placing, secret_value
 from worker.pools import Token
 from worker.runtime.process import Containers
 from worker.runtime.spec import DEFAULT_HOSTNAME, DEFAULT_PATH, Sandbox
@@ -57,15 +56,16 @@ class ExecRun:
                 stubs.remove()
             cancel.check()
             valid = self.op.meta.valid_exit_codes or (0,)
-            if ended.code not in valid:
+            if not ended.started or ended.code not in valid:
                 raise self._failed(ended.code, ended.reason)
             return self._commit(mounted, values, step.name)
 
     def _sandbox(self, mounted: Mounted, op: Exec) -> Sandbox:
         meta = op.meta
         user = lookup(mounted.root, meta.user)
-        cwd = meta.cwd or "/"
-        rootpath.make_directories(mounted.root, cwd, uid=user.uid, gid=user.gid)
+        cwd = "/" + meta.cwd.lstrip("/")
+        with placing(f"make the working directory {cwd}"):
+            rootpath.make_directories(mounted.root, cwd, uid=user.uid, gid=user.gid)
         return Sandbox(
             root=mounted.root,
             args=meta.args,
@@ -82,18 +82,16 @@ class ExecRun:
         )
 
     def _environment(self, user: User) -> tuple[str, ...]:
-        env = list(self.op.meta.env)
+        """Return what the process's environment holds; of two values for a name the last counts."""
+        env = dict(_variable(item) for item in self.op.meta.env if "=" in item)
+        env |= _proxy(self.op.meta.proxy_env)
         for secret in self.op.secret_env:
             value = secret_value(self.session, secret.id, optional=secret.optional)
             if value is not None:
-                env.append(f"{secret.name}={os.fsdecode(value)}")
-        env += _proxy(self.op.meta.proxy_env)
-        names = {item.partition("=")[0] for item in env}
-        if "PATH" not in names:
-            env.append(f"PATH={DEFAULT_PATH}")
-        if "HOME" not in names:
-            env.append(f"HOME={user.home or '/'}")
-        return tuple(env)
+                env[secret.name] = _as_text(secret.id, value)
+        for name, default in (("PATH", DEFAULT_PATH), ("HOME", user.home or "/")):
+            env.setdefault(name, default)
+        return tuple(f"{name}={value}" for name, value in env.items())
 
     def _failed(self, code: int, reason: str) -> ExecError:
         command = " ".join(self.op.meta.args)
@@ -114,9 +112,27 @@ class ExecRun:
         return values[mount.input] if mount.input >= 0 else Snapshot()
 
 
-def _proxy(proxy: ProxyEnv | None) -> list[str]:
+def _variable(item: str) -> tuple[str, str]:
+    name, _, value = item.partition("=")
+    return name, value
+
+
+def _as_text(name: str, value: bytes) -> str:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise WorkerError(
+            f"the secret {name} cannot be an environment variable: it is not text",
+            help="mount it as a file, without env=",
+        )
+    return text
+
+
+def _proxy(proxy: ProxyEnv | None) -> dict[str, str]:
     if proxy is None:
-        return []
+        return {}
     values = {
         "HTTP_PROXY": proxy.http_proxy,
         "HTTPS_PROXY": proxy.https_proxy,
@@ -124,4 +140,4 @@ def _proxy(proxy: ProxyEnv | None) -> list[str]:
         "NO_PROXY": proxy.no_proxy,
         "ALL_PROXY": proxy.all_proxy,
     }
-    return [f"{key}={value}" for name, value in values.items() if value for key in (name, name.lower())]
+    return {key: value for name, value in values.items() if value for key in (name, name.lower())}

@@ -24,15 +24,17 @@ class Stubs:
         self._recursive = recursive
         self._made: list[Path] = []
 
-    def add(self, path: str, *, directory: bool) -> None:
-        """Make sure that ``path`` exists below the root, as a directory or an empty file.
+    def add(self, path: str, *, directory: bool, mode: int = 0o755) -> Path:
+        """Make sure that ``path`` exists below the root, as a directory or an empty file; return where that is.
+
+        ``mode`` is that of a directory which is made.
 
         Raises:
-            OSError: a component on the way is a file, or the root is full.
+            OSError: a component on the way is a file, there are too many links, or the root is full.
         """
         target = resolve(self._root, path)
         if os.path.lexists(target):
-            return
+            return target
         missing = [target]
         while not os.path.lexists(missing[-1].parent):
             missing.append(missing[-1].parent)
@@ -40,15 +42,22 @@ class Stubs:
             for parent in reversed(missing[1:]):
                 parent.mkdir(mode=0o755)
             if directory:
-                target.mkdir(mode=0o755)
+                target.mkdir()
+                target.chmod(mode)
             else:
                 target.touch(mode=0o644)
         self._made += reversed(missing if self._recursive else missing[:1])
+        return target
 
     def remove(self) -> None:
-        """Remove what was made and is still empty, innermost first."""
+        """Remove what was made and is still empty, innermost first. The step must have ended.
+
+        The step may have moved a directory away and put a link, to anywhere, in its place: nothing behind links is ours.
+        """
         for path in sorted(self._made, key=lambda made: len(made.parts), reverse=True):
             with contextlib.suppress(OSError):
+                if resolve(self._root, f"{path.parent.relative_to(self._root)}") != path.parent:
+                    continue
                 status = path.lstat()
                 if not stat.S_ISDIR(status.st_mode) and status.st_size:
                     continue

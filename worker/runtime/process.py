@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -32,6 +33,10 @@ _PATIENCE = 5.0
 """Seconds that a runtime may take to make a container once it is to be killed."""
 _POLL_SECONDS = 0.005
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_LOG_FORMATS = {"crun": "text", "runc": "json"}
+"""crun says on the process's own stderr, in this format, that a program could not be executed."""
+_NO_PROGRAM = re.compile(r"exec(utable file .* not found|: .*(not found|no such file))", re.DOTALL)
+"""What crun and runc say of a program that does not exist; of mounts they say "no such file" too."""
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -39,11 +44,12 @@ _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 class Exit:
     """How a process ended. ``reason`` says more in words ("" if there is nothing to say).
 
-    A process that could not be started has the code a shell would give: 127 not found, 126 not executable.
+    A process that was not ``started`` has the code a shell would give: 127 not found, 126 for every other reason.
     """
 
     code: int
     reason: str = ""
+    started: bool = True
 
 
 class Containers:
@@ -90,7 +96,7 @@ class Containers:
             json.dumps(build(self._adapt(sandbox, runtime, name, cgroup_parent)))
         )
         log_file = work / "runtime.log"
-        argv = (*prefix, "--log", os.fspath(log_file), "--log-format", "json", "run")
+        argv = (*prefix, "--log", os.fspath(log_file), "--log-format", _LOG_FORMATS[runtime.name], "run")
         argv = (*argv, "--bundle", os.fspath(work), "--pid-file", os.fspath(work / "pid"), name)
         kills = _kill_count()
         process = self._start(argv, confined=not (sandbox.insecure or runtime.manages_cgroups))
@@ -206,8 +212,8 @@ def _kill(process: subprocess.Popen[bytes], pid_file: Path) -> None:
 def _explain(code: int, log_file: Path, *, out_of_memory: bool) -> Exit:
     failure = _runtime_error(log_file) if code else ""
     if failure:
-        missing = "not found" in failure or "no such file" in failure.lower()
-        return Exit(code=_NOT_FOUND if missing else _NOT_EXECUTABLE, reason=failure)
+        missing = _NO_PROGRAM.search(failure) is not None
+        return Exit(code=_NOT_FOUND if missing else _NOT_EXECUTABLE, reason=failure, started=False)
     if code > 128:
         number = code - 128
         with contextlib.suppress(ValueError):
@@ -226,6 +232,8 @@ def _runtime_error(log_file: Path) -> str:
     except FileNotFoundError:
         return ""
     for line in reversed(lines):
+        if not line.startswith("{"):
+            return line.strip()
         with contextlib.suppress(ValueError):
             entry = json.loads(line)
             if entry.get("level") == "error":

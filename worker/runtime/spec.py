@@ -71,7 +71,7 @@ class Sandbox:
     """Everything that decides the configuration of one process.
 
     ``root`` is a directory that is a root filesystem already; ``mounts`` are laid over the standard ones in the given
-    order and replace a standard one at the same place. ``cgroup`` is the cgroup's path when the runtime manages one,
+    order and replace a standard one at the same place. Of two ``ulimits`` for one thing the last counts. ``cgroup`` is the cgroup's path when the runtime manages one,
     else "". ``env`` is final. Without ``device_nodes`` none can be made.
     """
 
@@ -100,12 +100,6 @@ def bind(source: Path, destination: str, *, readonly: bool, options: Sequence[st
     """Return a recursive bind mount of a file or directory."""
     flags = ("rbind", "ro" if readonly else "rw", *options)
     return MountSpec(destination=destination, type="bind", source=os.fspath(source), options=flags)
-
-
-def tmpfs(destination: str, *, size: int = 0) -> MountSpec:
-    """Return a tmpfs; ``size`` in bytes, 0 for the kernel's default (half of the memory)."""
-    options = ("nosuid", "nodev", "mode=1777", *((f"size={size}",) if size else ()))
-    return MountSpec(destination=destination, type="tmpfs", source="tmpfs", options=options)
 
 
 def build(sandbox: Sandbox) -> dict[str, object]:
@@ -153,14 +147,19 @@ def _process(sandbox: Sandbox) -> dict[str, object]:
         capabilities["inheritable"] = granted
     return {
         "terminal": False,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": _groups(user)},
         "args": list(sandbox.args),
         "env": list(sandbox.env),
         "cwd": sandbox.cwd,
         "capabilities": capabilities,
-        "rlimits": [_rlimit(limit) for limit in sandbox.ulimits],
+        "rlimits": list({limit.name: _rlimit(limit) for limit in sandbox.ulimits}.values()),
         "noNewPrivileges": False,
     }
+
+
+def _groups(user: User) -> list[int]:
+    """Supplementary groups with the primary one in: a process that changes its group keeps what that one is denied."""
+    return list(dict.fromkeys((user.gid, *user.groups)))
 
 
 def _rlimit(limit: Ulimit) -> dict[str, object]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who a process runs as: names and numbers looked up in the root filesystem's own passwd and group files.
 
-Rules as BuildKit's: no user means root; ``uid:gid`` in numbers needs no files; a number alone takes its group from
-the passwd file (0 if it is not there); supplementary groups apply only if no group is given.
+Rules as BuildKit's: no user means root without supplementary groups; ``uid:gid`` in numbers needs no files and may be
+any of the kernel's; a number alone takes its group from the passwd file (0 if it is not there); supplementary groups
+apply only if no group is given. The home directory is that of the account found, which may be found by its number.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from pathlib import Path
 
 from worker.base import WorkerError
 from worker.rootpath import read_file
+
+_IDS = 2**32 - 1
+"""All numbers that can be an owner; those of the files, and names, are below 2**31."""
+_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +45,12 @@ def lookup(root: Path, text: str) -> User:
         WorkerError: a name is in none of the files.
     """
     who, _, group = text.partition(":")
-    who = who or "0"
     accounts = list(_accounts(root))
+    uid, gid = _number(who, _IDS), _number(group, _IDS)
+    if not text or (uid is not None and gid is not None):
+        home = next((a.home for a in accounts if a.uid == (uid or 0)), "")
+        return User(uid=uid or 0, gid=gid or 0, home=home or "/")
+    who = who or "0"
     uid = _number(who)
     account = next((a for a in accounts if (a.uid == uid if uid is not None else a.name == who)), None)
     if account is None:
@@ -71,15 +80,15 @@ def _group(root: Path, text: str) -> int:
     )
 
 
-def _number(text: str) -> int | None:
-    if not (text.isascii() and text.isdigit()):
+def _number(text: str, limit: int = 2**31) -> int | None:
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         return None
     number = int(text)
-    return number if number < 2**31 else None
+    return number if number < limit else None
 
 
 def _rows(root: Path, path: str, least: int) -> Iterator[list[str]]:
-    for line in (read_file(root, path) or b"").decode("utf-8", "surrogateescape").splitlines():
+    for line in (read_file(root, path) or b"").decode("utf-8", "surrogateescape").split("\n"):
         fields = line.strip().split(":")
         if len(fields) >= least and not line.startswith("#"):
             yield fields

@@ -85,6 +85,15 @@ class _Active:
         return Snapshot((*self._below.layers, self._layers.adopt(directory, description)))
 
 
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy everything in a directory, and its own attributes, to one that is empty; hard links stay hard links.
+
+    Raises:
+        OSError: the disk is full, or ``target`` is not empty.
+    """
+    _put_together([source], target, _copy)
+
+
 # -- layers into a directory
 
 _Transfer = Callable[[str, os.stat_result, str], None]
