@@ -26,11 +26,21 @@ def serve(wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:
     with ExitStack() as stack:
         sockets = {}
         for name, paths in wanted.items():
-            if len(paths) == 1 and stat.S_ISSOCK(os.stat(paths[0]).st_mode):
+            if len(paths) == 1 and _is_socket(name, paths[0]):
                 sockets[name] = Path(paths[0])
             else:
                 sockets[name] = stack.enter_context(_agent(name, paths))
         yield sockets
+
+
+def _is_socket(name: str, path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError as error:
+        raise WorkerError(
+            f"--ssh {name}: {path}: {error.strerror}",
+            help="start an agent (eval $(ssh-agent)), or give its socket or a key file",
+        ) from error
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 """Forwarding of an SSH agent into a container: a socket with the owner and mode that the step asked for.
 
 The agent's own socket belongs to the user who builds and may sit anywhere; a step sees a socket of ours, and every
-connection to it is joined to a connection to the agent. No key ever passes, only the agent protocol.
+connection to it is joined to a connection to the agent. No key ever passes, only the agent protocol. One thread serves
+all connections and never waits for one of them; an end that stops writing may still read, as with the agent itself.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _CHUNK = 1 << 16
-_BACKLOG = 16
+_BACKLOG = 128
+_CONNECT_SECONDS = 1.0
 
 
 @contextlib.contextmanager
@@ -55,10 +58,12 @@ def _bind(listener: socket.socket, directory: Path, name: str) -> None:
 
 
 def _connect(agent: Path) -> socket.socket:
-    upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     fd = os.open(agent.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        upstream.settimeout(_CONNECT_SECONDS)
         upstream.connect(f"/proc/thread-self/fd/{fd}/{agent.name}")
+        upstream.setblocking(False)
     except OSError:
         upstream.close()
         raise
@@ -67,44 +72,97 @@ def _connect(agent: Path) -> socket.socket:
     return upstream
 
 
+@dataclass(slots=True, eq=False)
+class _End:
+    """One end of a connection: ``pending`` is to be written to it, and it is read from while it is ``speaking``."""
+
+    socket: socket.socket
+    other: _End = field(init=False)
+    pending: bytes = b""
+    speaking: bool = True
+
+    def wanted(self) -> int:
+        """Return the events to wait for. Nothing is read from here before the last piece has gone out there."""
+        reading = selectors.EVENT_READ if self.speaking and not self.other.pending else 0
+        return reading | (selectors.EVENT_WRITE if self.pending else 0)
+
+    def move(self, events: int) -> None:
+        """Read or write one piece. Raises OSError if the connection is broken."""
+        if events & selectors.EVENT_WRITE:
+            self.pending = self.pending[self.socket.send(self.pending) :]
+        if events & selectors.EVENT_READ:
+            self.other.pending = self.socket.recv(_CHUNK)
+            if not self.other.pending:
+                self.speaking = False
+                self.other.socket.shutdown(socket.SHUT_WR)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing will move in either way any more."""
+        return not (self.speaking or self.other.speaking or self.pending or self.other.pending)
+
+
 def _serve(listener: socket.socket, agent: Path, stopped: socket.socket) -> None:
     """Accept and relay, all on one thread, until ``stopped`` becomes readable."""
+    listener.setblocking(False)
     with contextlib.ExitStack() as sockets, selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ, None)
-        selector.register(stopped, selectors.EVENT_READ, None)
+        selector.register(listener, selectors.EVENT_READ)
+        selector.register(stopped, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select():
+            for key, events in selector.select():
                 if key.fileobj is stopped:
                     return
                 if key.fileobj is listener:
                     _accept(listener, agent, selector, sockets)
-                elif isinstance(key.fileobj, socket.socket) and key.fileobj.fileno() >= 0:
-                    _relay(key.fileobj, key.data, selector)
+                elif key.data.socket.fileno() >= 0:
+                    _relay(key.data, events, selector)
 
 
 def _accept(
     listener: socket.socket, agent: Path, selector: selectors.BaseSelector, sockets: contextlib.ExitStack
 ) -> None:
-    client, _ = listener.accept()
-    try:
-        upstream = _connect(agent)
-    except OSError:
-        client.close()
-        return
-    for here, there in ((client, upstream), (upstream, client)):
-        sockets.enter_context(here)
-        selector.register(here, selectors.EVENT_READ, there)
-
-
-def _relay(source: socket.socket, sink: socket.socket, selector: selectors.BaseSelector) -> None:
-    """Pass on one piece; at either end's end, close both."""
-    try:
-        data = source.recv(_CHUNK)
-        if data:
-            sink.sendall(data)
+    with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        client, _ = listener.accept()
+        client.setblocking(False)
+        try:
+            upstream = _connect(agent)
+        except OSError:
+            client.close()
             return
+        here, there = _End(client), _End(upstream)
+        here.other, there.other = there, here
+        for end in (here, there):
+            sockets.enter_context(end.socket)
+            _watch(end, selector)
+
+
+def _relay(end: _End, events: int, selector: selectors.BaseSelector) -> None:
+    """Pass on one piece; when both ways have ended, or one is broken, close both."""
+    try:
+        end.move(events)
+        over = end.done
+    except BlockingIOError:
+        over = False
     except OSError:
-        pass
-    for end in (source, sink):
-        selector.unregister(end)
-        end.close()
+        over = True
+    for one in (end, end.other):
+        if over:
+            _unwatch(one, selector)
+            one.socket.close()
+        else:
+            _watch(one, selector)
+
+
+def _watch(end: _End, selector: selectors.BaseSelector) -> None:
+    wanted = end.wanted()
+    if not wanted:
+        _unwatch(end, selector)
+    elif end.socket in selector.get_map():
+        selector.modify(end.socket, wanted, end)
+    else:
+        selector.register(end.socket, wanted, end)
+
+
+def _unwatch(end: _End, selector: selectors.BaseSelector) -> None:
+    if end.socket in selector.get_map():
+        selector.unregister(end.socket)
