@@ -77,7 +77,7 @@ def _entry(
     if is_whiteout(status):
         folder, _, name = path.rpartition("/")
         gone = f"{folder}/.wh.{name}" if folder else f".wh.{name}"
-        write(_header(gone, 0o600, 0, 0, 0, mtime, b"0", "", {}))
+        write(_header(gone, 0, 0, 0, 0, 0, b"0", "", {}))
         return
     if stat.S_ISREG(mode) and status.st_nlink > 1:
         key = (status.st_dev, status.st_ino)
@@ -99,7 +99,7 @@ def _entry(
         )
     )
     if opaque:
-        write(_header(f"{path}/.wh..wh..opq", 0o600, 0, 0, 0, mtime, b"0", "", {}))
+        write(_header(f"{path}/.wh..wh..opq", 0, 0, 0, 0, 0, b"0", "", {}))
     if size:
         _content(full, size, write)
 

@@ -18,6 +18,9 @@ from worker.oci import Descriptor
 if TYPE_CHECKING:
     from worker.exporters.base import ImageOptions, Run
 
+REWRITTEN = "buildkit/rewritten-timestamp"
+"""Annotation of a layer whose times were clamped; the value is the epoch."""
+
 _CHUNK = 1 << 20
 _TIMES = ("mtime", "atime", "ctime", "LIBARCHIVE.creationtime")
 
@@ -70,7 +73,7 @@ def rewrite_times(blob: LayerBlob, options: ImageOptions, run: Run) -> LayerBlob
             media_type=blob.descriptor.media_type,
             digest=outer.digest,
             size=outer.size,
-            annotations=blob.descriptor.annotations,
+            annotations={**blob.descriptor.annotations, REWRITTEN: str(options.epoch)},
         )
         if not store.exists(descriptor.digest):
             spool.seek(0)

@@ -88,8 +88,7 @@ class Mounting:
                 with placing(f"mount {place}"):
                     self._one(number, place, values, held, mounted, stubs)
         for path in _STAYING:
-            with placing(path):
-                rootpath.make_directories(mounted.root, path)
+            _make_mount_point(mounted.root, path)
         return mounted, stubs
 
     def _root(self, mount: Mount, values: list[object]) -> Mounted:
@@ -309,6 +308,16 @@ def secret_value(session: Session, name: str, *, optional: bool) -> bytes | None
     if len(data) > _MAX_SECRET:
         raise WorkerError(f"the secret {name} has {len(data)} bytes; at most {_MAX_SECRET} are allowed")
     return data
+
+
+def _make_mount_point(root: Path, path: str) -> None:
+    try:
+        rootpath.make_directories(root, path)
+    except (FileExistsError, NotADirectoryError):
+        raise WorkerError(
+            f"{path} is not a directory in the step's root, and every process gets one there",
+            help=f"do not copy a file to {path}",
+        ) from None
 
 
 def _copy_into(source: Path, directory: Path) -> None:

@@ -40,12 +40,12 @@ class Stubs:
             missing.append(missing[-1].parent)
         with _keeping_times(missing[-1].parent):
             for parent in reversed(missing[1:]):
-                parent.mkdir(mode=0o755)
+                _make_directory(parent)
             if directory:
-                target.mkdir()
-                target.chmod(mode)
+                _make_directory(target, mode)
             else:
-                target.touch(mode=0o644)
+                target.touch()
+                target.chmod(0o644)
         self._made += reversed(missing if self._recursive else missing[:1])
         return target
 
@@ -67,6 +67,12 @@ class Stubs:
                     else:
                         path.unlink()
         self._made.clear()
+
+
+def _make_directory(path: Path, mode: int = 0o755) -> None:
+    """Make a directory whose mode the process's umask has no say in."""
+    path.mkdir()
+    path.chmod(mode)
 
 
 @contextlib.contextmanager
