@@ -14,29 +14,36 @@ from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).parents[2]
 BUSYBOX = Path("/bin/busybox")
 BASE = 'FROM scratch AS base\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
 
 
 @dataclass
 class Cli:
-    """The ``llbkit`` command on a state directory of its own."""
+    """The ``llbkit`` command on a state directory of its own, in ``folder``."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
 
     def argv(self, *args: object) -> list[str]:
         return [sys.executable, "-m", "llbkit", "--root", str(self.root), *map(str, args)]
 
     def env(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
+        return {**os.environ, "PYTHONPATH": str(REPOSITORY), **self.environment}
 
     def run(
         self, *args: object, code: int = 0, stdin: bytes | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command, check its exit code, and return what it printed."""
         done = subprocess.run(
-            self.argv(*args), env=self.env(), input=stdin, capture_output=True, check=False, cwd=cwd
+            self.argv(*args),
+            env=self.env(),
+            input=stdin,
+            capture_output=True,
+            check=False,
+            cwd=cwd or self.folder,
         )
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         assert done.returncode == code, f"exit code {done.returncode}\n{out}\n{err}"

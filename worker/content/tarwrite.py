@@ -28,14 +28,28 @@ def write_layer(root: Path, write: Callable[[bytes], object], *, clamp: int | No
 
 
 def write_tree(
-    root: Path, write: Callable[[bytes], object], *, prefix: str = "", clamp: int | None = None
+    root: Path,
+    write: Callable[[bytes], object],
+    *,
+    prefix: str = "",
+    clamp: int | None = None,
+    time: int | None = None,
+    directories: set[str] | None = None,
 ) -> None:
-    """Write the entries below a directory, under ``prefix`` ("" or a path), which gets an entry too; `write_end` ends."""
+    """Write the entries below a directory, under ``prefix`` ("" or a path), which gets an entry too; `write_end` ends.
+
+    ``time`` is the modification time of everything, in seconds since 1970. ``directories`` holds the paths of those that
+    the archive has already: they are left out, and those that are written are added.
+    """
     links: dict[tuple[int, int], str] = {}
     if prefix:
-        write(_header(prefix + "/", 0o755, 0, 0, 0, clamp or 0, b"5", "", {}))
+        write(_header(prefix + "/", 0o755, 0, 0, 0, time or 0, b"5", "", {}))
     for path, full, status in _entries(os.fspath(root), prefix):
-        mtime = int(status.st_mtime_ns // 1_000_000_000)
+        if directories is not None and stat.S_ISDIR(status.st_mode):
+            if path in directories:
+                continue
+            directories.add(path)
+        mtime = int(status.st_mtime_ns // 1_000_000_000) if time is None else time
         if clamp is not None and mtime > clamp:
             mtime = clamp
         _entry(path, full, status, mtime, links, write)

@@ -2,7 +2,8 @@
 """``type=local``: the result's files in a directory of the user.
 
 Nothing is written outside the destination, whatever links it holds: every step goes through a directory descriptor and
-never follows a link. Files get the result's modes, times and extended attributes, and belong to whoever runs the build.
+never follows a link. Files get the result's modes, times (with SOURCE_DATE_EPOCH that time, as in BuildKit) and extended
+attributes, and belong to whoever runs the build.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from worker.base import StorageError
 from worker.descent import Descent, remove_tree
 from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, epoch, platform_dir
+from worker.exporters.merged import prune, sources, union
 from worker.tree import portable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -40,7 +42,9 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     attrs.rest()
     if request.dest is None:
         raise ExportError("type=local needs a directory", help="add dest=DIR")
-    writer = _Writer(run, None if clamp is None else clamp * 1_000_000_000, delete=mode == "delete")
+    merged = not split and len(request.results) > 1
+    time = None if clamp is None else clamp * 1_000_000_000
+    writer = _Writer(run, time, delete=mode == "delete" and not merged)
     try:
         request.dest.mkdir(parents=True, exist_ok=True)
         root = os.open(request.dest, _DIRECTORY & ~os.O_NOFOLLOW)
@@ -48,23 +52,18 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
         raise _failed(request.dest, error) from error
     run.report("copying", "copying files", 0, 0, False)
     try:
-        wanted: set[str] = set()
-        for result in request.results:
-            run.tools.layers.ensure(result.snapshot, run.cancel, run.report)
-            with run.tools.snapshotter.view(result.snapshot) as source:
-                if not split:
-                    wanted |= set(os.listdir(source))
+        with sources(request, run) as found:
+            wanted = union(found, run.cancel) if merged else frozenset()
+            for result, (_, source) in zip(request.results, found, strict=True):
+                if split:
+                    writer.fill_below(root, platform_dir(result.platform), source)
+                else:
                     writer.fill(source, root)
-                    continue
-                name = platform_dir(result.platform)
-                wanted.add(name)
-                below = writer.directory(root, name)
-                try:
-                    writer.fill(source, below)
-                    writer.prune(below, set(os.listdir(source)))
-                finally:
-                    os.close(below)
-        writer.prune(root, wanted)
+                    writer.prune(root, set(os.listdir(source)))
+        if split:
+            writer.prune(root, {platform_dir(result.platform) for result in request.results})
+        if merged and mode == "delete":
+            prune(root, wanted)
     except OSError as error:
         raise _failed(request.dest, error) from error
     finally:
@@ -111,7 +110,7 @@ class _First(NamedTuple):
 @dataclass(slots=True)
 class _Writer:
     run: Run
-    clamp: int | None
+    time: int | None
     delete: bool
     written: int = 0
     _links: dict[tuple[int, int], _First] = field(default_factory=dict)
@@ -128,6 +127,16 @@ class _Writer:
                 go.close()
         finally:
             come.close()
+
+    def fill_below(self, parent: int, name: str, source: Path) -> None:
+        """Fill a platform's directory, which carries no time of its own: the epoch, or 1970."""
+        below = self.directory(parent, name)
+        try:
+            self.fill(source, below)
+            self.prune(below, set(os.listdir(source)))
+            os.utime(below, ns=(self.time or 0, self.time or 0))
+        finally:
+            os.close(below)
 
     def _walk(self, place: _Place) -> None:
         above: list[tuple[list[str], os.stat_result]] = []
@@ -228,7 +237,7 @@ class _Writer:
         os.utime(directory, ns=self._times(status))
 
     def _times(self, status: os.stat_result) -> tuple[int, int]:
-        time = status.st_mtime_ns if self.clamp is None else min(status.st_mtime_ns, self.clamp)
+        time = status.st_mtime_ns if self.time is None else self.time
         return time, time
 
 

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``type=tar``: the result's files as a tar archive, sorted, to a file or a stream."""
+"""``type=tar``: the result's files as a tar archive, sorted, to a file or a stream.
+
+With SOURCE_DATE_EPOCH every file has that time, as in BuildKit.
+"""
 
 from __future__ import annotations
 
 from worker.content.tarwrite import write_end, write_tree
 from worker.exporters.archives import output
 from worker.exporters.base import Attrs, ExportRequest, Run, epoch, platform_dir
+from worker.exporters.merged import sources, union
 
 
 def export(request: ExportRequest, run: Run) -> dict[str, str]:
@@ -16,22 +20,26 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     """
     attrs = Attrs(request.attrs)
     split = attrs.flag("platform-split", request.multi)
-    clamp = epoch(request, attrs)
+    time = epoch(request, attrs)
     attrs.text("attestation-prefix")
     for key in ("sbom", "provenance"):
         attrs.refuse(key)
     attrs.rest()
     run.report("tar", "sending tarball", 0, 0, False)
-    with output(request) as stream:
+    with sources(request, run) as found:
+        directories: set[str] | None = None
+        if not split and len(found) > 1:
+            union(found, run.cancel)
+            directories = set()
+        with output(request) as stream:
 
-        def write(data: bytes) -> None:
-            run.cancel.check()
-            stream.write(data)
+            def write(data: bytes) -> None:
+                run.cancel.check()
+                stream.write(data)
 
-        for result in request.results:
-            run.tools.layers.ensure(result.snapshot, run.cancel, run.report)
-            with run.tools.snapshotter.view(result.snapshot) as root:
-                write_tree(root, write, prefix=platform_dir(result.platform) if split else "", clamp=clamp)
-        write_end(write)
+            for result, (_, root) in zip(request.results, found, strict=True):
+                prefix = platform_dir(result.platform) if split else ""
+                write_tree(root, write, prefix=prefix, time=time, directories=directories)
+            write_end(write)
     run.report("tar", "sending tarball", 0, 0, True)
     return {}
