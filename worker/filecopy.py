@@ -63,7 +63,7 @@ def copy_picks(
 ) -> None:
     """Copy the picks of one root to the link-free ``target``, whose parent exists.
 
-    An existing directory keeps its metadata if it is the target itself; below it takes the source's.
+    An existing directory keeps its owner and mode if it is the target itself; below it takes the source's.
 
     Raises:
         FileOpError: something is in the way.
@@ -100,6 +100,12 @@ class _Copier:
             os.link(self._root.full(first), self._root.full(target), follow_symlinks=False)
         for job in reversed(directories):
             self._finish(job, self._root.full(job.target))
+        self._finish_target(picks[0])
+
+    def _finish_target(self, first: Pick) -> None:
+        """Give the target the time of the directory whose content it got; the root of a tree has none of its own."""
+        if first.node.is_dir and not first.below and first.path:
+            os.utime(self._root.full(self._target), ns=self._times(first.node.stat))
 
     def _threads(self, files: Sequence[_Job]) -> int:
         """Two where content is in memory: making files is mostly the kernel's work."""

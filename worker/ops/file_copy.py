@@ -3,7 +3,8 @@
 
 Source of behaviour: BuildKit's file copy. A destination with a trailing slash is a directory; a file copied to an
 existing directory goes into it; a directory's contents merge into the destination (``dir_copy_contents``), or the
-directory itself goes into an existing one. Missing directories are made with mode 0755 and the copy's owner.
+directory itself goes into an existing one. Missing directories are made with the copy's owner and its mode, if that is a
+number, else with 0755. Where a directory's contents go takes that directory's time.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def _target(root: WritableRoot, action: Copy, item: Root, style: CopyStyle) -> s
     wants_directory = action.dest.endswith(("/", "/.")) or action.dest in ("", ".")
     cleaned = relative(action.dest)
     above = cleaned if wants_directory else cleaned.rpartition("/")[0]
-    root.make_directories(root.resolve(above), _NEW_DIRECTORY, style.owner, style.timestamp)
+    mode = _NEW_DIRECTORY if action.mode_str or action.mode == -1 else action.mode & 0o7777
+    root.make_directories(root.resolve(above), mode, style.owner, style.timestamp)
     target = root.resolve(cleaned)
     existing = root.lstat(target)
     into = existing is not None and (
@@ -118,7 +120,7 @@ def _target(root: WritableRoot, action: Copy, item: Root, style: CopyStyle) -> s
     whole = is_dir and action.dir_copy_contents and existing is None
     parent = target if whole else target.rpartition("/")[0]
     if not is_dir or not existing or into:
-        root.make_directories(parent, _NEW_DIRECTORY, style.owner, style.timestamp)
+        root.make_directories(parent, mode, style.owner, style.timestamp)
     return target
 
 

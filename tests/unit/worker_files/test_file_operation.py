@@ -252,7 +252,7 @@ def test_owner_mode_and_time_are_set(world, source) -> None:
     copy = cp("/d", "/n", owner=Chown(user=5, group=6), mode=0o640, timestamp=7_000_000_000)
     result = world.files(copy, source=source)
     look = world.look(result)
-    assert look["n"] == ("dir", 0o755, "5:6")
+    assert look["n"] == ("dir", 0o640, "5:6")
     assert look["n/f"][1:3] == (0o640, "5:6")
     assert look["n/sub"] == ("dir", 0o640, "5:6")
     assert look["n/l"] == ("link", "5:6", "f")
