@@ -93,7 +93,7 @@ class Contexts:
         """Return the Dockerfile's text and the state it was read from.
 
         Raises:
-            DockerfileError: there is none, or it is empty.
+            DockerfileError: there is none.
         """
         await self._find()
         state = self._dockerfile
@@ -110,8 +110,6 @@ class Contexts:
             except FileNotFoundError:
                 continue
             self._ignore = await self._try(state, f"{self._filename}{IGNORE_FILE}")
-            if not data:
-                raise errors.empty_file()
             return Source.from_bytes(self._filename, data, LANGUAGE), state
         raise errors.no_file(self._filename, f"open {self._filename}: no such file or directory")
 

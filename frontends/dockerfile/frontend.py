@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 from frontends.base import Bridge, BuildResult, PlatformResult
 from frontends.dockerfile import errors, platforms, requests
-from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Findings, Linter
 from frontends.dockerfile.contexts import Contexts
 from frontends.dockerfile.errors import DockerfileError
-from frontends.dockerfile.instructions import Program
 from frontends.dockerfile.lower.bases import Images
 from frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
 from frontends.dockerfile.options import Options, read_options
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.reading import read_program
 from frontends.dockerfile.rules import no_empty_continuation
+from grammar import DiagnosticError
 from llb.ops import CDIDevice, Platform
 from llb.options import SourceText
+from llb.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +64,10 @@ class DockerfileFrontend:
         options = self._options(bridge)
         contexts = Contexts(bridge, options)
         source, state = await contexts.dockerfile()
-        file = parse(source)
-        config = check_config(file, options.check)
         findings = Findings()
-        lint = Linter(config, findings)
         try:
-            program = _program(file, lint)
-            images = Images(bridge, contexts)
-            text = SourceText(source, state)
-            return await _convert_all(options, bridge, contexts, images, file, program, text, lint)
+            reading = _Reading(contexts, SourceText(source, state), findings)
+            return await reading.convert([*options.platforms] or [None])
         finally:
             for warning in findings.warnings:
                 await bridge.warn(warning)
@@ -81,23 +76,20 @@ class DockerfileFrontend:
         requests.check_id(request)
         if request == requests.DESCRIBE:
             return requests.describe()
-        options = self._options(bridge)
-        contexts = Contexts(bridge, options)
+        contexts = Contexts(bridge, self._options(bridge))
         source, state = await contexts.dockerfile()
-        if request == requests.TARGETS:
-            return requests.targets(_program(parse(source), Linter()), source)
-        findings = Findings()
-        problem: DockerfileError | None = None
-        try:
-            file = parse(source)
-            lint = Linter(check_config(file, options.check), findings)
-            program = _program(file, lint)
-            text = SourceText(source, state)
-            images = Images(bridge, contexts)
-            await _convert_all(options, bridge, contexts, images, file, program, text, lint)
-        except DockerfileError as error:
-            problem = error
-        return requests.lint(findings.warnings, source, problem)
+        text = SourceText(source, state)
+        match request:
+            case requests.TARGETS:
+                return requests.targets(read_program(parse(source), Linter()), source)
+            case requests.LINT:
+                return await _lint(contexts, text, state)
+        (converted,) = await _Reading(contexts, text, Findings()).convert([None])
+        if request == requests.OUTLINE:
+            stage = converted.stage.stage
+            return requests.outline(stage.name, stage.comments, converted.outline, source)
+        graph = converted.state.graph(platform=converted.target_platform, caps=bridge.caps)
+        return requests.convert(graph)
 
     def _options(self, bridge: Bridge) -> Options:
         return read_options(
@@ -109,58 +101,68 @@ class DockerfileFrontend:
         )
 
 
-def _program(file: ParsedFile, lint: Linter) -> Program:
-    no_empty_continuation.check(lint, file.warnings)
-    program = read_program(file, lint)
-    if not program.stages:
-        raise errors.no_stages()
-    return program
+async def _lint(contexts: Contexts, text: SourceText, state: State) -> Mapping[str, bytes]:
+    """Answer with what the rules find in the target's stages, or in all if no target is named."""
+    findings = Findings()
+    problem: DiagnosticError | None = None
+    every_stage = not contexts.options.target
+    try:
+        await _Reading(contexts, text, findings, every_stage=every_stage).convert([None])
+    except DiagnosticError as error:
+        problem = error
+    return requests.lint(findings.warnings, text.source, state.graph(), problem)
 
 
-async def _convert_all(
-    options: Options,
-    bridge: Bridge,
-    contexts: Contexts,
-    images: Images,
-    file: ParsedFile,
-    program: Program,
-    text: SourceText,
-    lint: Linter,
-) -> list[Converted]:
-    """Lower for all platforms at once; only the first one's findings are kept."""
-    wanted: list[Platform | None] = [*options.platforms] or [None]
-    outcomes: dict[int, Converted | DockerfileError] = {}
+@dataclass(slots=True)
+class _Reading:
+    """One Dockerfile on its way to states. ``every_stage`` lowers also what the target does not need."""
 
-    async def one(number: int, platform: Platform | None) -> None:
-        own = (
-            lint
-            if number == 0
-            else Linter(lint.config, Findings(muted=True, fired=list(lint.findings.fired)))
-        )
-        request = Request(
-            file=file,
-            program=program,
-            text=text,
-            bridge=bridge,
-            contexts=contexts,
-            images=images,
-            lint=own,
-        )
-        try:
-            outcomes[number] = await convert(request, platform)
-        except DockerfileError as error:
-            outcomes[number] = error
+    contexts: Contexts
+    text: SourceText
+    findings: Findings
+    every_stage: bool = False
 
-    async with asyncio.TaskGroup() as group:
-        for number, platform in enumerate(wanted):
-            group.create_task(one(number, platform), name=f"convert for platform {number}")
-    results: list[Converted] = []
-    for number in range(len(wanted)):
-        outcome = outcomes[number]
-        if isinstance(outcome, DockerfileError):
-            raise outcome
-        results.append(outcome)
-    return results
+    async def convert(self, wanted: Sequence[Platform | None]) -> list[Converted]:
+        """Lower for all platforms at once; only the first one's findings are kept."""
+        source = self.text.source
+        if not source.text:
+            raise errors.empty_file()
+        file = parse(source)
+        lint = Linter(check_config(file, self.contexts.options.check), self.findings)
+        no_empty_continuation.check(lint, file.warnings)
+        program = read_program(file, lint)
+        if not program.stages:
+            raise errors.no_stages()
+        images = Images(self.contexts.bridge, self.contexts)
+        outcomes: dict[int, Converted | DockerfileError] = {}
+
+        async def one(number: int, platform: Platform | None) -> None:
+            muted = Findings(muted=True, fired=list(self.findings.fired))
+            request = Request(
+                file=file,
+                program=program,
+                text=self.text,
+                bridge=self.contexts.bridge,
+                contexts=self.contexts,
+                images=images,
+                lint=lint if number == 0 else Linter(lint.config, muted),
+                every_stage=self.every_stage,
+            )
+            try:
+                outcomes[number] = await convert(request, platform)
+            except DockerfileError as error:
+                outcomes[number] = error
+
+        async with asyncio.TaskGroup() as group:
+            for number, platform in enumerate(wanted):
+                group.create_task(one(number, platform), name=f"convert for platform {number}")
+        return [_unwrapped(outcomes[number]) for number in range(len(wanted))]
+
+
+def _unwrapped(outcome: Converted | DockerfileError) -> Converted:
+    if isinstance(outcome, DockerfileError):
+        raise outcome
+    return outcome
 
 
 async def _result(bridge: Bridge, converted: Converted) -> PlatformResult:

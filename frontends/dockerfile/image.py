@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar
 
+from frontends.dockerfile.gojson import go_json
 from llb.ops import Platform
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -308,16 +309,4 @@ def _read_health(raw: _Members) -> HealthConfig:
         start_period=raw.number("StartPeriod"),
         start_interval=raw.number("StartInterval"),
         retries=raw.number("Retries"),
-    )
-
-
-def go_json(value: object) -> bytes:
-    """Return compact JSON with the escapes of Go's encoder; text that is not UTF-8 becomes U+FFFD."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return (
-        "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text).encode()
-        if not text.isascii()
-        else text.encode()
     )

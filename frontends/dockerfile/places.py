@@ -28,6 +28,11 @@ class Place:
         """Return the place of a range of lines."""
         return cls(span, tuple((number, number) for number in range(first, last + 1)))
 
+    @classmethod
+    def covering(cls, span: Span) -> Place:
+        """Return the place of all lines that a span touches."""
+        return cls.of_lines(span, span.start_line, span.end_line)
+
     @property
     def spans(self) -> tuple[Span, ...]:
         """The span, if there is one."""

@@ -1,155 +1,193 @@
 # SPDX-License-Identifier: Apache-2.0
 """Subrequests: what a frontend answers instead of building (option ``requestid``).
 
-``frontend.lint`` returns the build checks' findings, ``frontend.targets`` the stages, ``frontend.subrequests.describe``
-what there is to ask. Answers are metadata alone: ``result.json``, ``result.txt`` and ``version``.
+Answers are metadata alone: ``result.json``, ``result.txt`` and ``version``, in the shapes of BuildKit's
+``frontend/subrequests``. Nothing is executed for one but what the Dockerfile is read from.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from frontends import answers
 from frontends.dockerfile import errors
+from frontends.dockerfile.errors import DockerfileError
+from frontends.dockerfile.gojson import go_json
 from frontends.dockerfile.instructions import Program
-from grammar import Diagnostic, Source, Span
+from frontends.dockerfile.outline import Summary, description_of
+from frontends.dockerfile.places import Place
+from frontends.dockerfile.suggest import suggest
+from grammar import Diagnostic, DiagnosticError, Source
+from llb.graph import Graph
 
 LINT = "frontend.lint"
+OUTLINE = "frontend.outline"
 TARGETS = "frontend.targets"
+CONVERT = "frontend.convertllb"
 DESCRIBE = "frontend.subrequests.describe"
-_VERSION = "1.0.0"
-_ABOUT = {
-    LINT: "Run the build checks on a Dockerfile",
-    TARGETS: "List the stages of a Dockerfile that can be built",
-    DESCRIBE: "List the subrequests that are answered",
-}
-_CONTEXT = 2
+KNOWN = (OUTLINE, TARGETS, LINT, CONVERT, DESCRIBE)
+_VERSION, _CONVERT_VERSION = "1.0.0", "0.1.0"
+
+Json = Mapping[str, object]
 
 
 def check_id(request: str) -> None:
     """Raise a DockerfileError if a request is not answered."""
-    if request not in _ABOUT:
-        raise errors.option(f"unsupported request {request}", "requests are " + ", ".join(sorted(_ABOUT)))
+    if request not in KNOWN:
+        close = suggest(request, KNOWN)
+        hint = f"write {close}" if close else "requests are " + ", ".join(KNOWN)
+        raise errors.option(f"unsupported request {request}", hint)
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    name: str
+    description: str
+    opts: tuple[tuple[str, str], ...] | None = ()
+
+    def row(self) -> Json:
+        """Return the entry of `DESCRIBE`."""
+        opts = None if self.opts is None else [{"name": name, "description": d} for name, d in self.opts]
+        return {
+            "name": self.name,
+            "version": _VERSION,
+            "type": "rpc",
+            "description": self.description,
+            "opts": opts,
+            "inputs": None,
+            "metadata": [{"name": name, "description": ""} for name in ("result.json", "result.txt")],
+            "refs": None,
+        }
+
+
+_ABOUT = (
+    _About(OUTLINE, "List all parameters current build target supports", (("target", "Target build stage"),)),
+    _About(TARGETS, "List all targets current build supports"),
+    _About(DESCRIBE, "List available subrequest types", None),
+)
+"""What BuildKit lists; the others are answered all the same."""
 
 
 def describe() -> Mapping[str, bytes]:
     """Return the answer to `DESCRIBE`."""
-    names = [{"name": name, "description": ""} for name in ("result.json", "result.txt")]
-    rows = [
-        {
-            "name": name,
-            "version": _VERSION,
-            "type": "rpc",
-            "description": about,
-            "opts": None,
-            "inputs": None,
-            "metadata": names,
-            "refs": None,
-        }
-        for name, about in sorted(_ABOUT.items())
-    ]
-    width = max(map(len, _ABOUT))
-    lines = [f"{'NAME':<{width}}  VERSION  DESCRIPTION"]
-    lines += [f"{name:<{width}}  {_VERSION}    {about}" for name, about in sorted(_ABOUT.items())]
-    return _answer(rows, "\n".join(lines))
+    rows = [about.row() for about in _ABOUT]
+    return _answer(rows, answers.describe_text(rows))
 
 
 def targets(program: Program, source: Source) -> Mapping[str, bytes]:
     """Return the answer to `TARGETS`: every stage in order; the last is the default."""
-    rows: list[dict[str, object]] = []
+    rows = []
     for stage in program.stages:
-        row: dict[str, object] = {"name": stage.name, "base": stage.base, "platform": stage.platform}
-        row = {key: value for key, value in row.items() if value}
-        if stage is program.stages[-1]:
-            row["default"] = True
-        rows.append({**row, "location": _location(stage.place.spans)})
-    width = max(len("TARGET"), *(len(stage.name or "(default)") for stage in program.stages)) + len(
-        " (default)"
+        last = stage is program.stages[-1]
+        about = description_of(stage.comments, stage.name)
+        row = _filled(
+            name=stage.name, default=last, description=about, base=stage.base, platform=stage.platform
+        )
+        rows.append({**row, "location": _location(stage.place)})
+    value = {"targets": rows or None, "sources": [_base64(source)]}
+    return _answer(value, answers.targets_text(value))
+
+
+def outline(name: str, comments: Sequence[str], summary: Summary, source: Source) -> Mapping[str, bytes]:
+    """Return the answer to `OUTLINE` for a target, named by its FROM ("" if it is not) and described above it."""
+    args = [
+        {
+            "name": fact.name,
+            **_filled(description=fact.description, value=fact.value),
+            "location": _location(fact.place),
+        }
+        for fact in summary.args
+    ]
+    mounts = [
+        [
+            {"name": fact.name, **_filled(required=fact.required), "location": _location(fact.place)}
+            for fact in facts
+        ]
+        for facts in (summary.secrets, summary.agents)
+    ]
+    value = _filled(
+        name=name,
+        description=description_of(comments, name),
+        args=args,
+        secrets=mounts[0],
+        ssh=mounts[1],
+        sources=[_base64(source)],
     )
-    lines = [f"{'TARGET':<{width}}  BASE"]
-    for stage in program.stages:
-        mark = f"{stage.name} (default)".lstrip() if stage is program.stages[-1] else stage.name
-        lines.append(f"{mark or '-':<{width}}  {stage.base}")
-    text = [base64.b64encode(source.data).decode()]
-    return _answer({"targets": rows, "sources": text}, "\n".join(lines))
+    return _answer(value, answers.outline_text(value))
 
 
 def lint(
-    warnings: Sequence[Diagnostic], source: Source, error: errors.DockerfileError | None
+    warnings: Sequence[Diagnostic],
+    source: Source,
+    definition: Graph,
+    error: DiagnosticError | None,
 ) -> Mapping[str, bytes]:
-    """Return the answer to `LINT`, whose status code is 1 if there is anything to say."""
+    """Return the answer to `LINT`, whose status code is 1 if there is anything to say.
+
+    ``definition`` is what ``source`` was read from. Only the first error is told: the shape has room for one.
+    """
+    from llb.wire.readable import definition_json
+
     rows = [
         {
             "ruleName": one.code,
-            "description": one.detail,
-            **({"url": one.rule_url} if one.rule_url else {}),
-            "detail": one.message,
-            "location": _location(one.spans),
+            **_filled(description=one.detail, url=one.rule_url, detail=one.message),
+            "location": _location(*(Place.covering(span) for span in one.spans)),
         }
         for one in warnings
     ]
-    answer: dict[str, object] = {
-        "warnings": rows or None,
-        "sources": [
-            {
-                "filename": source.name,
-                "data": base64.b64encode(source.data).decode(),
-                "language": "Dockerfile",
-            }
-        ],
-    }
-    parts = [_count(len(warnings))]
-    parts += [_shown(one) for one in sorted(warnings, key=_place)]
+    text = _filled(
+        filename=source.name,
+        data=_base64(source),
+        definition=definition_json(definition),
+        language=source.language,
+    )
+    value: dict[str, object] = {"warnings": rows or None, "sources": [text]}
     if error is not None:
-        problem = error.diagnostics[0]
-        answer["buildError"] = {"message": str(error), "location": _location(problem.spans)}
-        parts.append("\n" + problem.render())
+        value["buildError"] = {
+            "message": error.diagnostics[0].message,
+            "location": _error_location(error),
+        }
     status = b"1" if warnings or error is not None else b"0"
-    return {**_answer(answer, "\n".join(parts)), "result.statuscode": status}
+    return {**_answer(value, answers.lint_text(value)), "result.statuscode": status}
 
 
-def _count(number: int) -> str:
-    match number:
-        case 0:
-            return "Check complete, no warnings found."
-        case 1:
-            return "Check complete, 1 warning has been found!"
-    return f"Check complete, {number} warnings have been found!"
+def convert(graph: Graph) -> Mapping[str, bytes]:
+    """Return the answer to `CONVERT`: the ops of a graph in protobuf's JSON, their metadata and locations."""
+    from llb.wire.readable import converted_json
+
+    value = converted_json(graph)
+    return {"result.json": go_json(value, indent=2), "version": _CONVERT_VERSION.encode()}
 
 
-def _place(warning: Diagnostic) -> tuple[int, str]:
-    return (warning.spans[0].start_line, "") if warning.spans else (0, warning.code)
+def _error_location(error: DiagnosticError) -> Json:
+    if isinstance(error, DockerfileError):
+        return _location(*error.locations)
+    # The parser's own errors have a place always; that of a directive on the first line is line 0.
+    spans = error.diagnostics[0].spans
+    return _location(*map(Place.covering, spans)) or {"ranges": [{"start": {}, "end": {}}]}
 
 
-def _shown(warning: Diagnostic) -> str:
-    head = f"\nWARNING: {warning.code}" + (f" - {warning.rule_url}" if warning.rule_url else "")
-    return "\n".join([head, warning.message, *_snippet(warning.spans)])
+def _location(*places: Place) -> Json:
+    ranges = [
+        {"start": {"line": first}, "end": {"line": last}} for place in places for first, last in place.lines
+    ]
+    return _filled(ranges=ranges)
 
 
-def _snippet(spans: Sequence[Span]) -> Iterable[str]:
-    if not spans:
-        return
-    source = spans[0].source
-    first, last = spans[0].start_line, max(span.end_line for span in spans)
-    marked = {line for span in spans for line in range(span.start_line, span.end_line + 1)}
-    yield f"{source.name}:{first}"
-    yield "-" * 20
-    end = source.line_count - (source.line(source.line_count) == "")
-    for number in range(max(1, first - _CONTEXT), min(end, last + _CONTEXT) + 1):
-        mark = ">>>" if number in marked else "   "
-        yield f" {number:>3} | {mark} {source.line(number)}".rstrip()
-    yield "-" * 20
+def _base64(source: Source) -> str:
+    return base64.b64encode(source.data).decode()
 
 
-def _location(spans: Sequence[Span]) -> Mapping[str, object]:
-    ranges = [{"start": {"line": span.start_line}, "end": {"line": span.end_line}} for span in spans]
-    return {"ranges": ranges} if ranges else {}
+def _filled(**fields: object) -> dict[str, object]:
+    return {key: value for key, value in fields.items() if value}
 
 
 def _answer(value: object, text: str) -> dict[str, bytes]:
     return {
-        "result.json": json.dumps(value, indent=2).encode(),
-        "result.txt": (text + "\n").encode(),
+        "result.json": go_json(value, indent=2),
+        "result.txt": text.encode("utf-8", "replace"),
         "version": _VERSION.encode(),
     }

@@ -26,14 +26,6 @@ from llbkit.request import BuildOutcome, BuildRequest, Output
 from solver.events import Event, VertexWarning
 
 T = TypeVar("T")
-_CALLS = {
-    "build": "",
-    "check": "frontend.lint",
-    "lint": "frontend.lint",
-    "outline": "frontend.outline",
-    "targets": "frontend.targets",
-    "subrequests.describe": "frontend.subrequests.describe",
-}
 
 
 @click.command("build", cls=DockerCommand, short_help="Build an image.")
@@ -59,7 +51,10 @@ _CALLS = {
     "--annotation", "annotations", multiple=True, metavar="[TYPE:]K=V", help="Annotation of the image."
 )
 @click.option(
-    "--call", metavar="METHOD", default="build", help="build, check, outline, targets [,format=json]."
+    "--call",
+    metavar="METHOD",
+    default="build",
+    help="build, check, outline, targets, convertllb or subrequests.describe [,format=json][,ignorestatus=true].",
 )
 @click.option("--check", is_flag=True, help="Short for --call=check.")
 @click.option(
@@ -77,18 +72,18 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
 
     Without --output the image goes to the local store (see `llbkit images`).
     """
-    method, _, form = ("check" if values["check"] else values["call"]).partition(",format=")
-    if method not in _CALLS:
-        raise FlagError(f"--call: there is no method {method!r}", help="methods are " + ", ".join(_CALLS))
+    from llbkit.cli.calls import Call, show
+
+    call = Call.parse("check" if values["check"] else values["call"])
     with tempfile.TemporaryDirectory(prefix="llbkit-") as scratch:
         request = _request(where, values, Path(scratch))
-        if _CALLS[method]:
-            options = {**request.options, "requestid": _CALLS[method]}
+        if call.request:
+            options = {**request.options, "requestid": call.request}
             request = replace(request, options=options, outputs=(Output(type="cacheonly"),))
-        mode = "quiet" if values["quiet"] or _CALLS[method] else values["progress"]
+        mode = "quiet" if values["quiet"] or call.request else values["progress"]
         outcome, warnings = _run(ctx.obj["root"], request, mode)
-    if _CALLS[method]:
-        return _answer(outcome, form)
+        if call.request:
+            return show(call, outcome, _dockerfile(request, Path(scratch)))
     _report(outcome, request, warnings, values, mode)
     return 0
 
@@ -119,6 +114,14 @@ def _request(where: str, values: dict[str, Any], scratch: Path) -> BuildRequest:
         outputs=tuple(replace(output, attrs={**extra, **output.attrs}) for output in outputs),
         names=tuple(values["tags"]),
     )
+
+
+def _dockerfile(request: BuildRequest, scratch: Path) -> Path | None:
+    """Return where the Dockerfile lies; None if it came from elsewhere."""
+    folder = request.locals.get("dockerfile")
+    if folder is None or folder.resolve().is_relative_to(scratch.resolve()):
+        return None
+    return folder / request.options.get("filename", "Dockerfile")
 
 
 def _entitlements(values: dict[str, Any]) -> frozenset[str]:
@@ -187,14 +190,6 @@ def _terminated_as_interrupt() -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-
-
-def _answer(outcome: BuildOutcome, form: str) -> int:
-    key = "result.json" if form == "json" else "result.txt"
-    if key not in outcome.metadata:
-        raise FlagError(f"the frontend gave no {key.partition('.')[2]} answer to this call")
-    sys.stdout.write(outcome.metadata[key].decode("utf-8", "replace").rstrip("\n") + "\n")
-    return int(outcome.metadata.get("result.statuscode", b"0") or b"0")
 
 
 def _report(

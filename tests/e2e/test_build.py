@@ -367,7 +367,13 @@ def test_calls_answer_instead_of_building(cli, project) -> None:
     assert [target["name"] for target in answer["targets"]] == ["one", "two"]
     assert answer["targets"][1]["platform"] == "$BUILDPLATFORM"
     assert "no warnings found" in cli.build(folder, "--check").stdout
-    assert "unsupported request" in cli.run("build", "--call=outline", folder, code=1).stderr
+    assert "did you mean outline?" in cli.run("build", "--call=outlin", folder, code=2).stderr
+    (folder / "Dockerfile").write_text("ARG V=1\nFROM scratch AS v$V\nARG V\n")
+    assert "v$V" in cli.run("build", "--call=outline", folder, code=1).stderr
+    (folder / "Dockerfile").write_text("FROM scratch AS v\n# V is the version\nARG V=1\n")
+    shown = cli.run("build", "--call=outline", "--build-arg", "V=2", folder).stdout
+    assert shown == "TARGET: v\n\nBUILD ARG   VALUE   DESCRIPTION\nV           2       is the version\n\n"
+    assert "result" not in cli.run("build", "--call=convertllb", folder).stderr
 
 
 @pytest.mark.parametrize("snapshotter", ["overlay", "native"])

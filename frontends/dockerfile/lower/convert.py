@@ -24,6 +24,7 @@ from frontends.dockerfile.lower.epoch import fix_epoch
 from frontends.dockerfile.lower.stage import Conversion, StageState
 from frontends.dockerfile.lower.stages import Stages
 from frontends.dockerfile.lower.triggers import add_triggers
+from frontends.dockerfile.outline import ArgFact, Summary, description_of, summarize
 from frontends.dockerfile.rules import (
     consistent_instruction_casing,
     duplicate_stage_name,
@@ -39,7 +40,7 @@ from llb.state import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """The target for one platform. ``platform`` None: none was asked for. ``sbom`` are further states to scan."""
+    """The target for one platform. ``platform`` None: none was asked for. ``sbom`` are further states to scan, ``stage`` is the target's."""
 
     state: State
     image: Image
@@ -49,11 +50,20 @@ class Converted:
     epoch: datetime | None
     ignore_cache: bool
     sbom: Mapping[str, State] = field(default_factory=dict)
+    stage: StageState
+
+    @property
+    def outline(self) -> Summary:
+        """What the target takes from outside."""
+        return summarize(self.stage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is converted: the file with its text, the world around it, and where findings go."""
+    """What is converted: the file with its text, the world around it, and where findings go.
+
+    ``every_stage`` lowers also the stages that the target does not need.
+    """
 
     file: ParsedFile
     program: Program
@@ -62,6 +72,7 @@ class Request:
     contexts: Contexts
     images: Images
     lint: Linter
+    every_stage: bool = False
 
 
 def check_file(file: ParsedFile, program: Program, lint: Linter, args: Mapping[str, str]) -> None:
@@ -79,7 +90,7 @@ def check_file(file: ParsedFile, program: Program, lint: Linter, args: Mapping[s
 def _check_defaults(program: Program, lint: Linter, mode: Mode, args: Mapping[str, str]) -> None:
     """See whether the file can be built without build arguments; a word that is wrong is told of later."""
     try:
-        known = global_args(program, args, {}, mode)
+        known, _ = global_args(program, args, {}, mode)
         for stage in program.stages:
             name = expand(stage.base, known, mode).text
             invalid_default_arg_in_from.check(lint, stage.base, name, stage.place)
@@ -92,25 +103,29 @@ def global_args(
     predefined: Mapping[str, str],
     build_args: Mapping[str, str],
     mode: Mode,
-) -> dict[str, str]:
-    """Return the arguments that FROM sees.
+) -> tuple[dict[str, str], dict[str, ArgFact]]:
+    """Return the arguments that FROM sees, and where those that the file declares are declared.
 
     Raises:
         DockerfileError: a default is malformed.
     """
     out = dict(predefined)
+    facts: dict[str, ArgFact] = {}
     for command in program.args:
         for key, default in command.args:
-            value = build_args.get(key)
+            value, uses = build_args.get(key), frozenset[str]()
             if value is None and default is not None:
                 try:
-                    value = expand(default, out, mode).text
+                    word = expand(default, out, mode)
                 except WordError as error:
                     raise errors.word(str(error)).locate(command.place) from None
+                value, uses = word.text, frozenset(word.matched)
+            about = description_of(command.comments, key)
+            facts[key] = ArgFact(name=key, value=value, description=about, place=command.place, uses=uses)
             if value is not None:
                 out.pop(key, None)
                 out[key] = value
-    return out
+    return out, facts
 
 
 def predefined_args(
@@ -148,7 +163,7 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     stages.connect()
     await fix_epoch(stages, request.bridge)
     while True:
-        reachable = stages.reachable(target)
+        reachable = set(stages.states) if request.every_stage else stages.reachable(target)
         await resolve_bases(stages, request.images, reachable)
         if not add_triggers(stages, reachable):
             break
@@ -167,6 +182,7 @@ async def _conversion(
     options = request.contexts.options
     mode = Mode(escape=request.file.escape)
     paths: set[str] = set()
+    values, facts = global_args(request.program, predefined, options.build_args, mode)
     return Conversion(
         options=options,
         escape=request.file.escape,
@@ -175,7 +191,8 @@ async def _conversion(
         target=target,
         implicit=platform is None,
         build_args=dict(options.build_args),
-        global_args=global_args(request.program, predefined, options.build_args, mode),
+        global_args=values,
+        declared_args=facts,
         context=await request.contexts.main(paths),
         context_paths=paths,
         matcher=_matcher(await request.contexts.ignored()),
@@ -226,6 +243,7 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
         epoch=conversion.epoch,
         ignore_cache=ignore_cache,
         sbom=sbom,
+        stage=target,
     )
 
 

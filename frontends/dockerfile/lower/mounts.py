@@ -10,6 +10,8 @@ from frontends.dockerfile.instructions import Run
 from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
 from frontends.dockerfile.mounts import Mount, read_mount
+from frontends.dockerfile.outline import MountFact
+from frontends.dockerfile.places import Place
 from grammar.patterns import clean_path
 from llb.files import mkdir
 from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
@@ -27,10 +29,16 @@ def lower_mounts(stage: StageState, step: Step, command: Run) -> list[AnyMount]:
         DockerfileError: a mount is malformed, or names a stage that comes later.
     """
     read = [read_mount(flag.text, lambda value: stage.expand(step, value)) for flag in command.mounts]
-    return [_mount(stage, mount, source) for mount, source in zip(read, step.sources, strict=True)]
+    return [
+        _mount(stage, mount, source, command.place) for mount, source in zip(read, step.sources, strict=True)
+    ]
 
 
-def _mount(stage: StageState, mount: Mount, source: StageState) -> AnyMount:
+def _note(known: dict[str, MountFact], name: str, mount: Mount, place: Place) -> None:
+    known.setdefault(name, MountFact(name=name, required=mount.required, place=place))
+
+
+def _mount(stage: StageState, mount: Mount, source: StageState, place: Place) -> AnyMount:
     if mount.type == "cache" and not mount.source_stage:
         mount.source_stage = SCRATCH
     state = stage.conversion.context
@@ -40,9 +48,13 @@ def _mount(stage: StageState, mount: Mount, source: StageState) -> AnyMount:
         state = source.state
     match mount.type:
         case "secret":
-            return _secret(mount)
+            secret = _secret(mount)
+            _note(stage.outline.secrets, secret.id, mount, place)
+            return secret
         case "ssh":
-            return _agent(mount)
+            agent = _agent(mount)
+            _note(stage.outline.agents, agent.id or "default", mount, place)
+            return agent
         case _:
             return _filesystem(stage, mount, source, state)
 

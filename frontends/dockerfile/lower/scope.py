@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from frontends.dockerfile.instructions import Arg, Env, Label, Pair
 from frontends.dockerfile.lower.stage import StageState, Step
+from frontends.dockerfile.outline import ArgFact, description_of
 from frontends.dockerfile.rules import (
     legacy_key_value_format,
     secrets_used_in_arg_or_env,
@@ -20,13 +21,18 @@ def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
     lint = stage.lint(step)
     keys = stage.expand_all(step, (key for key, _ in command.args))
     shown = []
-    for key, (_, default) in zip(keys, command.args, strict=True):
+    for key, (written, default) in zip(keys, command.args, strict=True):
         secrets_used_in_arg_or_env.check(lint, "ARG", key, command.place)
         value = conversion.build_args.get(key)
+        inherits = value is None and default is None and key in conversion.global_args
         if value is None and default is not None:
             value = stage.expand(step, default)
         elif value is None:
             value = conversion.global_args.get(key)
+        fact = ArgFact(
+            name=key, value=value, description=description_of(command.comments, written), place=command.place
+        )
+        stage.outline.declare(key, None if inherits else fact)
         if value is not None and key not in SCAN_ARGS:
             stage.set_env(key, value)
         stage.args.append((key, value))

@@ -16,6 +16,7 @@ from frontends.dockerfile.gotext import format_time
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.instructions import AnyInstruction, Stage
 from frontends.dockerfile.options import Options
+from frontends.dockerfile.outline import ArgFact, Outline
 from frontends.dockerfile.places import Place
 from frontends.dockerfile.rules import undefined_var
 from frontends.dockerfile.words import Expansion, Mode, WordError, expand
@@ -34,7 +35,7 @@ SCRATCH = "scratch"
 class Conversion:
     """What all stages of one platform share.
 
-    ``global_args`` are the arguments that FROM sees; ``context_paths`` fills up with what is read of ``context``.
+    ``global_args`` are the arguments that FROM sees, ``declared_args`` where they are declared; ``context_paths`` fills up with what is read of ``context``.
     ``matcher`` is None where nothing is ignored for certain.
     """
 
@@ -46,6 +47,7 @@ class Conversion:
     implicit: bool
     build_args: dict[str, str]
     global_args: dict[str, str]
+    declared_args: Mapping[str, ArgFact]
     context: State
     context_paths: set[str]
     matcher: PatternMatcher | None
@@ -108,6 +110,7 @@ class StageState:
     paths: set[str] = field(default_factory=set)
     workdir_set: bool = False
     seen: dict[str, Place] = field(default_factory=dict)
+    outline: Outline = field(default_factory=Outline)
     scan_context: bool = False
     scan_stage: bool = False
 

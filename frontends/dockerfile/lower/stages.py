@@ -18,6 +18,7 @@ from frontends.dockerfile.instructions import (
     Workdir,
 )
 from frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
+from frontends.dockerfile.outline import Outline
 from frontends.dockerfile.places import NOWHERE, Place
 from frontends.dockerfile.rules import (
     from_platform_flag_const_disallowed,
@@ -72,8 +73,11 @@ class Stages:
             name=stage.name,
             ignore_cache=self.conversion.options.ignores_cache(stage.name),
         )
+        used = set(base.matched)
         if stage.platform:
-            state.platform = self._platform(stage)
+            state.platform, word = self._platform(stage)
+            used |= word.matched
+        state.outline = Outline.of_file(self.conversion.declared_args, used)
         if stage.name:
             state.context = self.contexts.named(stage.name, state.platform)
         if state.context is not None:
@@ -103,7 +107,7 @@ class Stages:
             known = self.declared | self.conversion.global_args.keys()
             undefined_arg_in_from.check(lint, seen.unmatched, known, stage.place)
 
-    def _platform(self, stage: Stage) -> Platform:
+    def _platform(self, stage: Stage) -> tuple[Platform, Expansion]:
         args = self.conversion.global_args
         word = self._word(stage, stage.platform)
         lint = self.conversion.lint.with_comments(stage.comments)
@@ -112,7 +116,7 @@ class Stages:
         if not word.text:
             raise errors.empty_platform(stage.platform, word.unmatched, args).locate(stage.place)
         try:
-            return platforms.parse(word.text)
+            return platforms.parse(word.text), word
         except platforms.SpecifierError as error:
             found = errors.platform(stage.platform, str(error), word.unmatched, args)
             raise found.locate(stage.place).locate(stage.place) from None
