@@ -12,8 +12,10 @@ def fields(line: str) -> list[str]:
     r"""Split a line at commas; a field in double quotes may hold commas, and ``""`` for a quote.
 
     Raises:
-        CSVError: a quote stands in an unquoted field, or a quoted field does not end.
+        CSVError: the line is empty, a quote stands in an unquoted field, or a quoted field does not end.
     """
+    if not line:
+        raise CSVError("EOF")
     out: list[str] = []
     at = 0
     while True:

@@ -98,5 +98,5 @@ def read_retries(text: str) -> int:
         cause = "value out of range" if parse_int(text) is not None else "invalid syntax"
         raise errors.arguments(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}", "write a number")
     if value < 0:
-        raise errors.arguments(f"--retries must be at least 0 (was {value})")
+        raise errors.arguments(f"--retries cannot be negative ({value})")
     return value

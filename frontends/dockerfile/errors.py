@@ -7,6 +7,7 @@ as in BuildKit: each caller that knows an instruction adds that instruction's lo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,8 @@ from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.places import Place
 from frontends.dockerfile.suggest import did_you_mean, suggest
 from grammar import Diagnostic, DiagnosticError, Span
+
+_UNNAMED = re.compile(r"stage-\d+")
 
 
 class DockerfileError(DiagnosticError):
@@ -214,7 +217,7 @@ def no_target(name: str, known: list[str]) -> DockerfileError:
     return DockerfileError(
         f"target stage {go_quote(name)} could not be found{did_you_mean(name, known)}",
         code="no-target",
-        hint=_names(known, "stages are")
+        hint=_names((stage for stage in known if not _UNNAMED.fullmatch(stage)), "stages are")
         or "no stage of this file has a name; give it one with FROM image AS name",
     )
 
@@ -364,6 +367,13 @@ def port(message: str) -> DockerfileError:
 def option(message: str, hint: str = "") -> DockerfileError:
     """An option of the build is malformed."""
     return DockerfileError(message, code="option", hint=hint)
+
+
+def ignore_pattern(cause: str) -> DockerfileError:
+    """A pattern of the ignore file is malformed."""
+    return DockerfileError(
+        cause, code="ignore", hint="look for an open '[' or a '\\' at the end in .dockerignore"
+    )
 
 
 def epoch(value: str) -> DockerfileError:

@@ -159,9 +159,9 @@ def _arg(node: Node) -> Arg:
 
 def _pairs(node: Node) -> tuple[Pair, ...]:
     name = node.keyword.upper()
+    Flags.read(node)
     if not node.words:
         raise errors.arguments(f"{name} requires at least one argument", f"write {name} key=value ...")
-    Flags.read(node)
     words = iter(node.words)
     pairs = tuple(
         Pair(key=key, value=value, legacy=not separator)
@@ -353,10 +353,12 @@ def _some(node: Node) -> tuple[str, ...]:
     return node.words
 
 
-def _one(node: Node) -> str:
+def _one(node: Node, *, flags: bool = True) -> str:
+    """Return the one argument; ``flags`` False: BuildKit does not look at the flags of this instruction."""
     if len(node.words) != 1:
         raise errors.arguments(f"{node.keyword.upper()} requires exactly one argument")
-    Flags.read(node)
+    if flags:
+        Flags.read(node)
     return node.words[0]
 
 
@@ -386,7 +388,7 @@ _READERS: Mapping[str, Callable[[Node], AnyInstruction]] = {
     "onbuild": _onbuild,
     "run": _run,
     "shell": _shell,
-    "stopsignal": lambda node: StopSignal(**_head(node), signal=_one(node)),
+    "stopsignal": lambda node: StopSignal(**_head(node), signal=_one(node, flags=False)),
     "user": lambda node: User(**_head(node), user=_one(node)),
     "volume": _volume,
     "workdir": lambda node: Workdir(**_head(node), path=_one(node)),

@@ -19,7 +19,7 @@ from frontends.dockerfile.instructions import (
     User,
     Volume,
 )
-from frontends.dockerfile.lower.ports import container_ports
+from frontends.dockerfile.lower.ports import PortWord
 from frontends.dockerfile.lower.signals import is_signal
 from frontends.dockerfile.lower.stage import StageState, Step
 from frontends.dockerfile.rules import (
@@ -110,10 +110,10 @@ def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
     lint = stage.lint(step)
     ports: list[str] = []
     for word in words:
-        found = container_ports(word)
-        expose_invalid_format.check(lint, word, command.place)
-        expose_proto_casing.check(lint, word, command.place)
-        ports += found
+        parts = PortWord.cut(word)
+        expose_proto_casing.check(lint, parts, command.place)
+        expose_invalid_format.check(lint, parts, command.place)
+        ports += parts.container_ports()
     stage.image.config.exposed_ports.update(ports)
     stage.commit(f"EXPOSE {plain_list(ports)}")
 

@@ -163,10 +163,12 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     stages.connect()
     await fix_epoch(stages, request.bridge)
     while True:
-        reachable = set(stages.states) if request.every_stage else stages.reachable(target)
+        needed = stages.reachable(target)
+        reachable = set(stages.states) if request.every_stage else needed
         await resolve_bases(stages, request.images, reachable)
-        if not add_triggers(stages, reachable):
+        if not add_triggers(stages, needed):
             break
+    conversion.matcher = _matcher(await request.contexts.ignored())
     for state in stages.states:
         if state in reachable and not state.lowered:
             lower_stage(state)
@@ -195,7 +197,6 @@ async def _conversion(
         declared_args=facts,
         context=await request.contexts.main(paths),
         context_paths=paths,
-        matcher=_matcher(await request.contexts.ignored()),
     )
 
 
@@ -204,8 +205,8 @@ def _matcher(patterns: tuple[str, ...]) -> PatternMatcher | None:
         return None
     try:
         matcher = PatternMatcher(patterns)
-    except PatternError:
-        return None
+    except PatternError as error:
+        raise errors.ignore_pattern(str(error)) from None
     return None if matcher.has_exclusions else matcher
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import string
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -249,7 +250,7 @@ def _mode(text: str) -> int | str | None:
         if value > _LARGEST:
             raise errors.chmod(text)
         return value
-    if text.isascii() and text.isdigit():
+    if text[0] in string.digits:
         raise errors.chmod(text)
     if not all(_SYMBOLIC.fullmatch(part) for part in text.split(",")):
         raise errors.symbolic_chmod()

@@ -1,54 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Port specifications of EXPOSE: ``[[ip:]host:]container[-end][/protocol]``."""
+"""Port specifications of EXPOSE: ``[[ip:]host:]container[-end][/protocol]``, and the messages of Go's packages."""
 
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.gotext import parse_uint
+from frontends.dockerfile.ast import go_quote
+from frontends.dockerfile.gotext import parse_int
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
+_LAST_PORT = 65535
 
 
-def container_ports(text: str) -> list[str]:
-    """Return the container ports of a specification, each with its protocol.
+@dataclass(frozen=True, slots=True)
+class PortWord:
+    """A word of EXPOSE in its parts, as written; an absent part is empty, an absent protocol tcp."""
 
-    Raises:
-        DockerfileError: it is malformed.
-    """
-    *before, container = text.split(":")
-    host = before.pop() if before else ""
-    address = ":".join(before)
-    container, slash, protocol = container.partition("/")
-    protocol = (protocol if slash and protocol else "tcp").lower()
-    if address:
-        _check_address(address)
-    if not container:
-        raise errors.port(f"no port specified: {text}<empty>")
-    ports = _range(container)
-    if ports is None:
-        raise errors.port(f"invalid containerPort: {container}")
-    if host:
-        _check_host(host, container, ports)
-    if protocol not in _PROTOCOLS:
-        raise errors.port(f"invalid proto: {protocol}")
-    return [f"{port}/{protocol}" for port in ports]
+    text: str
+    address: str
+    host: str
+    container: str
+    protocol: str
+
+    @classmethod
+    def cut(cls, text: str) -> PortWord:
+        """Cut a word into its parts.
+
+        Raises:
+            DockerfileError: it names no port, or an unknown protocol.
+        """
+        *before, container = text.split(":")
+        host = before.pop() if before else ""
+        container, _, protocol = container.partition("/")
+        if not container:
+            raise errors.port(f"invalid port: {go_quote(text)}: no port specified")
+        protocol = protocol or "tcp"
+        if protocol.lower() not in _PROTOCOLS:
+            raise errors.port(f"invalid port: {go_quote(text)}: invalid proto: {protocol}")
+        return cls(text, ":".join(before), host, container, protocol)
+
+    def container_ports(self) -> list[str]:
+        """Return the container ports, each with its protocol.
+
+        Raises:
+            DockerfileError: a part is malformed.
+        """
+        _check_address(self.address)
+        ports = _range(self.container)
+        if ports is None:
+            raise errors.port(f"invalid containerPort: {self.container}")
+        if self.host:
+            _check_host(self.host, self.container, ports)
+        return [f"{port}/{self.protocol.lower()}" for port in ports]
 
 
 def _range(text: str) -> range | None:
     first, dash, last = text.partition("-")
-    start = parse_uint(first, 10, 16)
-    end = parse_uint(last, 10, 16) if dash else start
-    return range(start, end + 1) if start is not None and end is not None and start <= end else None
+    start = parse_int(first)
+    end = parse_int(last) if dash else start
+    if start is None or end is None or not 0 <= start <= end <= _LAST_PORT:
+        return None
+    return range(start, end + 1)
 
 
 def _check_address(address: str) -> None:
-    bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    if address.startswith("["):
+        cause = _bracket_error(f"{address}:")
+        if cause:
+            raise errors.port(f"invalid IP address {address}: address {address}:: {cause}")
+        address = address[1:-1]
+    if address and not _is_address(address):
+        raise errors.port(f"invalid IP address: {address}")
+
+
+def _bracket_error(text: str) -> str:
+    """Return why Go's ``net.SplitHostPort`` refuses ``[host]:``; "" if it does not."""
+    end = text.find("]")
+    if end < 0:
+        return "missing ']' in address"
+    if end + 2 != len(text):
+        return "too many colons in address" if text[end + 1] == ":" else "missing port in address"
+    return "unexpected '[' in address" if "[" in text[1:] else ""
+
+
+def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(bare)
+        return not getattr(ipaddress.ip_address(text), "scope_id", None)
     except ValueError:
-        raise errors.port(f"invalid IP address: {bare}") from None
+        return False
 
 
 def _check_host(host: str, container: str, ports: range) -> None:

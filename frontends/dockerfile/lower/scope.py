@@ -19,9 +19,8 @@ def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
     """ARG: the build's value, else the default, else the global argument's. Raises DockerfileError."""
     conversion = stage.conversion
     lint = stage.lint(step)
-    keys = stage.expand_all(step, (key for key, _ in command.args))
     shown = []
-    for key, (written, default) in zip(keys, command.args, strict=True):
+    for key, default in command.args:
         secrets_used_in_arg_or_env.check(lint, "ARG", key, command.place)
         value = conversion.build_args.get(key)
         inherits = value is None and default is None and key in conversion.global_args
@@ -30,7 +29,7 @@ def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
         elif value is None:
             value = conversion.global_args.get(key)
         fact = ArgFact(
-            name=key, value=value, description=description_of(command.comments, written), place=command.place
+            name=key, value=value, description=description_of(command.comments, key), place=command.place
         )
         stage.outline.declare(key, None if inherits else fact)
         if value is not None and key not in SCAN_ARGS:

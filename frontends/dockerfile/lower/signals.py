@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from frontends.dockerfile.gotext import parse_int
+
 _NAMES = frozenset(
     [
         "ABRT",
@@ -48,7 +50,8 @@ _NAMES = frozenset(
 
 
 def is_signal(text: str) -> bool:
-    """Tell whether a text is a signal: a name with or without SIG, or a positive number."""
-    if text.isdigit():
-        return 0 < int(text) <= 64
+    """Tell whether a text is a signal: a name with or without SIG, or any number but 0."""
+    number = parse_int(text)
+    if number is not None:
+        return number != 0
     return text.upper().removeprefix("SIG") in _NAMES

@@ -50,7 +50,7 @@ class Conversion:
     declared_args: Mapping[str, ArgFact]
     context: State
     context_paths: set[str]
-    matcher: PatternMatcher | None
+    matcher: PatternMatcher | None = None
     epoch: datetime | None = None
 
     @property

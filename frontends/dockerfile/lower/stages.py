@@ -124,7 +124,7 @@ class Stages:
     # -- finding
 
     def target(self, name: str) -> StageState:
-        """Return the stage to build: by name or number, or the last one.
+        """Return the stage to build: by name, or the last one.
 
         Raises:
             DockerfileError: there is none.
@@ -132,11 +132,8 @@ class Stages:
         if not name:
             return self.states[-1]
         found = self._named.get(name.lower())
-        number = parse_int(name)
-        if found is None and number is not None and 0 <= number < len(self.states):
-            found = self.states[number]
         if found is None:
-            raise errors.no_target(name, [state.stage.name for state in self.states if state.stage.name])
+            raise errors.no_target(name, self.names)
         return found
 
     def by_name(self, name: str) -> StageState | None:
@@ -145,8 +142,8 @@ class Stages:
 
     @property
     def names(self) -> list[str]:
-        """The names of all stages, in lower case."""
-        return list(self._named)
+        """The names of the file's stages, in lower case; those without one are called by their number."""
+        return [s.stage.name or f"stage-{n}" for n, s in enumerate(self.states) if not s.implicit]
 
     def step(self, state: StageState, command: AnyInstruction, *, onbuild: bool = False) -> Step:
         """Return an instruction with what it names, and note that the stage needs it.

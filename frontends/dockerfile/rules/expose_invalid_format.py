@@ -9,21 +9,24 @@ Use instead: ``EXPOSE 80``.
 from __future__ import annotations
 
 from frontends.dockerfile.check import Linter, Rule
+from frontends.dockerfile.lower.ports import PortWord
 from frontends.dockerfile.places import Place
 
 RULE = Rule(
     name="ExposeInvalidFormat",
     description="IP address and host-port mapping should not be used in EXPOSE instruction. This will become an error in a future release",
 )
-VALID = ("FROM alpine:3.20\nEXPOSE 80-81\n",)
+VALID = ("FROM alpine:3.20\nEXPOSE 80-81\n", "FROM alpine:3.20\nEXPOSE :80\n")
 INVALID = (
     "FROM alpine:3.20\nEXPOSE 8080:80\n",
     "FROM alpine:3.20\nEXPOSE 127.0.0.1:80:80\n",
 )
 
 
-def check(lint: Linter, word: str, place: Place) -> None:
+def check(lint: Linter, port: PortWord, place: Place) -> None:
     """Look at a port of EXPOSE, after expansion."""
-    if ":" in word:
-        message = f"EXPOSE instruction should not define an IP address or host-port mapping, found '{word}'"
+    if port.address or port.host:
+        message = (
+            f"EXPOSE instruction should not define an IP address or host-port mapping, found '{port.text}'"
+        )
         lint.report(RULE, place, message)

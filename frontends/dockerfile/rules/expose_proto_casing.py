@@ -9,6 +9,7 @@ Use instead: ``EXPOSE 53/udp``.
 from __future__ import annotations
 
 from frontends.dockerfile.check import Linter, Rule
+from frontends.dockerfile.lower.ports import PortWord
 from frontends.dockerfile.places import Place
 
 RULE = Rule(
@@ -19,12 +20,11 @@ VALID = ("FROM alpine:3.20\nEXPOSE 53/udp\n",)
 INVALID = ("FROM alpine:3.20\nEXPOSE 53/UDP\n",)
 
 
-def check(lint: Linter, word: str, place: Place) -> None:
+def check(lint: Linter, port: PortWord, place: Place) -> None:
     """Look at a port of EXPOSE, after expansion."""
-    protocol = word.partition("/")[2]
-    if protocol != protocol.lower():
+    if port.protocol != port.protocol.lower():
         lint.report(
             RULE,
             place,
-            f"Defined protocol '{word}' in EXPOSE instruction should be lowercase",
+            f"Defined protocol '{port.text}' in EXPOSE instruction should be lowercase",
         )

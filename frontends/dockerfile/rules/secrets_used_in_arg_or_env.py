@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.check import Linter, Rule
 from frontends.dockerfile.places import Place
 
@@ -43,5 +44,5 @@ _ALLOWED = _token("file", "public", "version")
 def check(lint: Linter, keyword: str, key: str, place: Place) -> None:
     """Look at a key of an ARG or ENV."""
     if _DENIED.search(key) and not _ALLOWED.search(key):
-        message = f'Do not use ARG or ENV instructions for sensitive data ({keyword} "{key}")'
+        message = f"Do not use ARG or ENV instructions for sensitive data ({keyword} {go_quote(key)})"
         lint.report(RULE, place, message)

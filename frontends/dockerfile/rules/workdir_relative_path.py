@@ -8,6 +8,7 @@ Use instead: ``WORKDIR /app``.
 
 from __future__ import annotations
 
+from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.check import Linter, Rule
 from frontends.dockerfile.places import Place
 
@@ -21,5 +22,5 @@ INVALID = ("FROM alpine:3.20\nWORKDIR a\n",)
 
 def check(lint: Linter, path: str, place: Place) -> None:
     """Look at the first WORKDIR of a stage chain, after expansion."""
-    message = f'Relative workdir "{path}" can have unexpected results if the base image changes'
+    message = f"Relative workdir {go_quote(path)} can have unexpected results if the base image changes"
     lint.report(RULE, place, message)
