@@ -41,7 +41,10 @@ class LinuxResources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What is known of a vertex beside its op. ``export_cache`` None means unset; ``caps`` is sorted."""
+    """What is known of a vertex beside its op. ``export_cache`` None means unset; ``caps`` is sorted.
+
+    ``unknown`` are wire fields of later versions, kept as they came.
+    """
 
     ignore_cache: bool = False
     description: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -49,6 +52,7 @@ class Metadata:
     caps: tuple[str, ...] = ()
     progress_group: ProgressGroup | None = None
     linux_resources: LinuxResources | None = None
+    unknown: bytes = b""
 
 
 NO_METADATA = Metadata()
@@ -66,6 +70,7 @@ def merge_metadata(first: Metadata, second: Metadata) -> Metadata:
         caps=tuple(sorted({*first.caps, *second.caps})),
         progress_group=second.progress_group or first.progress_group,
         linux_resources=second.linux_resources or first.linux_resources,
+        unknown=second.unknown or first.unknown,
     )
 
 
@@ -123,7 +128,8 @@ class Graph:
 
     ``vertices`` are in the order of the wire's ``Definition.def`` (inputs before users; the terminal pointer op is
     not a vertex). ``head`` is None for scratch. ``metadata`` and ``source_map`` are keyed by vertex digest.
-    ``terminal`` is the metadata of the wire's pointer op: the caps that the definition as a whole needs.
+    ``terminal`` is the metadata of the wire's pointer op: the caps that the definition as a whole needs. ``unknown`` are
+    wire fields of later versions. A decoded graph also remembers the very bytes it came from; a changed copy does not.
     """
 
     vertices: tuple[Vertex, ...]
@@ -131,6 +137,17 @@ class Graph:
     metadata: Mapping[str, Metadata] = field(default_factory=lambda: MappingProxyType({}))
     source_map: SourceMap = field(default_factory=SourceMap)
     terminal: Metadata = NO_METADATA
+    unknown: bytes = b""
+    _wire: bytes | None = field(default=None, init=False, repr=False)
+
+    @property
+    def wire(self) -> bytes | None:
+        """The exact definition that this graph was decoded from; None if it was built or rewritten."""
+        return self._wire
+
+    def remember(self, wire: bytes) -> None:
+        """Keep the definition that this graph was decoded from: for the decoder only."""
+        object.__setattr__(self, "_wire", wire)
 
     def spans_of(self, digest: str) -> tuple[Span, ...]:
         """Return the spans a vertex comes from, the most telling first."""

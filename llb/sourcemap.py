@@ -12,10 +12,14 @@ from grammar import Source, Span
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceInfo:
-    """A text that vertices point into; ``definition`` is the wire form of the graph that the text came from."""
+    """A text that vertices point into; ``definition`` is the wire form of the graph that the text came from.
+
+    ``unknown`` are wire fields of later versions.
+    """
 
     source: Source
     definition: bytes | None = None
+    unknown: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

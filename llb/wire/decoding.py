@@ -8,7 +8,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from grammar import Source as Text
 from llb import ops
@@ -18,6 +18,7 @@ from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.verify import verify
 from llb.walk import postorder
 from llb.wire import ops_pb2 as pb
+from llb.wire.scan import fault, leftover
 
 
 def decode(data: bytes) -> Graph:
@@ -29,10 +30,20 @@ def decode(data: bytes) -> Graph:
     try:
         definition = pb.Definition.FromString(data)
     except DecodeError as error:
-        raise DefinitionError(f"not a pb.Definition: {error}") from error
+        where = fault(data, "Definition")
+        raise DefinitionError(f"not a pb.Definition: {where}") from error
+    graph = _graph(definition, _has_unknown(definition))
+    graph.remember(data)
+    verify(graph)
+    return graph
+
+
+def _graph(definition: pb.Definition, foreign: bool) -> Graph:
+    """Return the graph of a definition; ``foreign``: look for fields of later versions."""
+    unknown = _unknown(definition) if foreign else b""
     raws = list(getattr(definition, "def"))
     if not raws:
-        return Graph(vertices=(), head=None)
+        return Graph(vertices=(), head=None, unknown=unknown)
     messages = [_parse(raw, number) for number, raw in enumerate(raws)]
     terminal = messages.pop()
     pointer = "sha256:" + hashlib.sha256(raws.pop()).hexdigest()
@@ -43,34 +54,56 @@ def decode(data: bytes) -> Graph:
     head = terminal.inputs[0]
     if head.digest not in vertices:
         raise DefinitionError(f"the terminal op names {head.digest}, which is not in the definition")
-    graph = Graph(
+    return Graph(
         vertices=tuple(vertices.values()),
         head=Edge(vertices[head.digest], head.index),
         metadata=MappingProxyType(
-            {digest: _metadata(item) for digest, item in definition.metadata.items() if digest in vertices}
+            {
+                digest: _metadata(item, foreign)
+                for digest, item in definition.metadata.items()
+                if digest in vertices
+            }
         ),
-        source_map=_source_map(definition.Source),
-        terminal=_metadata(definition.metadata[pointer]) if pointer in definition.metadata else NO_METADATA,
+        source_map=_source_map(definition.Source, foreign),
+        terminal=_metadata(definition.metadata[pointer], foreign)
+        if pointer in definition.metadata
+        else NO_METADATA,
+        unknown=unknown,
     )
-    verify(graph)
-    return graph
+
+
+def _has_unknown(definition: pb.Definition) -> bool:
+    """Whether a definition holds fields of later versions, other than inside its ops."""
+    known = pb.Definition()
+    known.CopyFrom(definition)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != definition.ByteSize()
+
+
+def _unknown(message: Message) -> bytes:
+    return leftover(message.SerializeToString(deterministic=True), message.DESCRIPTOR.name)
 
 
 def _parse(raw: bytes, number: int) -> pb.Op:
     try:
         return pb.Op.FromString(raw)
     except DecodeError as error:
-        raise DefinitionError(f"op {number} of the definition is no pb.Op: {error}") from error
+        where = fault(raw, "Op")
+        raise DefinitionError(f"op {number} of the definition is no pb.Op: {where}") from error
 
 
 def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> dict[str, Vertex]:
     numbers = {digest: number for number, digest in enumerate(digests)}
 
     def below(number: int) -> list[int]:
+        inputs = messages[number].inputs
         try:
-            return [numbers[edge.digest] for edge in messages[number].inputs]
-        except KeyError as error:
-            raise DefinitionError(f"op {digests[number]}: input {error} is not in the definition") from None
+            return [numbers[edge.digest] for edge in inputs]
+        except KeyError:
+            place, edge = next((n, edge) for n, edge in enumerate(inputs) if edge.digest not in numbers)
+            raise DefinitionError(
+                f"op {digests[number]}: inputs[{place}].digest: {edge.digest!r} is not in the definition"
+            ) from None
 
     try:
         order = postorder(range(len(messages)), below)
@@ -147,8 +180,9 @@ def _enum(kind: type[_Member], value: int, path: str) -> _Member:
 
 
 def _diff(message: pb.DiffOp) -> ops.Diff:
-    if not message.HasField("lower") or not message.HasField("upper"):
-        raise DefinitionError("diff needs lower and upper")
+    for side in ("lower", "upper"):
+        if not message.HasField(side):
+            raise DefinitionError(f"diff.{side}: is missing")
     return ops.Diff(lower=message.lower.input, upper=message.upper.input)
 
 
@@ -299,7 +333,7 @@ def _user(user: pb.UserOpt) -> ops.UserOpt | None:
             return None
 
 
-def _metadata(message: pb.OpMetadata) -> Metadata:
+def _metadata(message: pb.OpMetadata, foreign: bool) -> Metadata:
     group = limits = None
     if message.HasField("progress_group"):
         g = message.progress_group
@@ -322,16 +356,27 @@ def _metadata(message: pb.OpMetadata) -> Metadata:
         caps=tuple(sorted(name for name, on in message.caps.items() if on)),
         progress_group=group,
         linux_resources=limits,
+        unknown=(_unknown(message) if foreign else b"") + _denied(message),
     )
 
 
-def _source_map(message: pb.Source) -> SourceMap:
+def _denied(message: pb.OpMetadata) -> bytes:
+    """Return the caps that are listed as false: they ask for nothing, but are kept."""
+    return b"".join(
+        pb.OpMetadata(caps={name: False}).SerializeToString()
+        for name, on in sorted(message.caps.items())
+        if not on
+    )
+
+
+def _source_map(message: pb.Source, foreign: bool) -> SourceMap:
     infos = tuple(
         SourceInfo(
             source=Text.from_bytes(info.filename, info.data, info.language),
             definition=info.definition.SerializeToString(deterministic=True)
             if info.HasField("definition")
             else None,
+            unknown=_unknown(info) if foreign else b"",
         )
         for info in message.infos
     )
@@ -341,7 +386,7 @@ def _source_map(message: pb.Source) -> SourceMap:
         for item in entry.locations:
             if not 0 <= item.sourceIndex < len(infos):
                 raise DefinitionError(
-                    f"op {digest}: location names text {item.sourceIndex}, which is not there"
+                    f"op {digest}: Source.locations: sourceIndex {item.sourceIndex} is not one of {len(infos)} infos"
                 )
             lines = tuple((r.start.line, r.end.line) for r in item.ranges)
             columns = tuple((r.start.character, r.end.character) for r in item.ranges)

@@ -57,9 +57,14 @@ def encode_platform(platform: ops.Platform) -> pb.Platform:
 
 
 def encode(graph: Graph) -> bytes:
-    """Return the bytes of the ``pb.Definition`` of a graph, its terminal op last. Scratch is an empty definition."""
+    """Return the bytes of the ``pb.Definition`` of a graph, its terminal op last. Scratch is an empty definition.
+
+    A decoded graph gives the bytes that it was decoded from.
+    """
+    if graph.wire is not None:
+        return graph.wire
     if graph.head is None:
-        return b""
+        return graph.unknown
     terminal = encode_op(None, [(graph.head.vertex.digest, graph.head.index)], constraints=None)
     metadata = dict(graph.metadata)
     if graph.terminal != NO_METADATA:
@@ -68,7 +73,7 @@ def encode(graph: Graph) -> bytes:
     out += [_entry(2, digest, encode_metadata(metadata[digest])) for digest in sorted(metadata)]
     if graph.source_map:
         out.append(_delimited(3, _source_map(graph.source_map)))
-    return b"".join(out)
+    return b"".join([*out, graph.unknown])
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
@@ -84,7 +89,7 @@ def encode_metadata(metadata: Metadata) -> bytes:
         rest.progress_group.CopyFrom(_group(metadata.progress_group))
     if metadata.linux_resources is not None:
         rest.linux_resources.CopyFrom(_resources(metadata.linux_resources))
-    return b"".join([*out, _bytes(rest)])
+    return b"".join([*out, _bytes(rest), metadata.unknown])
 
 
 # Protobuf's Python runtime orders map keys differently from Go where one is a prefix of the other. Messages with maps are
@@ -157,7 +162,8 @@ def _source_map(source_map: SourceMap) -> bytes:
         payload = _bytes(pb.SourceInfo(filename=info.source.name, data=info.source.data))
         if info.definition is not None:
             payload += _delimited(3, info.definition)
-        out.append(_delimited(2, payload + _bytes(pb.SourceInfo(language=info.source.language))))
+        payload += _bytes(pb.SourceInfo(language=info.source.language)) + info.unknown
+        out.append(_delimited(2, payload))
     return b"".join(out)
 
 

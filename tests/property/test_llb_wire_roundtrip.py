@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import get_args
 
+import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.drawn_ops import INT64, METADATA, READERS, SOURCES, TEXT, graphs
+from support.foreign_wire import foreign
 
 from llb import ops
 from llb.errors import DefinitionError
 from llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
 from llb.wire import decode, decode_op, encode, encode_op
+from llb.wire import ops_pb2 as pb
 
 
 def test_every_op_is_drawn() -> None:
@@ -93,6 +98,42 @@ def test_a_damaged_op_decodes_or_is_a_definition_error(graph: Graph, data: st.Da
     damaged = Vertex(op=top.op, inputs=top.inputs, digest=digest, raw=bytes(raw))
     vertices = (*graph.vertices[:-1], damaged)
     _decodes_or_is_refused(encode(Graph(vertices=vertices, head=Edge(damaged))))
+
+
+@settings(max_examples=300)
+@given(graphs(), st.data())
+def test_definitions_of_other_writers_decode_and_encode_to_their_bytes(
+    graph: Graph, data: st.DataObject
+) -> None:
+    written, new = data.draw(foreign(graph))
+    back = decode(written)
+    assert encode(back) == written
+    assert {v.digest for v in back} == {"sha256:" + hashlib.sha256(v.raw).hexdigest() for v in back}
+    found = {v.digest: v for v in back}
+    assert {d: found[new[d]].op for d in new} == {v.digest: v.op for v in graph}
+    # Changed a little, it still says the same, fields of later versions among it.
+    changed = replace(back, terminal=replace(back.terminal, ignore_cache=not back.terminal.ignore_cache))
+    again = decode(encode(changed))
+    assert dict(again.metadata) == dict(back.metadata)
+    assert again.unknown == back.unknown
+    assert [i.unknown for i in again.source_map.infos] == [i.unknown for i in back.source_map.infos]
+    for digest, metadata in graph.metadata.items():
+        kept = back.metadata[new[digest]]
+        assert replace(kept, unknown=b"") == replace(metadata, unknown=b"")
+        assert metadata.unknown in kept.unknown
+
+
+@settings(max_examples=300)
+@given(graphs(), st.data())
+def test_bytes_that_are_no_op_are_refused_with_the_op_and_a_place(graph: Graph, data: st.DataObject) -> None:
+    """Whatever makes protobuf refuse a message is found again by the search for the place."""
+    raw = bytearray(graph.vertices[-1].raw)
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        pb.Op.FromString(bytes(raw))
+    except DecodeError:
+        with pytest.raises(DefinitionError, match=r"^op 0 of the definition is no pb\.Op: (?!is malformed)"):
+            decode(pb.Definition(**{"def": [bytes(raw)]}).SerializeToString())
 
 
 @given(METADATA, METADATA, METADATA)

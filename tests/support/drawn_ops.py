@@ -159,6 +159,7 @@ METADATA = _made(
         cpuset_cpus=TEXT,
         cpuset_mems=TEXT,
     ),
+    unknown=st.sampled_from([b"", b"\xfa\x3e\x01x"]),  # field 1007
 )
 
 

@@ -90,7 +90,7 @@ def test_an_op_of_no_known_kind_is_refused() -> None:
 
 
 def test_a_diff_without_both_sides_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="diff needs lower and upper"):
+    with pytest.raises(DefinitionError, match=r"diff\.lower: is missing"):
         decode(_ended(pb.Op(diff=pb.DiffOp(upper=pb.UpperDiffInput(input=-1))).SerializeToString()))
 
 
@@ -104,7 +104,7 @@ def test_a_diff_without_both_sides_is_refused() -> None:
         (_definition(BASE.raw, encode_op(None, [("sha256:0", 0)], constraints=None)), "names sha256:0"),
         (
             _ended(encode_op(ops.Merge(inputs=(0,)), [("sha256:0", 0)])),
-            r"input 'sha256:0' is not in the definition",
+            r"inputs\[0\]\.digest: 'sha256:0' is not in the definition",
         ),
     ],
     ids=["no-definition", "no-op", "no-terminal", "cut", "no-head", "no-input"],
@@ -117,7 +117,7 @@ def test_a_broken_definition_is_explained(data: bytes, text: str) -> None:
 def test_a_location_in_a_text_that_is_not_there_is_refused() -> None:
     definition = pb.Definition.FromString(encode(Graph(vertices=(BASE,), head=Edge(BASE))))
     definition.Source.locations[BASE.digest].locations.add(sourceIndex=3)
-    with pytest.raises(DefinitionError, match="location names text 3, which is not there"):
+    with pytest.raises(DefinitionError, match=r"Source\.locations: sourceIndex 3 is not one of 0 infos"):
         decode(definition.SerializeToString())
 
 
