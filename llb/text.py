@@ -87,6 +87,8 @@ def _said(name: str, value: Any) -> list[str]:
             return [f"{name}={oct(value) if name == 'mode' and value >= 0 else value}"]
         case str():
             return [f"{name}={_word(value)}"]
+        case bytes():
+            return [f"{name}={value.hex()}"]
         case tuple():
             return [word for item in value for word in _said(name, item)]
         case _ if is_dataclass(value):
