@@ -195,7 +195,7 @@ def _kill(process: subprocess.Popen[bytes], pid_file: Path) -> None:
     """Kill the container's first process, and with it all others.
 
     A runtime that is killed while it makes the container may leave that process behind, so it gets a moment to say who
-    it is.
+    it is. If it does not, it is killed with its children: they would hold its output open.
     """
     deadline = time.monotonic() + _PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
@@ -206,10 +206,16 @@ def _kill(process: subprocess.Popen[bytes], pid_file: Path) -> None:
             time.sleep(_POLL_SECONDS)
         except ProcessLookupError:
             return
-    process.kill()
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _explain(code: int, log_file: Path, *, out_of_memory: bool) -> Exit:
+    if code < 0:
+        return Exit(
+            code=128 - code, reason=f"the container runtime was killed by signal {-code}", started=False
+        )
     failure = _runtime_error(log_file) if code else ""
     if failure:
         missing = _NO_PROGRAM.search(failure) is not None

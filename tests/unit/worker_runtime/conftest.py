@@ -161,9 +161,11 @@ class Bench:
         return step.output[1].decode()
 
     def leftovers(self) -> list[str]:
-        """Return what runs and work directories have left behind: nothing, between steps."""
+        """Return what work directories, runs and cgroups have left behind: nothing, between steps."""
         found = [str(p) for p in self.state.work.iterdir()]
         containers = self.state.run / "containers"
+        for token in os.listdir(containers) if containers.exists() else ():
+            found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"*/llbkit/{token}-*")]
         for directory in containers.iterdir() if containers.exists() else ():
             for pattern in ("state/*/*", "work/*"):
                 found += self.pools.run_sync(
