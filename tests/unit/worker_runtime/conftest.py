@@ -38,6 +38,10 @@ SNAPSHOTTERS: Mapping[str, Callable[[StateDir, LayerStore], Snapshotter]] = {
 }
 
 
+PRELUDE = 'fails() { if eval "$1"; then echo "did not fail: $1" >&2; exit 99; fi; }\n'
+"""``fails 'command'`` in scripts; with ``sh -e`` a ``! command`` that succeeds would go unnoticed."""
+
+
 class Step:
     """A `solver.ports.Step` that keeps the output."""
 
@@ -139,7 +143,7 @@ class Bench:
         """Execute a shell script (or ``args``) on ``base``; ``inputs`` are number 1 and up for the mounts."""
         made = ops.Meta(
             **{  # type: ignore[arg-type]
-                "args": args or ("/bin/sh", "-ec", script),
+                "args": args or ("/bin/sh", "-ec", PRELUDE + script),
                 "cwd": "/",
                 "remove_mount_stubs_recursive": True,
                 **(meta or {}),
