@@ -19,6 +19,8 @@ from solver.events import (
 
 CANCELED = "context canceled"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_LONGEST = 1 << 16
+"""Bytes of a line that are kept waiting for its end."""
 
 
 @dataclass(slots=True)
@@ -61,8 +63,15 @@ class StepView:
         return "CACHED" if self.cached else "DONE"
 
     def take_lines(self, data: bytes) -> list[str]:
-        """Add output and return the lines it completes, control sequences made harmless."""
+        """Add output and return the lines it completes, control sequences made harmless.
+
+        A line that never ends is cut, so that the cost of output does not grow with its square.
+        """
         *lines, self.partial = (self.partial + data).split(b"\n")
+        if len(self.partial) > _LONGEST:
+            end = _whole_characters(self.partial)
+            lines.append(self.partial[:end])
+            self.partial = self.partial[end:]
         texts = [printable(line) for line in lines]
         self.tail.extend(texts)
         return texts
@@ -106,6 +115,16 @@ class BuildView:
             case VertexLog():
                 pass
         return step
+
+
+def _whole_characters(data: bytes) -> int:
+    """Return where the last character of UTF-8 text begins if it is not finished, else the end."""
+    for back in range(1, min(4, len(data)) + 1):
+        lead = data[-back]
+        if lead & 0xC0 != 0x80:
+            needed = 4 if lead >= 0xF0 else 3 if lead >= 0xE0 else 2 if lead >= 0xC0 else 1
+            return len(data) - back if needed > back else len(data)
+    return len(data)
 
 
 def printable(line: bytes) -> str:

@@ -8,7 +8,7 @@ import io
 import json
 
 from llbkit.progress import open_display
-from llbkit.progress.model import printable
+from llbkit.progress.model import StepView, printable
 from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus, VertexWarning
 
 
@@ -109,3 +109,17 @@ def test_quiet_shows_nothing() -> None:
 def test_process_output_cannot_steer_the_terminal() -> None:
     assert printable(b"\x1b[2J\x1b]0;title\x07ok\x00") == "ok\N{REPLACEMENT CHARACTER}"
     assert printable(b"10%\r100%") == "100%"
+
+
+def test_a_line_that_never_ends_is_shown_in_pieces() -> None:
+    """Bytes are looked at a bounded number of times, and no character is torn."""
+    step = StepView("sha256:a", "a")
+    data = "x€".encode() * 200_000
+    lines = []
+    for start in range(0, len(data), 50_000):
+        lines += step.take_lines(data[start : start + 50_000])
+        assert len(step.partial) < 1 << 17
+    assert len(lines) > 5
+    assert "".join([*lines, *step.rest_line()]) == "x€" * 200_000
+    assert step.take_lines(b"\xff" * 70_000) != []
+    assert step.take_lines(b"\x80" * 70_000) != []
