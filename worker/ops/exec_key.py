@@ -81,6 +81,8 @@ def _ingredients(op: Exec, platform: Platform) -> Mapping[str, Json]:
         "secret_env": [_named(s.name, s.id, optional=s.optional) for s in op.secret_env],
         "devices": [_named(device.name, "", optional=device.optional) for device in op.cdi_devices],
     }
+    if not meta.remove_mount_stubs_recursive:
+        out["parents_of_mounts"] = "kept"
     return {key: value for key, value in out.items() if value not in ("", [])}
 
 
