@@ -61,6 +61,12 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path / "state")
 
 
+@pytest.fixture(params=["overlay", "native"])
+def on_both_snapshotters(request: pytest.FixtureRequest, cli: Cli) -> None:
+    """Have the test run twice, once on each way to store file systems."""
+    cli.environment["LLBKIT_SNAPSHOTTER"] = request.param
+
+
 @pytest.fixture
 def project(tmp_path: Path):
     """Return a function that makes a build context with busybox, a Dockerfile and files."""

@@ -105,6 +105,7 @@ def test_interrupting_kills_the_container_and_keeps_what_was_done(cli, project) 
     assert again.stderr.count("CACHED") >= 3
 
 
+@pytest.mark.usefixtures("on_both_snapshotters")
 def test_a_killed_build_leaves_a_usable_state(cli, project) -> None:
     folder = project("FROM base\nRUN echo done > /done\nRUN echo started; sleep 617\n")
     with _started(cli, folder) as process:

@@ -86,6 +86,7 @@ def test_touching_a_file_changes_nothing(cli, project) -> None:
     assert not printed("ran", cli.build(folder).stderr)
 
 
+@pytest.mark.usefixtures("on_both_snapshotters")
 def test_run_mounts_of_every_type(cli, project, tmp_path) -> None:
     folder = project(
         "FROM base AS other\nRUN mkdir /d && echo other > /d/f\n"
@@ -376,9 +377,8 @@ def test_calls_answer_instead_of_building(cli, project) -> None:
     assert "result" not in cli.run("build", "--call=convertllb", folder).stderr
 
 
-@pytest.mark.parametrize("snapshotter", ["overlay", "native"])
-def test_both_snapshotters_keep_deletions_and_changes(cli, project, tmp_path, snapshotter) -> None:
-    cli.environment["LLBKIT_SNAPSHOTTER"] = snapshotter
+@pytest.mark.usefixtures("on_both_snapshotters")
+def test_both_snapshotters_keep_deletions_and_changes(cli, project, tmp_path) -> None:
     folder = project(
         "FROM base AS one\nRUN mkdir /d && echo a > /d/a && echo gone > /gone\n"
         "FROM one\nRUN rm /gone && echo b > /d/b && echo more >> /d/a\nCOPY --from=one /gone /copied\n"
