@@ -144,6 +144,18 @@ def test_what_a_step_puts_into_a_made_parent_stays(bench) -> None:
     assert {name for name in bench.top(result[0]) if name.startswith("a")} == {"a", "a/kept"}
 
 
+def test_what_a_step_puts_where_a_made_place_was_stays(bench) -> None:
+    session = Session(id="t", secrets={"s": lambda: b"v"})
+    result = bench.run("mv /a /x; mkdir /a; echo mine > /a/k", secret("/a/k"), session=session)
+    assert bench.text(result[0], "a/k") == "mine\n"
+
+
+def test_a_working_directory_in_a_mount_is_made_in_the_root_as_well(bench, source) -> None:
+    """As BuildKit does, which looks for it before anything is mounted: so it is in the result."""
+    result = bench.run("test -f file", bind("/m"), inputs=(source,), meta={"cwd": "/m/d", "user": "7:8"})
+    assert {name for name in bench.top(result[0]) if name.startswith("m")} == {"m", "m/d"}
+
+
 def test_an_existing_place_stays_as_it_was(bench) -> None:
     base = bench.run("mkdir -p /p; echo old > /p/f; mkdir /empty; true > /none", root={})[0]
     result = bench.run("echo x > /p/new", tmpfs("/p"), tmpfs("/empty"), secret("/none"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from llb.graph import LinuxResources
 from worker.base import EnvironmentLackError
 from worker.pools import Pools, Token
 from worker.runtime import process
@@ -31,12 +32,14 @@ while [ $# -gt 0 ]; do
         --pid-file) pid=$2; shift ;;
         --log) log=$2; shift ;;
         --log-format) shift ;;
+        --cgroup-manager=disabled) disabled=1 ;;
         --force) ;;
         run|delete) verb=$1 ;;
         *) name=$1 ;;
     esac
     shift
 done
+[ -e $here/without-cgroups ] && [ -z "$disabled" ] && exit 1
 [ "$verb" = delete ] && exec rm -rf "$root/$name"
 [ -z "$pid" ] && exit 42
 . $here/behaviour
@@ -67,7 +70,9 @@ class Fake:
         self.pools.run_sync("exec", lambda _: self.containers.close())
         self.pools.close()
 
-    def run(self, behaviour: str, *, token: Token | None = None, log=None, **fields: object) -> Exit:
+    def run(
+        self, behaviour: str, *, token: Token | None = None, log=None, parent: str = "", **fields: object
+    ) -> Exit:
         (self.folder / "behaviour").write_text(behaviour)
         sandbox = Sandbox(root=self.folder, args=("x",), **fields)  # type: ignore[arg-type]
 
@@ -75,9 +80,12 @@ class Fake:
             with self.containers.work() as self.work:
                 try:
                     take = log or (lambda stream, data: self.output.append((stream, data)))
-                    return self.containers.run(sandbox, take, token or Token(), work=self.work)
+                    return self.containers.run(
+                        sandbox, take, token or Token(), work=self.work, cgroup_parent=parent
+                    )
                 finally:
-                    self.config = json.loads((self.work / "config.json").read_text())
+                    if (self.work / "config.json").exists():
+                        self.config = json.loads((self.work / "config.json").read_text())
 
         return self.pools.run_sync("exec", work)
 
@@ -194,6 +202,13 @@ def test_records_that_the_runtime_leaves_are_deleted(fake) -> None:
     assert call[-3:] == ["delete", "--force", fake.calls("run")[0][-1]]
 
 
+@pytest.mark.parametrize("parent", ["mine", "/mine", "mine/"])
+def test_a_container_is_below_the_cgroup_that_was_named(fake, parent) -> None:
+    fake.run("exit 0", parent=parent, resources=LinuxResources(memory=5))
+    assert fake.config["linux"]["cgroupsPath"] == f"/mine/{fake.calls('run')[0][-1]}"
+    assert fake.config["linux"]["resources"]["memory"] == {"limit": 5}
+
+
 # -- output
 
 
@@ -292,6 +307,26 @@ def test_a_process_that_is_gone_when_it_is_to_be_killed_is_not_missed(fake) -> N
     fake.run("sleep 0 & p=$!; wait $p; echo $p > $pid; touch $here/child; sleep 0.2", token=token)
     thread.join()
     assert len(fake.calls("delete")) == 1
+
+
+# -- without cgroups
+
+
+@pytest.mark.parametrize("confined", [True, False])
+def test_without_cgroups_something_else_must_guard_devices(tmp_path, monkeypatch, confined) -> None:
+    """Either the container is born under device rules, or it cannot make devices at all."""
+    monkeypatch.setattr(process, "confine_thread", lambda: confined)
+    (tmp_path / "without-cgroups").touch()
+    fake = Fake(tmp_path, "crun")
+    try:
+        fake.run("exit 0")
+        assert not {"cgroupsPath", "resources"} & set(fake.config["linux"])
+        assert ("CAP_MKNOD" in fake.config["process"]["capabilities"]["bounding"]) is confined
+        for fields in ({"resources": LinuxResources(memory=5)}, {"parent": "mine"}):
+            with pytest.raises(EnvironmentLackError, match="cannot limit resources"):
+                fake.run("exit 0", **fields)
+    finally:
+        fake.close()
 
 
 # -- what cannot run
