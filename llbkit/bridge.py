@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
@@ -53,6 +53,7 @@ class EngineBridge:
     session: Session
     progress: Progress
     frontend_inputs: Mapping[str, State]
+    _read: dict[str, str] = field(default_factory=dict)  # paths that were read, the vertices that gave them
 
     @property
     def build_platforms(self) -> Sequence[Platform]:
@@ -125,7 +126,10 @@ class EngineBridge:
 
     async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
         """Return a file's content. Raises FileNotFoundError."""
-        return await self.worker.read_file(await _value(ref), path, offset=offset, length=length)
+        data = await self.worker.read_file(await _value(ref), path, offset=offset, length=length)
+        if isinstance(ref, EngineRef) and ref.graph.head is not None:
+            self._read[path] = ref.graph.head.vertex.digest
+        return data
 
     async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
         """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
@@ -142,11 +146,12 @@ class EngineBridge:
         return self.frontend_inputs
 
     async def warn(self, diagnostic: Diagnostic) -> None:
-        """Report a warning of the frontend."""
+        """Report a warning of the frontend, beside the step that read the text."""
+        name = diagnostic.span.source.name if diagnostic.span else ""
         line = f" (line {diagnostic.span.start_line})" if diagnostic.span else ""
         self.progress(
             VertexWarning(
-                digest=_digest_of("[internal] load build definition"),
+                digest=self._read.get(name) or _digest_of("[internal] load build definition"),
                 short=f"{diagnostic.code}: {diagnostic.message}{line}",
                 detail=(diagnostic.detail,) if diagnostic.detail else (),
                 url=diagnostic.rule_url,

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from grammar import Span
-from llb.graph import Graph, Vertex, merge_metadata
+from llb.graph import Edge, Graph, Vertex, merge_metadata
 from llb.walk import postorder
 from solver.events import Progress
 from solver.execution import Tools
@@ -52,6 +52,8 @@ class Job:
             except Exception:
                 if error is None:  # else it would hide why the job ended
                     raise
+        if error is None:
+            self._reporter.check()
 
     async def solve(self, graph: Graph) -> Result | None:
         """Return the result of the graph's head; None for scratch.
@@ -62,10 +64,15 @@ class Job:
         Raises:
             VertexError: a vertex failed. Everything else that only this solve wants is cancelled.
             SolveError: the head names an output that its vertex does not have.
+            Exception: what the progress sink raised; it cancels the solve.
         """
         if graph.head is None:
             return None
-        works = self._take(graph, graph.head.vertex)
+        async with self._reporter.interruptible():
+            return await self._solve(graph, graph.head)
+
+    async def _solve(self, graph: Graph, head_edge: Edge) -> Result:
+        works = self._take(graph, head_edge.vertex)
         await together(*(self._vertices.ask_own_key(work) for work in works if work.own is None))
         for work in works:
             if work.results is None:
@@ -74,7 +81,7 @@ class Job:
         if not self._vertices.look_up(head):
             self._rank(works)
             await self._vertices.solve(head)
-        return head.result(graph.head.index)
+        return head.result(head_edge.index)
 
     def misses(self) -> tuple[Miss, ...]:
         """Return what was executed because no record was found, inputs first; `solver.explain.explain` says why."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from solver.events import Event, Progress
 
@@ -15,6 +17,9 @@ class Reporter:
 
     What a thread reports before its work ends is handed over before whoever awaits that work goes on. Events of a busy
     thread travel in batches: a hundred thousand log lines a second wake the loop far less often.
+
+    A sink that raises is not asked again. Whoever reports goes on undisturbed; what runs `interruptible` is cancelled and
+    raises the sink's error.
     """
 
     def __init__(self, sink: Progress) -> None:
@@ -23,6 +28,8 @@ class Reporter:
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.get_ident()
+        self._interruptible: set[asyncio.Task[object]] = set()
+        self.failure: Exception | None = None
 
     def bind(self) -> None:
         """Make the running loop the one whose thread receives events."""
@@ -42,4 +49,36 @@ class Reporter:
         """Hand over what has been reported; to be called on the loop's thread."""
         self._woken = False
         while self._queue:
-            self._sink(self._queue.popleft())
+            event = self._queue.popleft()
+            if self.failure is not None:
+                continue
+            try:
+                self._sink(event)
+            except Exception as error:
+                self.failure = error
+                for task in self._interruptible:
+                    task.cancel()
+
+    @asynccontextmanager
+    async def interruptible(self) -> AsyncIterator[None]:
+        """While the context lasts, a failure of the sink cancels what runs in it, and is raised at its end."""
+        task = asyncio.current_task()
+        assert task is not None, "runs inside a task"
+        first = task not in self._interruptible
+        self._interruptible.add(task)
+        try:
+            self.check()
+            yield
+        except asyncio.CancelledError:
+            if self.failure is None or not first or task.uncancel():
+                raise  # not ours alone: somebody else cancelled too
+            raise self.failure from None
+        finally:
+            if first:
+                self._interruptible.discard(task)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what the sink raised, if it did."""
+        if self.failure is not None:
+            raise self.failure

@@ -92,7 +92,7 @@ def _next_step(error: BaseException) -> str:
     from worker.base import ExecError
 
     if isinstance(error, VertexError) and isinstance(_unwrap(error.cause), ExecError):
-        return "the step's last output is shown above; --progress=plain shows all of it"
+        return "the step's output says more; --progress=plain shows all of it"
     return ""
 
 

@@ -105,6 +105,24 @@ def test_interrupting_kills_the_container_and_keeps_what_was_done(cli, project) 
     assert again.stderr.count("CACHED") >= 3
 
 
+def test_a_reader_that_goes_away_ends_the_build(cli, project) -> None:
+    """As in ``llbkit build ... | head``: whatever line is the last that is read, nothing hangs and nothing goes on."""
+    folder = project("FROM base\nRUN echo started; sleep 619\n")
+    for wanted in ("#1 ", "[internal] load build context", "RUN echo started"):
+        process = subprocess.Popen(
+            cli.argv("build", "--progress=plain", folder), env=cli.env(), stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if wanted in line:
+                break
+        process.stderr.close()
+        if wanted.startswith("RUN"):
+            process.send_signal(signal.SIGTERM)  # it prints no more
+        assert process.wait(60) in (1, 130)
+        assert not _running("sleep 619")
+
+
 @pytest.mark.usefixtures("on_both_snapshotters")
 def test_a_killed_build_leaves_a_usable_state(cli, project) -> None:
     folder = project("FROM base\nRUN echo done > /done\nRUN echo started; sleep 617\n")

@@ -354,7 +354,9 @@ def test_checks_print_warnings_and_exit_with_one(cli, project) -> None:
     folder = project("FROM base AS Final\nRUN true\n")
     done = cli.run("build", "--check", folder, code=1)
     assert "StageNameCasing" in done.stdout
-    assert "StageNameCasing" in cli.build(folder).stderr
+    shown = cli.build(folder).stderr
+    assert "#1 [internal] load build definition from Dockerfile" in shown
+    assert "#1 WARN: StageNameCasing" in shown
 
 
 def test_calls_answer_instead_of_building(cli, project) -> None:

@@ -188,3 +188,18 @@ def test_scratch_has_no_result() -> None:
             return await job.solve(Graph(vertices=(), head=None))
 
     assert asyncio.run(main()) is None
+
+
+def test_a_sink_that_fails_ends_the_solve_with_its_error() -> None:
+    """Whatever is reported, from wherever: nothing hangs, nothing is left running, the sink is not asked again."""
+    for bad in range(1, 9):
+        worker, seen = FakeWorker(delays={"a": 1.0, "b": 2.0}), []
+
+        def sink(event, seen=seen, bad=bad) -> None:
+            seen.append(event)
+            if len(seen) == bad:
+                raise BrokenPipeError
+
+        with pytest.raises(BrokenPipeError):
+            solve(worker, total("c", number("a", 1), number("b", 2)), progress=sink)
+        assert len(seen) == bad
