@@ -53,7 +53,7 @@ def _known(error: BaseException) -> tuple[str, int] | None:
         case EnvironmentLackError():
             return _plain(str(error), error.help), ENVIRONMENT
         case WorkerError():
-            return _plain(str(error), error.help), FAILED
+            return _plain(str(error), error.help), ENVIRONMENT if _forbidden(error.__cause__) else FAILED
         case ResolveError():
             return _plain(str(error), getattr(error, "help", "")), FAILED
         case FlagError():
@@ -114,6 +114,11 @@ def _system(error: BaseException) -> tuple[str, int] | None:
             return _plain("the reader of the output went away", ""), FAILED
         case _:
             return _plain(text, ""), FAILED
+
+
+def _forbidden(error: BaseException | None) -> bool:
+    """Tell whether the host refused: another user, or another place, would succeed with the same build."""
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _plain(message: str, hint: str) -> str:

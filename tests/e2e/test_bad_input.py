@@ -84,6 +84,19 @@ def test_a_full_disk_loses_nothing(cli, project, tmp_path) -> None:
         libc.umount2(os.fsencode(cli.root), 2)
 
 
+def test_a_state_directory_that_cannot_be_written_is_the_environments_fault(cli, project) -> None:
+    cli.root.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"tmpfs", os.fsencode(cli.root), b"tmpfs", 1, b"size=1m") == 0  # read-only
+    try:
+        for argv in (["build", project("FROM base\n")], ["images"], ["du"]):
+            done = cli.run(*argv, code=3)
+            assert "Read-only" in done.stderr
+            assert "--root" in done.stderr
+    finally:
+        libc.umount2(os.fsencode(cli.root), 2)
+
+
 def test_without_a_runtime_the_environment_is_at_fault(cli, project) -> None:
     cli.environment["LLBKIT_RUNTIME"] = "/nonexistent/runc"
     done = cli.build(project("FROM base\nRUN true\n"), code=3)
