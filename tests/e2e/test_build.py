@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -11,6 +12,10 @@ import subprocess
 import tarfile
 
 import pytest
+
+import llb
+from llbkit import Engine
+from solver.events import VertexLog
 
 pytestmark = pytest.mark.root
 
@@ -216,6 +221,27 @@ def test_a_local_image_can_be_a_base(cli, project, tmp_path) -> None:
         project("FROM mine:1\nRUN cat /first > /second\n", base=False, name="two"), "-o", tmp_path / "out"
     )
     assert (tmp_path / "out/second").read_text() == "first\n"
+
+
+def test_a_local_image_can_be_a_named_context(cli, project, tmp_path) -> None:
+    cli.build(project("FROM base\nRUN echo first > /first\n", name="one"), "-t", "mine:1")
+    two = project("FROM parent\nRUN cat /first > /second\n", base=False, name="two")
+    cli.build(two, "--build-context", "parent=docker-image://mine:1", "-o", tmp_path / "out")
+    assert (tmp_path / "out" / "second").read_text() == "first\n"
+
+
+def test_the_library_finds_local_images_as_the_command_does(cli, project) -> None:
+    cli.build(project("FROM base\nRUN echo first > /first\n"), "-t", "mine:1")
+    step = llb.image("mine:1").run(["cat", "/first"])
+    logs: list[bytes] = []
+    with Engine(root=cli.root) as engine:
+        asyncio.run(
+            engine.solve(
+                step.root.graph(),
+                progress=lambda event: logs.append(event.data) if isinstance(event, VertexLog) else None,
+            )
+        )
+    assert b"".join(logs) == b"first\n"
 
 
 def test_an_oci_layout_can_be_a_base(cli, project, tmp_path) -> None:

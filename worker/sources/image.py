@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, quote
 
 from llb.ops import Platform
@@ -126,7 +126,9 @@ class ImageResolver:
         """
         ref, layout = self._target(identifier, attrs, session)
         mode = attrs.get("image.resolvemode", "default")
-        root, place = self._root(ref, "local" if mode == "local" else "default", cancel, session, layout)
+        root, place = self._answered(ref, session, layout) or self._root(
+            ref, "pull" if mode == "pull" else "local", cancel, session, layout
+        )
         wanted = attrs.get("image.checksum", "")
         if wanted and wanted != root.digest:
             raise WrongDigestError(ref.familiar, wanted, root.digest)
@@ -232,6 +234,17 @@ class ImageResolver:
             if not answer:
                 answer.append(self._ask(ref, mode, cancel, layout))
             return answer[0]
+
+    def _answered(
+        self, ref: Reference, session: Session, layout: Path | None
+    ) -> tuple[Descriptor, _Place] | None:
+        """Return what the session was told of a name already, however it asked: its config and layers must agree."""
+        with self._lock:
+            for mode in get_args(ResolveMode):
+                _, answer = self._known.get((session.id, f"{layout or ''} {mode} {ref}"), (None, []))
+                if answer:
+                    return answer[0]
+        return None
 
     def _ask(
         self, ref: Reference, mode: ResolveMode, cancel: CancelToken, layout: Path | None
