@@ -36,7 +36,9 @@ def load(name: str) -> Frontend:
         return found
     known = sorted([*BUILTIN, *(point.name for point in entry_points(group=GROUP))])
     close = nearest(name, known)
-    hint = f"did you mean {close}?" if close else f"known are {', '.join(known)}"
+    hint = (
+        f"did you mean {close}?" if close else f"installed are {', '.join(known)} (entry points of {GROUP})"
+    )
     raise DiagnosticError(Diagnostic(code="no-frontend", message=f"there is no frontend {name!r}", help=hint))
 
 

@@ -45,6 +45,7 @@ class Contexts:
     _found: bool = False
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _patterns: tuple[str, ...] | None = None
+    _text: tuple[Source, State] | None = None
 
     @property
     def _attrs(self) -> Mapping[str, str]:
@@ -95,6 +96,11 @@ class Contexts:
         Raises:
             DockerfileError: there is none.
         """
+        if self._text is None:
+            self._text = await self._read_dockerfile()
+        return self._text
+
+    async def _read_dockerfile(self) -> tuple[Source, State]:
         await self._find()
         state = self._dockerfile
         if state is None or "dockerfilekey" in self._attrs:

@@ -69,6 +69,20 @@ def _names(words: Iterable[str], what: str) -> str:
 # -- the file
 
 
+def no_frontend(name: str, written: str, known: str, span: Span | None) -> DockerfileError:
+    """The file, or the build, names a frontend that is not here; ``written`` is how, ``known`` what there is."""
+    if not name:
+        return DockerfileError(
+            f"{written} names no frontend", code="no-frontend", hint="name one, or leave it out", span=span
+        )
+    return DockerfileError(
+        f"{written}: frontends that are images are not run yet, and no installed one is named {name}",
+        code="no-frontend",
+        hint=f"leave it out, or write docker/dockerfile:1, to use the built-in one; {known}",
+        span=span,
+    )
+
+
 def empty_file() -> DockerfileError:
     """The file has no content."""
     return DockerfileError("the Dockerfile cannot be empty", code="empty", hint="begin with FROM image")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from frontends.base import Bridge, BuildResult, PlatformResult
-from frontends.dockerfile import errors, platforms, requests
+from frontends.dockerfile import errors, platforms, requests, syntax
 from frontends.dockerfile.check import Findings, Linter
 from frontends.dockerfile.contexts import Contexts
 from frontends.dockerfile.errors import DockerfileError
@@ -45,9 +45,21 @@ class DockerfileFrontend:
         Raises:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
+        contexts = Contexts(bridge, self._options(bridge))
+        if bridge.options.get("requestid") != requests.DESCRIBE:
+            source, _ = await contexts.dockerfile()
+            other = syntax.asked_for(bridge.options, source)
+            if other is not None and not isinstance(other, DockerfileFrontend):
+                return await other.build(bridge)
+            if other is not None:
+                return await replace(self, labs=self.labs or other.labs)._build(bridge, contexts)
+        return await self._build(bridge, contexts)
+
+    async def _build(self, bridge: Bridge, contexts: Contexts) -> BuildResult:
+        contexts.options = self._options(bridge)
         if request := bridge.options.get("requestid", ""):
-            return BuildResult(results=(), metadata=await self._answer(request, bridge))
-        converted = await self.convert(bridge)
+            return BuildResult(results=(), metadata=await self._answer(request, bridge, contexts))
+        converted = await self.convert(bridge, contexts)
         results = [await _result(bridge, one) for one in converted]
         metadata = {}
         if epoch := converted[0].epoch:
@@ -55,14 +67,17 @@ class DockerfileFrontend:
         multi = self._options(bridge).multi_platform
         return BuildResult(results=tuple(results), multi=multi, metadata=metadata)
 
-    async def convert(self, bridge: Bridge) -> list[Converted]:
+    async def convert(self, bridge: Bridge, contexts: Contexts | None = None) -> list[Converted]:
         """Read the Dockerfile and lower it for every wanted platform; warnings are reported, also before an error.
+
+        ``contexts`` are those of the build, if they were looked into already. No other frontend is asked, whatever the
+        Dockerfile says.
 
         Raises:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
         options = self._options(bridge)
-        contexts = Contexts(bridge, options)
+        contexts = contexts or Contexts(bridge, options)
         source, state = await contexts.dockerfile()
         findings = Findings()
         try:
@@ -72,11 +87,10 @@ class DockerfileFrontend:
             for warning in findings.warnings:
                 await bridge.warn(warning)
 
-    async def _answer(self, request: str, bridge: Bridge) -> Mapping[str, bytes]:
+    async def _answer(self, request: str, bridge: Bridge, contexts: Contexts) -> Mapping[str, bytes]:
         requests.check_id(request)
         if request == requests.DESCRIBE:
             return requests.describe()
-        contexts = Contexts(bridge, self._options(bridge))
         source, state = await contexts.dockerfile()
         text = SourceText(source, state)
         match request:
