@@ -1,34 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build contexts: what ``PATH | URL | -``, ``--file`` and ``--build-context`` mean for the frontend.
 
-Local directories are read in place. What comes on standard input is unpacked below a scratch directory that the
-caller owns. Everything remote stays a URL that the frontend turns into a source.
+Local directories are read in place. What comes on standard input is kept below a scratch directory that the caller
+owns. Everything remote stays a URL that the frontend turns into a source.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import tarfile
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from llbkit.csvflags import FlagError
 
+if TYPE_CHECKING:
+    from llb import State
+
+_STDIN = "stdin"
+_HEAD, _BLOCK = 1024, 512
 _GIT = re.compile(r"^(git://|git@|ssh://|github\.com/)|^https?://[^?#]*\.git(?:[?#].*)?$")
 _HTTP = re.compile(r"^https?://")
 
 
 @dataclass(slots=True)
 class Context:
-    """Frontend options, local directories and OCI stores of one build."""
+    """Frontend options, local directories, OCI stores, inputs and downloads of one build (see `BuildRequest`)."""
 
     options: dict[str, str] = field(default_factory=dict)
     locals: dict[str, Path] = field(default_factory=dict)
     oci_stores: dict[str, Path] = field(default_factory=dict)
+    inputs: dict[str, State] = field(default_factory=dict)
+    downloads: dict[Path, str] = field(default_factory=dict)
 
 
 def is_remote(text: str) -> bool:
@@ -41,7 +47,7 @@ def resolve(
 ) -> Context:
     """Return the context of a command line.
 
-    ``scratch`` is an empty directory for what comes on ``stdin``.
+    ``scratch`` is an empty directory for what comes on ``stdin`` or is downloaded.
 
     Raises:
         FlagError: a path does not exist or the combination makes no sense.
@@ -50,73 +56,118 @@ def resolve(
     if where == "-" and dockerfile == "-":
         raise FlagError("the context and the Dockerfile cannot both come from standard input")
     if where == "-":
-        _from_stdin(context, stdin, scratch)
-    elif is_remote(where):
+        _from_stdin(context, dockerfile, stdin, scratch)
+    elif is_remote(where) and not Path(where).is_dir():
         context.options["context"] = where
     else:
         context.locals["context"] = _directory("the build context", where)
-    _dockerfile(context, where, dockerfile, stdin, scratch)
+    _dockerfile(context, dockerfile, stdin, scratch)
     for name, value in named.items():
-        _named(context, name, value)
+        _named(context, _context_name(name), value)
     return context
 
 
-def _from_stdin(context: Context, stdin: BinaryIO, scratch: Path) -> None:
-    data = stdin.read()
-    target = scratch / "context"
-    target.mkdir()
-    context.locals["context"] = target
-    if _is_archive(data):
-        try:
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                archive.extractall(target, filter="tar")
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise FlagError(f"the archive on standard input cannot be unpacked: {error}") from error
+def _from_stdin(context: Context, dockerfile: str | None, stdin: BinaryIO, scratch: Path) -> None:
+    """Take a Dockerfile, or an archive, which is a context as if it came by HTTP: no ignore file is asked."""
+    head = stdin.read(_HEAD)
+    if _is_archive(head):
+        folder = scratch / _STDIN
+        folder.mkdir()
+        with (folder / "context").open("wb") as file:
+            file.write(head)
+            shutil.copyfileobj(stdin, file)
+        context.locals[_STDIN] = folder
+        state = _unpacked_context()
+        context.inputs |= {"context": state, "dockerfile": state}
         return
-    if not data.strip():
+    if dockerfile:
+        raise FlagError(
+            "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
+            help="leave out --file, or name a directory instead of -",
+        )
+    if not head.strip():
         raise FlagError(
             "standard input is empty", help="pipe a Dockerfile or a tar archive into `llbkit build -`"
         )
-    folder = scratch / "dockerfile"
-    folder.mkdir()
-    (folder / "Dockerfile").write_bytes(data)
-    context.locals["dockerfile"] = folder
+    empty = scratch / "context"
+    empty.mkdir()
+    context.locals["context"] = empty
+    _put_dockerfile(context, scratch).write_bytes(head + stdin.read())
 
 
-def _is_archive(data: bytes) -> bool:
-    magics = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
-    return data.startswith(magics) or data[257:262] == b"ustar"
+def _unpacked_context() -> State:
+    from llb import local, scratch
+
+    archive = local(_STDIN, name="[internal] load remote build context")
+    return scratch().copy(archive, "/context", "/", unpack=True)
 
 
-def _dockerfile(context: Context, where: str, dockerfile: str | None, stdin: BinaryIO, scratch: Path) -> None:
+def _is_archive(head: bytes) -> bool:
+    """Tell whether content is a tar archive, compressed or not."""
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")):
+        return True
+    if len(head) < _BLOCK:
+        return False
+    import tarfile
+
+    try:
+        tarfile.TarInfo.frombuf(head[:_BLOCK], "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
+
+
+def _dockerfile(context: Context, dockerfile: str | None, stdin: BinaryIO, scratch: Path) -> None:
     if dockerfile is None:
         if "context" in context.locals:
             context.locals.setdefault("dockerfile", context.locals["context"])
-        return
-    if dockerfile == "-":
-        folder = scratch / "dockerfile"
-        folder.mkdir()
-        (folder / "Dockerfile").write_bytes(stdin.read())
-        context.locals["dockerfile"] = folder
-        if "context" not in context.locals:
-            context.options["dockerfilekey"] = "dockerfile"
-        return
-    if "context" not in context.locals or where == "-":
-        context.options["filename"] = dockerfile
-        if where == "-":
-            context.locals["dockerfile"] = context.locals["context"]
-        return
-    path = Path(dockerfile)
-    if (
-        not path.is_file()
-        and not path.is_absolute()
-        and (inside := context.locals["context"] / path).is_file()
-    ):
-        path = inside
-    if not path.is_file():
-        raise FlagError(f"there is no file {dockerfile}", help=_similar(path))
+    elif dockerfile == "-":
+        _put_dockerfile(context, scratch).write_bytes(stdin.read())
+    elif _HTTP.search(dockerfile):
+        context.downloads[_put_dockerfile(context, scratch)] = dockerfile
+    elif "context" in context.locals:
+        _local_dockerfile(context, _existing(dockerfile, context.locals["context"]))
+    elif context.inputs or not Path(dockerfile).is_absolute():
+        context.options["filename"] = dockerfile  # inside what is remote
+    else:
+        _local_dockerfile(context, _existing(dockerfile, Path()))
+        context.options["dockerfilekey"] = "dockerfile"
+
+
+def _put_dockerfile(context: Context, scratch: Path) -> Path:
+    """Return where to write a Dockerfile that is read in place of the context's."""
+    folder = scratch / "dockerfile"
+    folder.mkdir()
+    context.locals["dockerfile"] = folder
+    context.options["dockerfilekey"] = "dockerfile"
+    return folder / "Dockerfile"
+
+
+def _local_dockerfile(context: Context, path: Path) -> None:
     context.options["filename"] = path.name
     context.locals["dockerfile"] = path.absolute().parent
+
+
+def _existing(dockerfile: str, inside: Path) -> Path:
+    """Return the Dockerfile of that name: from here, or else in the context; ``dockerfile`` does for ``Dockerfile``."""
+    path = Path(dockerfile)
+    for place in (path, inside / path):
+        lower = place.with_name("dockerfile") if place.name == "Dockerfile" else place
+        if place.is_file() or lower.is_file():
+            return place
+    raise FlagError(f"there is no file {dockerfile}", help=_similar(path))
+
+
+def _context_name(text: str) -> str:
+    """Return a context's name as frontends ask for it: short, without ``:latest``; ``::PLATFORM`` stays."""
+    from llb.reference import InvalidReferenceError, parse
+
+    name, separator, platform = text.partition("::")
+    try:
+        short = parse(name).familiar.removesuffix(":latest")
+    except InvalidReferenceError as error:
+        raise FlagError(f"--build-context: invalid context name {name}: {error}", help=error.help) from None
+    return short + separator + platform
 
 
 def _named(context: Context, name: str, value: str) -> None:
@@ -126,8 +177,9 @@ def _named(context: Context, name: str, value: str) -> None:
     elif "://" in value or is_remote(value) or value.startswith("target:"):
         context.options[key] = value
     else:
-        context.locals[name] = _directory(f"--build-context {name}", value)
-        context.options[key] = f"local:{name}"
+        directory = f"_{name}" if name in ("context", "dockerfile", _STDIN) else name
+        context.locals[directory] = _directory(f"--build-context {name}", value)
+        context.options[key] = f"local:{directory}"
 
 
 def _oci_layout(context: Context, name: str, value: str) -> None:

@@ -113,7 +113,13 @@ class Engine:
             return await job.solve(optimize(graph))
 
     async def _frontend(self, request: BuildRequest, bridge: EngineBridge) -> BuildResult:
-        return await registry.load(request.frontend).build(bridge)
+        frontend = registry.load(request.frontend)
+        if request.downloads or any(value.startswith("target:") for value in request.options.values()):
+            from llbkit.inputs import download, with_targets
+
+            await download(bridge, request.downloads)
+            bridge = await with_targets(bridge, frontend)
+        return await frontend.build(bridge)
 
     @asynccontextmanager
     async def _bridge(self, request: BuildRequest, progress: Progress) -> AsyncIterator[EngineBridge]:
@@ -133,7 +139,7 @@ class Engine:
                     worker=self.worker,
                     session=session,
                     progress=progress,
-                    frontend_inputs={},
+                    frontend_inputs=request.inputs,
                 )
 
 

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from llbkit.csvflags import FlagError, boolean, fields, pairs
+
+if TYPE_CHECKING:
+    from llb import State
 
 OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -60,15 +64,18 @@ class Output:
 class BuildRequest:
     """One build.
 
-    ``options`` are the frontend attributes (wire names: ``filename``, ``build-arg:X``, ...); ``locals`` the
-    directories it may read; ``secrets`` map ids to ``("file", path)`` or ``("env", variable)``; ``ssh`` maps ids to
-    agent sockets or key files; ``allow`` holds entitlements; ``names`` are the image's references.
+        ``options`` are the frontend attributes (wire names: ``filename``, ``build-arg:X``, ...); ``locals`` the
+        directories it may read; ``secrets`` map ids to ``("file", path)`` or ``("env", variable)``; ``ssh`` maps ids to
+        agent sockets or key files; ``allow`` holds entitlements; ``names`` are the image's references. ``inputs`` are states that
+    the frontend may ask for; ``downloads`` maps files that are written before it runs to their HTTP addresses.
     """
 
     frontend: str = "dockerfile.v0"
     options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     locals: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     oci_stores: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: Mapping[str, State] = field(default_factory=lambda: MappingProxyType({}))
+    downloads: Mapping[Path, str] = field(default_factory=lambda: MappingProxyType({}))
     secrets: Mapping[str, tuple[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     ssh: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
     allow: frozenset[str] = frozenset()

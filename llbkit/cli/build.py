@@ -108,6 +108,8 @@ def _request(where: str, values: dict[str, Any], scratch: Path) -> BuildRequest:
         options={**found.options, **frontend_options(values)},
         locals=found.locals,
         oci_stores=found.oci_stores,
+        inputs=found.inputs,
+        downloads=found.downloads,
         secrets=dict(secret(text) for text in values["secrets"]),
         ssh=dict(ssh(text) for text in values["agents"]),
         allow=_entitlements(values),

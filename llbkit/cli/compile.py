@@ -85,6 +85,8 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> None:
             options={**found.options, **frontend_options(values)},
             locals=found.locals,
             oci_stores=found.oci_stores,
+            inputs=found.inputs,
+            downloads=found.downloads,
         )
         with Engine(root=ctx.obj["root"]) as engine:
             graphs = run_loop(engine.compile(request))

@@ -135,8 +135,9 @@ def test_an_archive_on_standard_input_is_the_context(tmp_path) -> None:
         member.size = 13
         archive.addfile(member, io.BytesIO(b"FROM scratch\n"))
     found = context.resolve("-", None, {}, stdin=io.BytesIO(data.getvalue()), scratch=tmp_path)
-    assert (found.locals["context"] / "Dockerfile").read_bytes() == b"FROM scratch\n"
-    assert found.locals["dockerfile"] == found.locals["context"]
+    assert (found.locals["stdin"] / "context").read_bytes() == data.getvalue()
+    assert found.inputs.keys() == {"context", "dockerfile"}
+    assert found.options == {}
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,30 @@ def test_remote_contexts_stay_addresses(tmp_path, where: str) -> None:
     found = context.resolve(where, "sub/Dockerfile", {}, stdin=io.BytesIO(), scratch=tmp_path)
     assert found.options == {"context": where, "filename": "sub/Dockerfile"}
     assert found.locals == {}
+
+
+def test_an_absolute_dockerfile_of_a_remote_context_is_a_local_one(tmp_path) -> None:
+    (tmp_path / "My.dockerfile").touch()
+    where, file = "https://example.test/x.git", str(tmp_path / "My.dockerfile")
+    found = context.resolve(where, file, {}, stdin=io.BytesIO(), scratch=tmp_path)
+    assert found.options == {"context": where, "filename": "My.dockerfile", "dockerfilekey": "dockerfile"}
+    assert found.locals == {"dockerfile": tmp_path}
+
+
+def test_a_dockerfile_in_lower_case_will_do(tmp_path) -> None:
+    (tmp_path / "dockerfile").touch()
+    found = context.resolve(
+        str(tmp_path), str(tmp_path / "Dockerfile"), {}, stdin=io.BytesIO(), scratch=tmp_path
+    )
+    assert found.options == {"filename": "Dockerfile"}
+
+
+def test_named_contexts_do_not_hide_the_main_one(tmp_path) -> None:
+    (tmp_path / "other").mkdir()
+    named = {"context": str(tmp_path / "other"), "dockerfile": str(tmp_path / "other")}
+    found = context.resolve(str(tmp_path), None, named, stdin=io.BytesIO(), scratch=tmp_path)
+    assert found.locals["context"] == found.locals["dockerfile"] == tmp_path
+    assert found.options["context:context"] == "local:_context"
 
 
 def test_named_contexts_of_every_kind(tmp_path) -> None:
@@ -247,3 +272,8 @@ def test_attestations_that_are_on_are_refused_not_forgotten(word: str) -> None:
     with pytest.raises(FlagError, match="not supported yet") as caught:
         options_of(word, ".")
     assert caught.value.help
+
+
+def test_two_dockerfiles_are_refused(tmp_path) -> None:
+    with pytest.raises(FlagError, match="ambiguous"):
+        context.resolve("-", "x", {}, stdin=io.BytesIO(b"FROM scratch\n"), scratch=tmp_path)
