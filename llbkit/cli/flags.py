@@ -122,12 +122,20 @@ def _arguments(items: Iterable[str]) -> dict[str, str]:
     return out
 
 
+_HOST_GATEWAY = "127.0.0.1"
+"""Where steps reach the machine they run on: they share its network."""
+
+
 def _host(text: str) -> str:
     separator = "=" if "=" in text else ":"
     host, found, address = text.partition(separator)
     if not found or not host or not address:
         raise FlagError(f"--add-host: {text!r} is not of the form host:ip")
-    return f"{host}={address.strip('[]')}"
+    if address == "host-gateway":
+        address = _HOST_GATEWAY
+    elif address.startswith("[") and address.endswith("]"):
+        address = address[1:-1]
+    return f"{host}={address}"
 
 
 def _limits(items: Iterable[str]) -> dict[str, str]:

@@ -54,7 +54,12 @@ class ExecOperation:
         self._platform: Platform = vertex.platform or platforms.default()
 
     async def cache_map(self, step: Step) -> CacheMap:
-        """Return the op's own key."""
+        """Return the op's own key.
+
+        Raises:
+            WorkerError: the build does not allow what the step asks for. What is cached is no way round that.
+        """
+        self._check_rights()
         return exec_key.cache_map(self._vertex, self._op, self._platform)
 
     async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
@@ -69,7 +74,7 @@ class ExecOperation:
             ExecError: the process failed.
             WorkerError: a mount, user, secret or permission is missing.
         """
-        self._check_rights()
+        self._check_devices()
         exec_platform.require(self._platform)
         from worker.ops.exec_run import ExecRun
 
@@ -95,6 +100,8 @@ class ExecOperation:
         for right in wanted:
             if right not in self._session.entitlements:
                 raise WorkerError(f"the step needs the right {right}", help=f"allow it with --allow {right}")
+
+    def _check_devices(self) -> None:
         for device in self._op.cdi_devices:
             if not device.optional:
                 raise WorkerError(f"the step needs the device {device.name}; devices are not supported yet")
