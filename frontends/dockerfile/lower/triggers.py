@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.instructions import Onbuild
 from frontends.dockerfile.lower.stage import StageState
 from frontends.dockerfile.lower.stages import Stages, at_stage
 from frontends.dockerfile.parse import parse
+from frontends.dockerfile.places import Place
 from frontends.dockerfile.reading import read_instruction
-from grammar import DiagnosticError, Source
+from grammar import Diagnostic, DiagnosticError, Related, Source
+
+_TRIGGER = "ONBUILD"
+_WRONG_BASE = "the base image is wrong: build it again without that trigger"
 
 
 def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
@@ -32,6 +37,16 @@ def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
     return found
 
 
+def _located(first: Diagnostic, text: str, place: Place) -> errors.DockerfileError:
+    """Return an error at the stage whose base left the trigger, which is shown too."""
+    found = errors.DockerfileError(first.message, code=first.code, hint=first.help).locate(place)
+    spans = [span for span in first.spans if span.source.name == _TRIGGER]
+    shown = spans[0] if spans else Source(_TRIGGER, text, "Dockerfile").lines(1, 1)
+    related = Related("the base image has this trigger", shown)
+    found.diagnostics = (replace(found.diagnostics[0], related=(related, *first.related)),)
+    return found
+
+
 def _of_base(base: StageState) -> list[str]:
     return [c.expression for step in base.steps if isinstance(c := step.instruction, Onbuild)]
 
@@ -40,16 +55,15 @@ def _add(stages: Stages, state: StageState, texts: Iterable[str]) -> bool:
     steps = []
     for text in texts:
         try:
-            nodes = parse(Source("ONBUILD", text, "Dockerfile")).nodes
+            nodes = parse(Source(_TRIGGER, text, "Dockerfile")).nodes
             if len(nodes) != 1:
                 raise errors.onbuild_trigger()
+            if nodes[0].keyword == "from":
+                raise errors.arguments("FROM isn't allowed as an ONBUILD trigger", _WRONG_BASE)
             command = at_stage(read_instruction(nodes[0]), state)
             steps.append(stages.step(state, command, onbuild=True))
-        except errors.DockerfileError as error:
-            raise error.locate(state.place, replace_all=True) from None
         except DiagnosticError as error:
-            first = error.diagnostics[0]
-            raise errors.arguments(first.message, first.help).locate(state.place) from None
+            raise _located(error.diagnostics[0], text, state.place) from None
     state.steps = [*steps, *state.steps]
     state.total += len(steps)
     return any(step.sources for step in steps)
