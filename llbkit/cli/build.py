@@ -102,6 +102,10 @@ def _request(where: str, values: dict[str, Any], scratch: Path) -> BuildRequest:
         raise FlagError(
             "--output: refusing to write an archive to a terminal", help="add dest=FILE, or redirect"
         )
+    if values["iidfile"] and all(output.type in ("local", "tar", "cacheonly") for output in outputs):
+        raise FlagError(
+            "--iidfile: local and tar outputs have no image id", help="add an output with an image"
+        )
     extra = _annotations(values["annotations"])
     return BuildRequest(
         frontend=values["frontend"],
@@ -114,7 +118,7 @@ def _request(where: str, values: dict[str, Any], scratch: Path) -> BuildRequest:
         ssh=dict(ssh(text) for text in values["agents"]),
         allow=_entitlements(values),
         outputs=tuple(replace(output, attrs={**extra, **output.attrs}) for output in outputs),
-        names=tuple(values["tags"]),
+        names=tuple(_tag(text) for text in values["tags"]),
     )
 
 
@@ -124,6 +128,16 @@ def _dockerfile(request: BuildRequest, scratch: Path) -> Path | None:
     if folder is None or folder.resolve().is_relative_to(scratch.resolve()):
         return None
     return folder / request.options.get("filename", "Dockerfile")
+
+
+def _tag(text: str) -> str:
+    """Return a tag's whole name, with registry and tag."""
+    from llb.reference import InvalidReferenceError, parse
+
+    try:
+        return str(parse(text).with_default_tag())
+    except InvalidReferenceError as error:
+        raise FlagError(f"--tag: invalid tag {text!r}: {error}", help=error.help) from None
 
 
 def _entitlements(values: dict[str, Any]) -> frozenset[str]:
@@ -226,4 +240,4 @@ def _metadata(response: Mapping[str, str]) -> dict[str, object]:
                 out[key] = json.loads(value if value.startswith("{") else base64.b64decode(value))
             except ValueError:
                 out[key] = value
-    return out
+    return dict(sorted(out.items()))

@@ -81,7 +81,7 @@ def test_every_output_holds_all_platforms(cli, folder) -> None:
     assert meta["containerimage.digest"] == (folder / "iid").read_text() == top["digest"]
     assert meta["containerimage.descriptor"]["mediaType"] == "application/vnd.oci.image.index.v1+json"
     assert "containerimage.config.digest" not in meta
-    assert meta["image.name"] == "many:1"
+    assert meta["image.name"] == "docker.io/library/many:1"
     assert "many" in cli.run("images").stdout
 
 
@@ -104,6 +104,12 @@ def test_one_platform_of_a_pushed_index_is_chosen(cli, folder, project, tmp_path
             "--platform", f"linux/{FOREIGN}", "-o", tmp_path / "pinned",
         )  # fmt: skip
         assert (tmp_path / "pinned/args").read_text() == said("linux/arm/v7")
+
+
+def test_files_have_no_image_id(cli, folder) -> None:
+    done = cli.build(folder, "-o", "out", "--iidfile", "iid", code=2)
+    assert "image id" in done.stderr
+    assert not (folder / "out").exists()
 
 
 def test_docker_archives_refuse_an_index(cli, folder) -> None:

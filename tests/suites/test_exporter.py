@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -168,6 +169,8 @@ def test_an_oci_archive_holds_what_its_index_says(tools, files, tmp_path):
     for name, data in content.items():
         if name.startswith("blobs/"):
             assert sha256(data).endswith(name.rpartition("/")[2])
+    descriptor = json.loads(base64.b64decode(response["containerimage.descriptor"]))
+    assert descriptor["annotations"] == {"org.opencontainers.image.created": "2023-11-14T22:13:20Z"}
     manifest = content[f"blobs/sha256/{response['containerimage.digest'][7:]}"]
     assert manifest.startswith(
         b'{\n  "schemaVersion": 2,\n  "mediaType": "application/vnd.oci.image.manifest.v1+json"'

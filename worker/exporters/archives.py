@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from llb.reference import Reference, parse
@@ -29,14 +30,20 @@ def references(names: tuple[str, ...]) -> list[Reference]:
     return [parse(name).with_default_tag() for name in names]
 
 
-def layout_index(image: Image, options: ImageOptions, clock: float) -> dict[str, Any]:
+def dated(image: Image, options: ImageOptions, run: Run) -> Image:
+    """Return the image with the time of its making, or SOURCE_DATE_EPOCH, as an annotation of its root."""
+    seconds = int(options.epoch if options.epoch is not None else run.tools.clock())
+    annotations = {CREATED: moment.write(seconds * 1_000_000_000), **image.root.annotations}
+    return replace(image, manifests=(*image.manifests[:-1], replace(image.root, annotations=annotations)))
+
+
+def layout_index(image: Image, options: ImageOptions) -> dict[str, Any]:
     """Return ``index.json``: one descriptor for each name, or one without a name."""
-    created = moment.write(int(options.epoch if options.epoch is not None else clock) * 1_000_000_000)
     entries = []
     refs: list[Reference | None] = [*references(options.names)]
     for ref in refs or [None]:
         root = image.root.to_json()
-        annotations = {**image.root.annotations, CREATED: created}
+        annotations = dict(image.root.annotations)
         if ref is not None:
             annotations |= {IMAGE_NAME: str(ref)} | ({REF_NAME: ref.tag} if ref.tag else {})
         root.pop("annotations", None)
@@ -61,12 +68,12 @@ def write_archive(
     tar: bool,
     manifest: bytes | None,
 ) -> None:
-    """Write an image to the request's destination.
+    """Write an image, which is `dated`, to the request's destination.
 
     Raises:
         StorageError: it cannot be written.
     """
-    index = layout_index(image, options, run.tools.clock())
+    index = layout_index(image, options)
     blobs = [*image.blobs, *image.manifests]
     name = str(request.dest) if request.dest is not None else "standard output"
     run.report("archive", f"writing {name}", 0, 0, False)

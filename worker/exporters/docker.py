@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from worker.content.archive import blob_path, compact
-from worker.exporters.archives import references, write_archive
+from worker.exporters.archives import dated, references, write_archive
 from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, image_options
 from worker.exporters.commit import Image, commit
 from worker.oci import Descriptor
@@ -24,7 +24,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     attrs = Attrs(request.attrs)
     tar = attrs.flag("tar", True)
     options = image_options(request, attrs)
-    image = commit(request, options, run)
+    image = dated(commit(request, options, run), options, run)
     assert image.config is not None
     write_archive(
         request, image, options, run, tar=tar, manifest=_manifest(image, image.config, options.names)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from worker.exporters.archives import write_archive
+from worker.exporters.archives import dated, write_archive
 from worker.exporters.base import Attrs, ExportRequest, Run, image_options
 from worker.exporters.commit import commit
 
@@ -17,6 +17,6 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     attrs = Attrs(request.attrs)
     tar = attrs.flag("tar", True)
     options = image_options(request, attrs)
-    image = commit(request, options, run)
+    image = dated(commit(request, options, run), options, run)
     write_archive(request, image, options, run, tar=tar, manifest=None)
     return image.response(options.names)
