@@ -14,7 +14,7 @@ from typing import Any
 from conformance.opjson import ops_of, source_of
 from conformance.report import Failure, difference
 from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
-from frontends.dockerfile.errors import DockerfileError
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.frontend import DockerfileFrontend
 from frontends.dockerfile.lower.convert import Converted
 from frontends.dockerfile.platforms import format_all

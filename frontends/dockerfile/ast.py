@@ -124,6 +124,15 @@ class Node:
         """Return the span of ``flags[index]``; the whole node if it has no place of its own."""
         return self._part_span(self.flag_ranges, index)
 
+    def flag_part_span(self, index: int, start: int, end: int) -> Span:
+        """Return the span of a half-open range of ``flags[index]``, quotes and backslashes inside it included."""
+        if not 0 <= index < len(self.flag_ranges):
+            return self.span
+        first, last = self.flag_ranges[index]
+        offsets = flag_offsets(self.original[first:last])
+        begin, stop = min(start, len(offsets) - 1), min(max(end, start + 1), len(offsets))
+        return self.range_span(first + offsets[begin], first + offsets[stop - 1] + 1)
+
     def _part_span(self, ranges: tuple[tuple[int, int], ...], index: int) -> Span:
         return self.range_span(*ranges[index]) if 0 <= index < len(ranges) else self.span
 
@@ -134,6 +143,26 @@ class Node:
             parts.append(f"[{' '.join(map(go_quote, self.flags))}]")
         parts += [go_quote(token) if isinstance(token, str) else token.dump() for token in self.tokens]
         return f"({' '.join(parts)})"
+
+
+def flag_offsets(raw: str) -> list[int]:
+    """Return where the characters of a flag stand in its text as written, with its quotes and backslashes."""
+    out: list[int] = []
+    quote = ""
+    at = 0
+    while at < len(raw):
+        char = raw[at]
+        if char == "\\" and at + 1 < len(raw):
+            at += 1
+            out.append(at)
+        elif char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
+        elif char != "\\":
+            out.append(at)
+        at += 1
+    return out or [0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from frontends.dockerfile import errors
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.gotext import parse_bool
 from frontends.dockerfile.places import Place
 from grammar import Diagnostic
@@ -145,7 +146,7 @@ class Linter:
                         self.config.merged(Config.parse(value.strip().split(" ")[0])),
                         self.findings,
                     )
-                except errors.DockerfileError:
+                except DockerfileError:
                     return self
         return self
 

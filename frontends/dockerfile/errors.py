@@ -8,57 +8,14 @@ as in BuildKit: each caller that knows an instruction adds that instruction's lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable
 
 from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.places import Place
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.suggest import did_you_mean, suggest
-from grammar import Diagnostic, DiagnosticError, Span
+from grammar import Span
 
 _UNNAMED = re.compile(r"stage-\d+")
-
-
-class DockerfileError(DiagnosticError):
-    """An error in a Dockerfile or in what it is built with.
-
-    ``locations`` are the places it was located at, innermost first. A precise ``span`` is shown in their stead.
-    """
-
-    def __init__(
-        self, message: str, *, code: str = "dockerfile", hint: str = "", span: Span | None = None
-    ) -> None:
-        self.locations: tuple[Place, ...] = ()
-        self._precise = span is not None
-        super().__init__(
-            Diagnostic(code=code, message=message, spans=(span,) if span is not None else (), help=hint)
-        )
-
-    def locate(self, place: Place, *, replace_all: bool = False) -> DockerfileError:
-        """Add a location, or put it in the place of those known."""
-        self.locations = (place,) if replace_all else (*self.locations, place)
-        if not self._precise:
-            spans = tuple(span for known in self.locations for span in known.spans)
-            self.diagnostics = (replace(self.diagnostics[0], spans=spans), *self.diagnostics[1:])
-        return self
-
-    def prefixed(self, prefix: str) -> DockerfileError:
-        """Put words before the message."""
-        first = self.diagnostics[0]
-        self.diagnostics = (replace(first, message=prefix + first.message), *self.diagnostics[1:])
-        self.args = (self.diagnostics[0].message,)
-        return self
-
-
-@contextmanager
-def located(place: Place) -> Iterator[None]:
-    """Add a location to the errors that pass."""
-    try:
-        yield
-    except DockerfileError as error:
-        error.locate(place)
-        raise
 
 
 def _names(words: Iterable[str], what: str) -> str:
@@ -161,6 +118,22 @@ def unknown_flag(name: str, known: Iterable[str], span: Span) -> DockerfileError
 def flag(message: str, span: Span, hint: str = "") -> DockerfileError:
     """A flag is repeated, or has no value or a wrong one."""
     return DockerfileError(message, code="flag", span=span, hint=hint)
+
+
+def network(mode: str, known: Iterable[str]) -> DockerfileError:
+    """``--network`` names no mode."""
+    modes = list(known)
+    close = suggest(mode, modes)
+    hint = f"write --network={close}" if close else _names(modes, "modes are")
+    return DockerfileError(f"invalid network mode {go_quote(mode)}", code="flag", hint=hint)
+
+
+def security(mode: str, known: Iterable[str]) -> DockerfileError:
+    """``--security`` names no mode."""
+    modes = list(known)
+    close = suggest(mode, modes)
+    hint = f"write --security={close}" if close else _names(modes, "modes are")
+    return DockerfileError(f"security {go_quote(mode)} is not valid", code="flag", hint=hint)
 
 
 def arguments(message: str, hint: str = "") -> DockerfileError:
@@ -336,15 +309,21 @@ def windows_path(message: str) -> DockerfileError:
     return DockerfileError(message, code="path", hint="paths of Windows images are below C:")
 
 
-def mount(message: str, hint: str = "") -> DockerfileError:
+def mount(message: str, hint: str = "", *, span: Span | None = None) -> DockerfileError:
     """An option of ``--mount`` is wrong."""
-    return DockerfileError(message, code="mount", hint=hint)
+    return DockerfileError(message, code="mount", hint=hint, span=span)
 
 
 def mount_key(key: str, field: str, known: Iterable[str]) -> DockerfileError:
     """``--mount`` has no option of that name."""
     keys = list(known)
     return mount(f"unexpected key '{key}' in '{field}'{did_you_mean(key, keys)}", _names(keys, "options are"))
+
+
+def mount_pair(text: str, known: Iterable[str]) -> DockerfileError:
+    """An option stands without a value, and is none that may."""
+    close = suggest(text, known)
+    return mount(f"invalid field '{text}' must be a key=value pair", f"write {close or text or 'key'}=value")
 
 
 def mount_order(key: str, kind: str) -> DockerfileError:

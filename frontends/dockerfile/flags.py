@@ -1,23 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ``--name=value`` flags of an instruction."""
+"""The ``--name=value`` flags of an instruction, each with its place in the source."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeVar
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import Node
+from frontends.dockerfile.faults import pointed
+from grammar import Span
 
+Reading = TypeVar("Reading")
 _TRUTH = {"true": "true", "": "true", "false": "false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A flag's value; it begins ``offset`` characters into word ``number`` of the node's flags."""
+
+    text: str
+    node: Node = field(repr=False, compare=False)
+    number: int = field(default=0, compare=False)
+    offset: int = field(default=0, compare=False)
+
+    @property
+    def span(self) -> Span:
+        """Where the value stands; the whole flag if the value is empty."""
+        return self.part(0, len(self.text)) if self.text else self.node.flag_span(self.number)
+
+    def part(self, start: int, end: int) -> Span:
+        """Return where a part of the value stands."""
+        return self.node.flag_part_span(self.number, self.offset + start, self.offset + end)
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
     """Values by name; booleans are "true" or "false"."""
 
-    values: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def read(
@@ -33,37 +56,38 @@ class Flags:
         Raises:
             DockerfileError: a flag is unknown, repeated, or has no value or a wrong one.
         """
-        values: dict[str, tuple[str, ...]] = {}
+        values: dict[str, tuple[Value, ...]] = {}
         for number, flag in enumerate(node.flags):
             if flag == "--":
                 break
-            name, equals, value = flag.removeprefix("--").partition("=")
-            span = node.flag_span(number)
+            name, equals, text = flag.removeprefix("--").partition("=")
+            shown = node.flag_part_span(number, 0, len(name) + 2)
             if name not in (*strings, *booleans, *lists):
-                raise errors.unknown_flag(name, (*strings, *booleans, *lists), span)
+                raise errors.unknown_flag(name, (*strings, *booleans, *lists), shown)
             if name in values and name not in lists:
-                raise errors.flag(f"duplicate flag specified: --{name}", span, f"write --{name} once")
-            if not value and not equals and name not in booleans:
-                raise errors.flag(f"missing a value on flag: --{name}", span, f"write --{name}=value")
+                raise errors.flag(f"duplicate flag specified: --{name}", shown, f"write --{name} once")
+            value = Value(text, node, number, len(name) + 3)
             if name in booleans:
-                if equals and not value:
-                    raise errors.flag(
-                        f"missing a value on flag: --{name}",
-                        span,
-                        f"write --{name}=true",
-                    )
-                if value.lower() not in _TRUTH:
-                    message = f"expecting boolean value for flag --{name}, not: {value}"
-                    raise errors.flag(message, span, "write true or false")
-                value = _TRUTH[value.lower()]
+                value = _truth(name, value, has_value=bool(equals))
+            elif not text and not equals:
+                raise errors.flag(f"missing a value on flag: --{name}", shown, f"write --{name}=value")
             values[name] = (*values.get(name, ()), value)
         return cls(values)
 
     def get(self, name: str, default: str = "") -> str:
         """Return a flag's value; ``default`` if it was not given."""
-        return self.values[name][-1] if name in self.values else default
+        return self.values[name][-1].text if name in self.values else default
 
-    def all(self, name: str) -> tuple[str, ...]:
+    def span(self, name: str) -> Span | None:
+        """Return where a flag's value stands; None if the flag was not given."""
+        return self.values[name][-1].span if name in self.values else None
+
+    def checked(self, name: str, read: Callable[[str], Reading], default: str = "") -> Reading:
+        """Return what a flag's value is read as; errors point at it. Raises what ``read`` raises."""
+        with pointed(self.span(name)):
+            return read(self.get(name, default))
+
+    def all(self, name: str) -> tuple[Value, ...]:
         """Return every value of a repeatable flag."""
         return self.values.get(name, ())
 
@@ -74,3 +98,15 @@ class Flags:
     def choice(self, name: str) -> bool | None:
         """Return a boolean flag; None if it was not given."""
         return self.on(name) if name in self.values else None
+
+
+NO_FLAGS = Flags()
+
+
+def _truth(name: str, value: Value, *, has_value: bool) -> Value:
+    if has_value and not value.text:
+        raise errors.flag(f"missing a value on flag: --{name}", value.span, f"write --{name}=true")
+    if value.text.lower() not in _TRUTH:
+        message = f"expecting boolean value for flag --{name}, not: {value.text}"
+        raise errors.flag(message, value.span, "write true or false")
+    return Value(_TRUTH[value.text.lower()], value.node, value.number, value.offset)

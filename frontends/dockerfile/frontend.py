@@ -11,12 +11,12 @@ from frontends.base import Bridge, BuildResult, PlatformResult
 from frontends.dockerfile import errors, platforms, requests, syntax
 from frontends.dockerfile.check import Findings, Linter
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.errors import DockerfileError
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.lower.bases import Images
 from frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
 from frontends.dockerfile.options import Options, read_options
 from frontends.dockerfile.parse import parse
-from frontends.dockerfile.reading import read_program
+from frontends.dockerfile.programs import read_program
 from frontends.dockerfile.rules import no_empty_continuation
 from grammar import DiagnosticError
 from llb.ops import CDIDevice, Platform

@@ -6,18 +6,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from frontends.dockerfile.flags import NO_FLAGS, Flags, Value
 from frontends.dockerfile.places import Place
 from grammar import Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """What all have: ``keyword`` and ``code`` as written, where they stand, and the comments above."""
+    """What all have: ``keyword`` and ``code`` as written, where they stand, the comments above, and the flags."""
 
     keyword: str
     code: str
     place: Place
     comments: tuple[str, ...] = ()
+    flags: Flags = NO_FLAGS
 
     @property
     def span(self) -> Span | None:
@@ -92,12 +94,13 @@ class Copy(Instruction):
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MountFlag:
     """One ``--mount`` as written, and the stage or image it names; the rest is read when it is expanded."""
 
-    text: str
+    value: Value
     source_stage: str
+    source_span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ class Run(Instruction):
     line: CommandLine
     files: tuple[Inline, ...] = ()
     mounts: tuple[MountFlag, ...] = ()
-    devices: tuple[str, ...] = ()
+    devices: tuple[Value, ...] = ()
     network: str = "default"
     security: str = "sandbox"
 
@@ -220,6 +223,7 @@ class Stage(Instruction):
     """``FROM`` with the instructions up to the next one; ``name`` is in lower case, "" if there is none."""
 
     base: str
+    base_span: Span | None = None
     name: str = ""
     platform: str = ""
     commands: tuple[AnyInstruction, ...] = ()

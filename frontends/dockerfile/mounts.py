@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from frontends.dockerfile import csvfields, errors
+from frontends.dockerfile import errors
 from frontends.dockerfile.ast import go_quote
+from frontends.dockerfile.faults import pointed
+from frontends.dockerfile.flags import Value
+from frontends.dockerfile.flagvalues import CSVError, Field, fields
 from frontends.dockerfile.gotext import parse_bool, parse_uint
 from frontends.dockerfile.suggest import did_you_mean
+from grammar import Span
 from llb.ops import CDIDevice
 
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
@@ -25,8 +29,9 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Mount:
-    """One mount; None is "not given"."""
+    """One mount; None is "not given". ``places`` are where its options stand, by their attribute here."""
 
+    written: Value
     type: str = "bind"
     source_stage: str = ""
     source: str = ""
@@ -40,51 +45,49 @@ class Mount:
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
+    places: dict[str, Field] = field(default_factory=dict)
 
     @property
     def has_owner(self) -> bool:
         """Whether owner or mode were chosen."""
         return not (self.mode is None and self.uid is None and self.gid is None)
 
+    def span(self, *names: str) -> Span:
+        """Return where the first of these options that was given stands; the whole value if none was."""
+        for name in names:
+            if (place := self.places.get(name)) is not None:
+                return self.written.part(place.start, place.end)
+        return self.written.span
 
-def read_mount(text: str, expand: Callable[[str], str]) -> Mount:
-    """Read the value of one ``--mount``; values are expanded.
+
+def read_mount(written: Value, expand: Callable[[str], str]) -> Mount:
+    """Read the value of one ``--mount``; values are expanded. Errors point at the option that is wrong.
 
     Raises:
         DockerfileError: an option is unknown, malformed, or not one of its type.
     """
-    try:
-        fields = csvfields.fields(text)
-    except csvfields.CSVError as error:
-        raise errors.mount(f"failed to parse csv mounts: {error}") from None
-    mount = Mount()
-    for field in fields:
-        key, equals, value = field.partition("=")
-        if equals:
-            _set(mount, key.lower(), expand(value), field)
-        else:
-            _set_bare(mount, key.lower(), field)
+    mount = Mount(written)
+    for option in _options(written):
+        value = option.value
+        if value is None:
+            with pointed(written.part(option.start, option.end)):
+                _set_bare(mount, option)
+            continue
+        with pointed(written.part(*option.value_range)):
+            _set(mount, option, expand(value))
     _check(mount)
     if mount.readonly is None:
         mount.readonly = mount.type == "bind"
     return mount
 
 
-def _set_bare(mount: Mount, key: str, field: str) -> None:
-    match key:
-        case "readonly" | "ro":
-            mount.readonly = True
-        case "readwrite" | "rw":
-            mount.readonly = False
-        case "required" if mount.type in ("secret", "ssh"):
-            mount.required = True
-        case "required":
-            raise errors.mount_order(key, mount.type)
-        case _:
-            raise errors.mount(
-                f"invalid field '{field}' must be a key=value pair",
-                f"write {field}=value",
-            )
+def _options(written: Value) -> tuple[Field, ...]:
+    try:
+        return fields(written.text)
+    except CSVError as error:
+        message = f"failed to parse csv mounts: {error}"
+        span = written.part(error.at, error.at + 1) if written.text else written.span
+        raise errors.mount(message, "write key=value,key=value", span=span) from None
 
 
 _TEXTS = {
@@ -97,19 +100,47 @@ _TEXTS = {
     "id": "id",
     "env": "env",
 }
+_FLAGS = {"readonly": "readonly", "ro": "readonly", "readwrite": "readonly", "rw": "readonly"}
 _NUMBERS = {"mode": 8, "uid": 10, "gid": 10}
 
 
-def _set(mount: Mount, key: str, value: str, field: str) -> None:
+def _note(mount: Mount, key: str, option: Field) -> None:
+    mount.places[_TEXTS.get(key) or _FLAGS.get(key) or key] = option
+
+
+def _set_bare(mount: Mount, option: Field) -> None:
+    key = option.text.lower()
+    _note(mount, key, option)
+    match key:
+        case "readonly" | "ro":
+            mount.readonly = True
+        case "readwrite" | "rw":
+            mount.readonly = False
+        case "required" if mount.type in ("secret", "ssh"):
+            mount.required = True
+        case "required":
+            raise errors.mount_order(key, mount.type)
+        case _:
+            raise errors.mount_pair(option.text, KEYS)
+
+
+def _set(mount: Mount, option: Field, value: str) -> None:
+    key = option.key.lower()
+    _note(mount, key, option)
     if key in _TEXTS:
         setattr(mount, _TEXTS[key], value)
     elif key in _NUMBERS:
         setattr(mount, key, _number(key, value, _NUMBERS[key]))
     else:
-        _set_checked(mount, key, value, field)
+        with pointed(_key_span(mount, option) if key not in KEYS else None):
+            _set_checked(mount, key, value, option)
 
 
-def _set_checked(mount: Mount, key: str, value: str, field: str) -> None:
+def _key_span(mount: Mount, option: Field) -> Span:
+    return mount.written.part(*option.key_range)
+
+
+def _set_checked(mount: Mount, key: str, value: str, option: Field) -> None:
     match key:
         case "type":
             mount.type = _type(value)
@@ -124,9 +155,10 @@ def _set_checked(mount: Mount, key: str, value: str, field: str) -> None:
         case "size" if mount.type == "tmpfs":
             mount.size = _size(key, value)
         case "required" | "size":
-            raise errors.mount_order(key, mount.type)
+            with pointed(_key_span(mount, option)):
+                raise errors.mount_order(key, mount.type)
         case _:
-            raise errors.mount_key(key, field, KEYS)
+            raise errors.mount_key(key, option.text, KEYS)
 
 
 def _type(value: str) -> str:
@@ -138,27 +170,31 @@ def _type(value: str) -> str:
 
 def _check(mount: Mount) -> None:
     if mount.type not in ("secret", "ssh", "cache"):
-        for name, value in (
-            ("mode", mount.mode),
-            ("uid", mount.uid),
-            ("gid", mount.gid),
-        ):
+        for name, value in (("mode", mount.mode), ("uid", mount.uid), ("gid", mount.gid)):
             if value is not None:
-                raise errors.mount(f"{name} not allowed for {go_quote(mount.type)} type mounts")
+                message = f"{name} not allowed for {go_quote(mount.type)} type mounts"
+                hint = f"{name} belongs to type=secret, ssh or cache"
+                raise errors.mount(message, hint, span=mount.span(name))
     if mount.type == "secret":
-        if mount.source_stage:
-            raise errors.mount("secret mount should not have a from")
-        if mount.sharing:
-            raise errors.mount("secret mount should not define sharing")
-        if not (mount.source or mount.target or mount.id):
-            raise errors.mount("invalid secret mount. one of source, target required", "write id=NAME")
-        if mount.source and mount.id:
-            raise errors.mount("both source and id can't be set", "write id=NAME only")
+        _check_secret(mount)
     if mount.sharing and mount.type != "cache":
+        message = f"invalid cache sharing set for {mount.type} mount"
+        raise errors.mount(message, "sharing belongs to type=cache", span=mount.span("sharing"))
+
+
+def _check_secret(mount: Mount) -> None:
+    if mount.source_stage:
         raise errors.mount(
-            f"invalid cache sharing set for {mount.type} mount",
-            "sharing belongs to type=cache",
+            "secret mount should not have a from", "remove from=", span=mount.span("source_stage")
         )
+    if mount.sharing:
+        message = "secret mount should not define sharing"
+        raise errors.mount(message, "sharing belongs to type=cache", span=mount.span("sharing"))
+    if not (mount.source or mount.target or mount.id):
+        message = "invalid secret mount. one of source, target required"
+        raise errors.mount(message, "write id=NAME", span=mount.written.span)
+    if mount.source and mount.id:
+        raise errors.mount("both source and id can't be set", "write id=NAME only", span=mount.span("source"))
 
 
 def _sharing(value: str) -> str:
@@ -195,53 +231,53 @@ def parse_size(text: str) -> int | None:
     return int(float(match[1]) * _UNITS[match[2].lower()]) if match is not None else None
 
 
-def mount_from(text: str) -> str:
-    """Return what a mount names with ``from=``: the one option that is needed before words are expanded.
+def mount_from(written: Value) -> tuple[str, Span | None]:
+    """Return what a mount names with ``from=``, the one option that is needed before words are expanded, and its place.
 
     Raises:
         DockerfileError: it has variables.
     """
-    found = ""
-    try:
-        parts = csvfields.fields(text)
-    except csvfields.CSVError as error:
-        raise errors.mount(f"failed to parse csv mounts: {error}") from None
-    for part in parts:
-        key, equals, value = part.partition("=")
-        if not equals or key.lower() != "from":
+    found, span = "", None
+    for option in _options(written):
+        key, value = option.key.lower(), option.value
+        if value is None or key != "from":
             continue
         if re.search(r"\$.", value):
             raise errors.mount(
-                f"'{key.lower()}' doesn't support variable expansion, define alias stage instead",
+                f"'{key}' doesn't support variable expansion, define alias stage instead",
                 "write FROM $NAME AS alias, then from=alias",
+                span=written.part(*option.value_range),
             )
-        found = value
-    return found
+        found, span = value, written.part(*option.value_range)
+    return found, span
 
 
-def read_device(text: str) -> CDIDevice:
-    """Read the value of one ``--device``: a CDI name, or ``name=NAME``, and ``required``.
+def read_device(written: Value) -> CDIDevice:
+    """Read the value of one ``--device``: a CDI name, or ``name=NAME``, and ``required``. Errors point at the option.
 
     Raises:
         DockerfileError: an option is unknown or malformed.
     """
     try:
-        fields = csvfields.fields(text)
-    except csvfields.CSVError as error:
-        raise errors.device(f"failed to parse csv devices: {error}") from None
+        options = fields(written.text)
+    except CSVError as error:
+        with pointed(written.span):
+            raise errors.device(f"failed to parse csv devices: {error}") from None
     name, required = "", False
-    for field in fields:
-        key, equals, value = field.partition("=")
-        match key.lower():
-            case "name" if equals:
-                name = _device_name(name, value)
-            case "required":
-                required = _truth("required", value) if equals else True
-            case _ if "/" in key or not equals:
-                name = _device_name(name, field)
-            case _:
-                message = f"unexpected key '{key}' in '{field}'{did_you_mean(key, ('name', 'required'))}"
-                raise errors.device(message, "options are name and required")
+    for option in options:
+        key, value = option.key.lower(), option.value
+        with pointed(written.part(option.start, option.end)):
+            match key:
+                case "name" if value is not None:
+                    name = _device_name(name, value)
+                case "required":
+                    required = _truth("required", value) if value is not None else True
+                case _ if "/" in key or value is None:
+                    name = _device_name(name, option.text)
+                case _:
+                    close = did_you_mean(option.key, ("name", "required"))
+                    message = f"unexpected key '{option.key}' in '{option.text}'{close}"
+                    raise errors.device(message, "options are name and required")
     return CDIDevice(name=name, optional=not required)
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from frontends.base import ResolveMode
-from frontends.dockerfile import csvfields, errors, platforms
+from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.check import Config
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.gotext import parse_bool, parse_int
 from llb.graph import LinuxResources
 from llb.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit
@@ -148,9 +149,12 @@ def _no_cache(text: str | None) -> tuple[str, ...] | None:
 
 
 def _fields(text: str, what: str) -> list[str]:
+    # The grammar is loaded for options that need it only.
+    from frontends.dockerfile import flagvalues
+
     try:
-        return csvfields.fields(text)
-    except csvfields.CSVError as error:
+        return flagvalues.texts(text)
+    except flagvalues.CSVError as error:
         raise errors.option(f"failed to parse {what}: {error}") from None
 
 
@@ -242,5 +246,5 @@ def _check(build_args: Mapping[str, str]) -> Config | None:
         return None
     try:
         return Config.parse(build_args[_CHECK])
-    except errors.DockerfileError as error:
+    except DockerfileError as error:
         raise error.prefixed(f"failed to parse {_BUILD_ARG}{_CHECK}: ") from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.ast import Node, ParsedFile, go_quote
-from frontends.dockerfile.check import Linter
+from frontends.dockerfile.ast import Node, go_quote
 from frontends.dockerfile.durations import read_retries, read_time
 from frontends.dockerfile.flags import Flags
 from frontends.dockerfile.instructions import (
@@ -28,7 +28,6 @@ from frontends.dockerfile.instructions import (
     MountFlag,
     Onbuild,
     Pair,
-    Program,
     Run,
     Shell,
     Stage,
@@ -41,73 +40,10 @@ from frontends.dockerfile.lexer import KEYWORDS
 from frontends.dockerfile.lines import heredoc_of
 from frontends.dockerfile.mounts import mount_from
 from frontends.dockerfile.places import Place
-from frontends.dockerfile.rules import (
-    from_as_casing,
-    invalid_definition_description,
-    maintainer_deprecated,
-    stage_name_casing,
-)
 from grammar.patterns import SPACE
 
+_NETWORKS, _SECURITIES = ("default", "none", "host"), ("sandbox", "insecure")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
-
-
-def read_program(file: ParsedFile, lint: Linter) -> Program:
-    """Return the stages and global arguments of a file.
-
-    Raises:
-        DockerfileError: an instruction is unknown, or its flags or arguments are wrong.
-    """
-    heads: list[tuple[Stage, list[AnyInstruction]]] = []
-    global_args: list[Arg] = []
-    for node in file.nodes:
-        try:
-            found = _read_any(node, lint)
-        except errors.DockerfileError as error:
-            raise error.prefixed(_prefix(node)).locate(Place.of(node)) from None
-        if isinstance(found, Stage):
-            heads.append((found, []))
-        elif heads:
-            heads[-1][1].append(found)
-        elif isinstance(found, Arg):
-            global_args.append(found)
-        else:
-            raise errors.no_current_stage().locate(Place.of(node))
-    return Program(
-        stages=tuple(_with_commands(stage, commands) for stage, commands in heads),
-        args=tuple(global_args),
-    )
-
-
-def _prefix(node: Node) -> str:
-    return f"dockerfile parse error on line {node.span.start_line}: "
-
-
-def _with_commands(stage: Stage, commands: list[AnyInstruction]) -> Stage:
-    from dataclasses import replace
-
-    return replace(stage, commands=tuple(commands))
-
-
-def _read_any(node: Node, lint: Linter) -> AnyInstruction | Stage:
-    lint = lint.with_comments(node.prev_comment)
-    place = Place.of(node)
-    match node.keyword:
-        case "from":
-            stage_name_casing.check(lint, node.words, place)
-            from_as_casing.check(lint, node.value, node.words, place)
-            stage = _from(node)
-            names = (stage.name,) if stage.name else ()
-            invalid_definition_description.check(lint, "FROM", names, node.prev_comment, place)
-            return stage
-        case "maintainer":
-            maintainer_deprecated.check(lint, place)
-        case "arg":
-            arg = _arg(node)
-            keys = [key for key, _ in arg.args]
-            invalid_definition_description.check(lint, "ARG", keys, node.prev_comment, place)
-            return arg
-    return read_instruction(node)
 
 
 def read_instruction(node: Node) -> AnyInstruction:
@@ -132,7 +68,8 @@ def _head(node: Node) -> dict[str, Any]:
     }
 
 
-def _from(node: Node) -> Stage:
+def read_stage(node: Node) -> Stage:
+    """Return what a FROM means, without the instructions that follow. Raises DockerfileError."""
     words = node.words
     name = ""
     if len(words) == 3 and words[1].lower() == "as":
@@ -142,10 +79,18 @@ def _from(node: Node) -> Stage:
     elif len(words) != 1:
         raise errors.arguments("FROM requires either one or three arguments", "write FROM image [AS name]")
     flags = Flags.read(node, strings=("platform",))
-    return Stage(**_head(node), base=words[0], name=name, platform=flags.get("platform"))
+    return Stage(
+        **_head(node),
+        flags=flags,
+        base=words[0],
+        base_span=node.token_span(0),
+        name=name,
+        platform=flags.get("platform"),
+    )
 
 
-def _arg(node: Node) -> Arg:
+def read_arg(node: Node) -> Arg:
+    """Return what an ARG means. Raises DockerfileError."""
     if not node.words:
         raise errors.arguments("ARG requires at least one argument", "write ARG name[=default] ...")
     args: list[tuple[str, str | None]] = []
@@ -213,6 +158,7 @@ def _copy(node: Node) -> Copy:
         contents.append(Inline(name=title, data=chomp(body) if chomps else body, expand=expands))
     return Copy(
         **_head(node),
+        flags=flags,
         is_add=is_add,
         sources=tuple(paths),
         dest=dest,
@@ -225,7 +171,7 @@ def _copy(node: Node) -> Copy:
         parents=flags.on("parents"),
         keep_git_dir=flags.choice("keep-git-dir"),
         unpack=flags.choice("unpack"),
-        exclude=flags.all("exclude"),
+        exclude=tuple(value.text for value in flags.all("exclude")),
     )
 
 
@@ -236,34 +182,31 @@ def chomp(content: str) -> str:
 
 def _run(node: Node) -> Run:
     flags = Flags.read(node, strings=("network", "security"), lists=("mount", "device"))
-    mounts = tuple(MountFlag(text=text, source_stage=mount_from(text)) for text in flags.all("mount"))
-    network, security = (
-        flags.get("network", "default"),
-        flags.get("security", "sandbox"),
-    )
-    if network not in ("default", "none", "host"):
-        raise errors.flag(
-            f"invalid network mode {go_quote(network)}",
-            node.span,
-            "modes are default, none and host",
-        )
-    if security not in ("sandbox", "insecure"):
-        raise errors.flag(
-            f"security {go_quote(security)} is not valid",
-            node.span,
-            "write sandbox or insecure",
-        )
+    mounts = tuple(MountFlag(value, *mount_from(value)) for value in flags.all("mount"))
     return Run(
         **_head(node),
+        flags=flags,
         line=_line(node, node.words),
         files=tuple(
             Inline(name=h.name, data=h.content, expand=h.expand, chomp=h.chomp) for h in node.heredocs
         ),
         mounts=mounts,
         devices=flags.all("device"),
-        network=network,
-        security=security,
+        network=flags.checked("network", _network, "default"),
+        security=flags.checked("security", _security, "sandbox"),
     )
+
+
+def _network(text: str) -> str:
+    if text not in _NETWORKS:
+        raise errors.network(text, _NETWORKS)
+    return text
+
+
+def _security(text: str) -> str:
+    if text not in _SECURITIES:
+        raise errors.security(text, _SECURITIES)
+    return text
 
 
 def _line(node: Node, words: tuple[str, ...]) -> CommandLine:
@@ -304,7 +247,9 @@ def _healthcheck(node: Node) -> Healthcheck:
     line = _line(node, tuple(rest))
     if not line.words:
         raise errors.arguments("Missing command after HEALTHCHECK CMD")
-    interval, timeout, start_period, start_interval = (read_time(name, flags.get(name)) for name in times)
+    interval, timeout, start_period, start_interval = (
+        flags.checked(name, partial(read_time, name)) for name in times
+    )
     return Healthcheck(
         **_head(node),
         test=("CMD-SHELL" if line.shell else "CMD", *line.words),
@@ -312,7 +257,7 @@ def _healthcheck(node: Node) -> Healthcheck:
         timeout=timeout,
         start_period=start_period,
         start_interval=start_interval,
-        retries=read_retries(flags.get("retries")),
+        retries=flags.checked("retries", read_retries),
     )
 
 
@@ -376,7 +321,7 @@ def _shell(node: Node) -> Shell:
 
 _READERS: Mapping[str, Callable[[Node], AnyInstruction]] = {
     "add": _copy,
-    "arg": _arg,
+    "arg": read_arg,
     "cmd": _cmd,
     "copy": _copy,
     "entrypoint": _entrypoint,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from frontends import answers
 from frontends.dockerfile import errors
-from frontends.dockerfile.errors import DockerfileError
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.gojson import go_json
 from frontends.dockerfile.instructions import Program
 from frontends.dockerfile.outline import Summary, description_of

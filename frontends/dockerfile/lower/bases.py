@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from frontends.base import Bridge, ResolvedImage, ResolveError
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.faults import DockerfileError, pointed
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
 from frontends.dockerfile.lower.stages import Stages
@@ -63,12 +64,13 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
         DockerfileError: a base is malformed or cannot be found; the first one in the file's order.
     """
     pending = [s for s in stages.states if s.base is None and not s.lowered and not s.resolved]
-    failures: dict[StageState, errors.DockerfileError] = {}
+    failures: dict[StageState, DockerfileError] = {}
 
     async def one(state: StageState) -> None:
         try:
-            await _Base(stages, images, state, state in reachable).resolve()
-        except errors.DockerfileError as error:
+            with pointed(state.stage.base_span):
+                await _Base(stages, images, state, state in reachable).resolve()
+        except DockerfileError as error:
             failures[state] = error.locate(state.place)
 
     async with asyncio.TaskGroup() as group:

@@ -16,6 +16,7 @@ from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Config, Linter
 from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.instructions import Program
 from frontends.dockerfile.lower.bases import Images, resolve_bases
@@ -94,7 +95,7 @@ def _check_defaults(program: Program, lint: Linter, mode: Mode, args: Mapping[st
         for stage in program.stages:
             name = expand(stage.base, known, mode).text
             invalid_default_arg_in_from.check(lint, stage.base, name, stage.place)
-    except (WordError, errors.DockerfileError):
+    except (WordError, DockerfileError):
         return
 
 
@@ -259,5 +260,5 @@ def check_config(file: ParsedFile, given: Config | None) -> Config:
     directive = file.directives.get("check")
     try:
         return Config.parse(directive.first_word if directive is not None else "")
-    except errors.DockerfileError as error:
+    except DockerfileError as error:
         raise error.prefixed("failed to parse check options: ") from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from frontends.dockerfile import errors, gitref
+from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.instructions import Copy, Inline
 from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
@@ -37,7 +38,8 @@ def lower_copy(stage: StageState, step: Step, command: Copy) -> None:
     copying = _Copying(stage, step, command, source)
     copying.expand()
     if source is not None and not source.lowered:
-        raise errors.copy_before(command.source_stage, stage.name)
+        with pointed(command.flags.span("from")):
+            raise errors.copy_before(command.source_stage, stage.name)
     copying.lower()
 
 
@@ -60,8 +62,9 @@ class _Copying:
     def expand(self) -> None:
         """Expand the words, and then the heredocs."""
         command = self.command
-        self.chown, self.checksum, self.chmod = self.stage.expand_all(
-            self.step, (command.chown, command.checksum, command.chmod)
+        self.chown, self.checksum, self.chmod = (
+            command.flags.checked(name, lambda text: self.stage.expand(self.step, text))
+            for name in ("chown", "checksum", "chmod")
         )
         *sources, self.dest = self.stage.expand_all(self.step, (*command.sources, command.dest))
         self.sources = tuple(sources)
@@ -74,8 +77,10 @@ class _Copying:
         """Make the step."""
         stage, command = self.stage, self.command
         self.target = self._destination()
-        self.mode = _mode(self.chmod)
-        self._check_checksum()
+        with pointed(command.flags.span("chmod")):
+            self.mode = _mode(self.chmod)
+        with pointed(command.flags.span("checksum")):
+            self._check_checksum()
         name = stage.shown(command.code)
         self.shown = self._numbered(name)
         actions = [self._one(source) for source in self.sources]
@@ -152,7 +157,8 @@ class _Copying:
     def _http(self, source: str) -> ActionSpec:
         if not self.command.is_add:
             raise errors.source("source can't be a URL for COPY", "use ADD")
-        _check_digest(self.checksum)
+        with pointed(self.command.flags.span("checksum")):
+            _check_digest(self.checksum)
         filename = _filename(source)
         state = http(
             source,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from frontends.dockerfile.errors import located
+from frontends.dockerfile.faults import located
 from frontends.dockerfile.gotext import parse_bool
 from frontends.dockerfile.image import DEFAULT_PATH
 from frontends.dockerfile.instructions import (

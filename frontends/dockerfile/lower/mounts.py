@@ -6,6 +6,7 @@ from __future__ import annotations
 import posixpath
 
 from frontends.dockerfile import errors
+from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.instructions import Run
 from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
@@ -28,7 +29,7 @@ def lower_mounts(stage: StageState, step: Step, command: Run) -> list[AnyMount]:
     Raises:
         DockerfileError: a mount is malformed, or names a stage that comes later.
     """
-    read = [read_mount(flag.text, lambda value: stage.expand(step, value)) for flag in command.mounts]
+    read = [read_mount(flag.value, lambda value: stage.expand(step, value)) for flag in command.mounts]
     return [
         _mount(stage, mount, source, command.place) for mount, source in zip(read, step.sources, strict=True)
     ]
@@ -44,7 +45,8 @@ def _mount(stage: StageState, mount: Mount, source: StageState, place: Place) ->
     state = stage.conversion.context
     if mount.source_stage:
         if not source.lowered:
-            raise errors.mount_before(mount.source_stage, mount.target)
+            with pointed(mount.span("source_stage")):
+                raise errors.mount_before(mount.source_stage, mount.target)
         state = source.state
     match mount.type:
         case "secret":
@@ -64,7 +66,8 @@ def _filesystem(stage: StageState, mount: Mount, source: StageState, state: Stat
     if not paths.is_absolute(clean_path(target), "linux"):
         target = paths.join("/", stage.state.settings.at(stage.conversion.target).dir, target)
     if target == "/":
-        raise errors.mount_target(target)
+        with pointed(mount.span("target")):
+            raise errors.mount_target(target)
     selector = paths.join("/", mount.source)
     if selector == "/":
         selector = ""
@@ -119,7 +122,9 @@ def _secret(mount: Mount) -> SecretSpec:
 
 def _agent(mount: Mount) -> SSHSpec:
     if mount.source:
-        raise errors.mount("ssh does not support source", "name the agent with id=")
+        raise errors.mount(
+            "ssh does not support source", "name the agent with id=", span=mount.span("source")
+        )
     return SSHSpec(
         id=mount.id,
         target=mount.target,

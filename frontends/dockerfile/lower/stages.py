@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.gotext import parse_int
 from frontends.dockerfile.instructions import (
     AnyInstruction,
@@ -26,6 +27,7 @@ from frontends.dockerfile.rules import (
     undefined_arg_in_from,
 )
 from frontends.dockerfile.words import Expansion, WordError, expand
+from grammar import Span
 from llb.ops import Platform
 
 
@@ -63,9 +65,10 @@ class Stages:
     # -- adding
 
     def _add_stage(self, number: int, stage: Stage) -> None:
-        base = self._word(stage, stage.base)
-        if not base.text:
-            raise errors.blank_base(stage.base).locate(stage.place)
+        with pointed(stage.base_span):
+            base = self._word(stage, stage.base)
+            if not base.text:
+                raise errors.blank_base(stage.base).locate(stage.place)
         state = StageState(
             conversion=self.conversion,
             stage=stage,
@@ -108,6 +111,10 @@ class Stages:
             undefined_arg_in_from.check(lint, seen.unmatched, known, stage.place)
 
     def _platform(self, stage: Stage) -> tuple[Platform, Expansion]:
+        with pointed(stage.flags.span("platform")):
+            return self._read_platform(stage)
+
+    def _read_platform(self, stage: Stage) -> tuple[Platform, Expansion]:
         args = self.conversion.global_args
         word = self._word(stage, stage.platform)
         lint = self.conversion.lint.with_comments(stage.comments)
@@ -155,7 +162,9 @@ class Stages:
         if isinstance(command, Copy) and command.source_stage:
             sources = [self._copied(command)]
         elif isinstance(command, Run):
-            sources = [self._source(m.source_stage or SCRATCH, NOWHERE) for m in command.mounts]
+            sources = [
+                self._source(m.source_stage or SCRATCH, NOWHERE, m.source_span) for m in command.mounts
+            ]
         for source in sources:
             state.needs[source] = command.place
             if source.implicit:
@@ -164,20 +173,25 @@ class Stages:
 
     def _copied(self, command: Copy) -> StageState:
         name = command.source_stage
+        span = command.flags.span("from")
+        with pointed(span):
+            return self._named_or_numbered(name, command.place, span)
+
+    def _named_or_numbered(self, name: str, place: Place, span: Span | None) -> StageState:
         number = parse_int(name)
         if number is None:
             if self.by_name(name) is None and "$" in name:
                 raise errors.from_variable()
-            return self._source(name, command.place)
+            return self._source(name, place, span)
         if not 0 <= number < len(self.states):
             raise errors.stage_index(number, len(self.states))
         return self.states[number]
 
-    def _source(self, name: str, place: Place) -> StageState:
+    def _source(self, name: str, place: Place, span: Span | None) -> StageState:
         found = self.by_name(name)
         if found is not None:
             return found
-        stage = Stage(keyword="FROM", code="", place=place, base=name)
+        stage = Stage(keyword="FROM", code="", place=place, base=name, base_span=span)
         return StageState(
             conversion=self.conversion,
             stage=stage,

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from frontends.dockerfile import errors
+from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.instructions import Onbuild
 from frontends.dockerfile.lower.stage import StageState
 from frontends.dockerfile.lower.stages import Stages, at_stage
@@ -37,9 +38,9 @@ def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
     return found
 
 
-def _located(first: Diagnostic, text: str, place: Place) -> errors.DockerfileError:
+def _located(first: Diagnostic, text: str, place: Place) -> DockerfileError:
     """Return an error at the stage whose base left the trigger, which is shown too."""
-    found = errors.DockerfileError(first.message, code=first.code, hint=first.help).locate(place)
+    found = DockerfileError(first.message, code=first.code, hint=first.help).locate(place)
     spans = [span for span in first.spans if span.source.name == _TRIGGER]
     shown = spans[0] if spans else Source(_TRIGGER, text, "Dockerfile").lines(1, 1)
     related = Related("the base image has this trigger", shown)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A parsed file to a program: its stages with their instructions, and its global arguments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from frontends.dockerfile import errors
+from frontends.dockerfile.ast import Node, ParsedFile
+from frontends.dockerfile.check import Linter
+from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.instructions import AnyInstruction, Arg, Program, Stage
+from frontends.dockerfile.places import Place
+from frontends.dockerfile.reading import read_arg, read_instruction, read_stage
+from frontends.dockerfile.rules import (
+    from_as_casing,
+    invalid_definition_description,
+    maintainer_deprecated,
+    stage_name_casing,
+)
+
+
+def read_program(file: ParsedFile, lint: Linter) -> Program:
+    """Return the stages and global arguments of a file.
+
+    Raises:
+        DockerfileError: an instruction is unknown, or its flags or arguments are wrong.
+    """
+    heads: list[tuple[Stage, list[AnyInstruction]]] = []
+    global_args: list[Arg] = []
+    for node in file.nodes:
+        try:
+            found = _read_any(node, lint)
+        except DockerfileError as error:
+            raise error.prefixed(_prefix(node)).locate(Place.of(node)) from None
+        if isinstance(found, Stage):
+            heads.append((found, []))
+        elif heads:
+            heads[-1][1].append(found)
+        elif isinstance(found, Arg):
+            global_args.append(found)
+        else:
+            raise errors.no_current_stage().locate(Place.of(node))
+    return Program(
+        stages=tuple(_with_commands(stage, commands) for stage, commands in heads),
+        args=tuple(global_args),
+    )
+
+
+def _prefix(node: Node) -> str:
+    return f"dockerfile parse error on line {node.span.start_line}: "
+
+
+def _with_commands(stage: Stage, commands: list[AnyInstruction]) -> Stage:
+    return replace(stage, commands=tuple(commands))
+
+
+def _read_any(node: Node, lint: Linter) -> AnyInstruction | Stage:
+    lint = lint.with_comments(node.prev_comment)
+    place = Place.of(node)
+    match node.keyword:
+        case "from":
+            stage_name_casing.check(lint, node.words, place)
+            from_as_casing.check(lint, node.value, node.words, place)
+            stage = read_stage(node)
+            names = (stage.name,) if stage.name else ()
+            invalid_definition_description.check(lint, "FROM", names, node.prev_comment, place)
+            return stage
+        case "maintainer":
+            maintainer_deprecated.check(lint, place)
+        case "arg":
+            arg = read_arg(node)
+            keys = [key for key, _ in arg.args]
+            invalid_definition_description.check(lint, "ARG", keys, node.prev_comment, place)
+            return arg
+    return read_instruction(node)
