@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Positions, diagnostics and grammars. Lark itself is behind `grammar.loader`, so this facade is light."""
 
-from grammar.diagnostic import Diagnostic, DiagnosticError, Related, Severity, edit_distance, nearest
+from grammar.diagnostic import (
+    Diagnostic,
+    DiagnosticError,
+    Related,
+    Severity,
+    edit_distance,
+    nearest,
+    render_all,
+)
 from grammar.source import Source, Span
 
 __all__ = [
@@ -13,4 +21,5 @@ __all__ = [
     "Span",
     "edit_distance",
     "nearest",
+    "render_all",
 ]

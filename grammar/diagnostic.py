@@ -58,6 +58,21 @@ class Diagnostic:
         return "\n".join(lines)
 
 
+MOST_SHOWN = 8
+
+
+def render_all(diagnostics: Sequence[Diagnostic], *, most: int = MOST_SHOWN) -> str:
+    """Return diagnostics as plain text for one screen: one with its surroundings, several without; the rest is counted."""
+    if len(diagnostics) == 1:
+        return diagnostics[0].render()
+    shown = [one.render(context=0) for one in diagnostics[:most]]
+    if rest := diagnostics[most:]:
+        lines = ", ".join(str(one.span.start_line) for one in rest if one.span is not None)
+        where = f" (lines {lines})" if lines else ""
+        shown.append(f"... and {len(rest)} more{where}")
+    return "\n\n".join(shown)
+
+
 class DiagnosticError(Exception):
     """Raised when a text cannot be used; carries every diagnostic found, the first one first."""
 

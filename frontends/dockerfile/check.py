@@ -111,6 +111,10 @@ class Findings:
     fired: list[str] = field(default_factory=list)
     muted: bool = False
 
+    def mute(self) -> None:
+        """Keep no further warnings: after an error BuildKit finds none."""
+        self.muted = True
+
 
 @dataclass(frozen=True, slots=True)
 class Linter:

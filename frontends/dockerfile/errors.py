@@ -8,12 +8,12 @@ as in BuildKit: each caller that knows an instruction adds that instruction's lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.suggest import did_you_mean, suggest
-from grammar import Span
+from grammar import Diagnostic, Span
 
 _UNNAMED = re.compile(r"stage-\d+")
 
@@ -85,15 +85,26 @@ def check_option(text: str, *, value: str = "") -> DockerfileError:
     if value:
         message = f"failed to parse check option {go_quote(text)}: strconv.ParseBool: parsing {go_quote(value)}: invalid syntax"
         return DockerfileError(message, code="check-option", hint=hint)
-    return DockerfileError(f"invalid check option {go_quote(text)}", code="check-option", hint=hint)
+    close = suggest(text.partition("=")[0], ("skip", "experimental", "error"))
+    return DockerfileError(
+        f"invalid check option {go_quote(text)}",
+        code="check-option",
+        hint=f"did you mean {close}? {hint}" if close else hint,
+    )
 
 
 # -- the form of instructions
 
 
+def _likeness(word: str) -> Callable[[str], tuple[bool, bool, str]]:
+    """Return a key by which, of equally near words, the likelier ones come first: swapped letters, the same start."""
+    letters = sorted(word.upper())
+    return lambda known: (sorted(known) != letters, known[:1] != word[:1].upper(), known)
+
+
 def unknown_instruction(word: str, known: Iterable[str], span: Span) -> DockerfileError:
     """The first word of a line is no instruction."""
-    close = suggest(word, known, case_sensitive=False)
+    close = suggest(word, sorted(known, key=_likeness(word)), case_sensitive=False)
     return DockerfileError(
         f"unknown instruction: {word}" + (f" (did you mean {close}?)" if close else ""),
         code="unknown-instruction",
@@ -158,6 +169,17 @@ def word(message: str) -> DockerfileError:
 # -- stages
 
 
+def misspelt_stage(name: str, close: str, span: Span | None) -> Diagnostic:
+    """A name is no stage's, but nearly one. It may be an image; so it is a warning."""
+    return Diagnostic(
+        code="stage-name",
+        message=f"no stage is called {name} (did you mean {close}?)",
+        spans=(span,) if span is not None else (),
+        severity="warning",
+        help=f"write {close}",
+    )
+
+
 def blank_base(written: str) -> DockerfileError:
     """The base of a stage is empty after expansion."""
     return DockerfileError(
@@ -183,12 +205,14 @@ def empty_platform(written: str, unmatched: Iterable[str], known: Iterable[str])
     )
 
 
-def platform(written: str, cause: str, unmatched: Iterable[str], known: Iterable[str]) -> DockerfileError:
-    """The platform of a stage is malformed."""
+def platform(
+    written: str, cause: str, unmatched: Iterable[str], known: Iterable[str], names: Iterable[str]
+) -> DockerfileError:
+    """The platform of a stage is malformed; ``names`` are those of systems and architectures."""
     message = f"failed to parse platform {written}: {cause}{_first_suggestion(unmatched, known)}"
-    return DockerfileError(
-        message, code="platform", hint="write os/architecture[/variant], for example linux/arm64"
-    )
+    close = suggest(written, sorted(names))
+    hint = "write os/architecture[/variant], for example linux/arm64"
+    return DockerfileError(message, code="platform", hint=f"did you mean {close}? {hint}" if close else hint)
 
 
 def _first_suggestion(unmatched: Iterable[str], known: Iterable[str]) -> str:
@@ -344,9 +368,10 @@ def device(message: str, hint: str = "") -> DockerfileError:
     return DockerfileError(message, code="device", hint=hint)
 
 
-def signal(name: str) -> DockerfileError:
-    """``STOPSIGNAL`` names no signal."""
-    return DockerfileError(f"invalid signal: {name}", code="signal", hint="for example SIGTERM or 15")
+def signal(name: str, close: str) -> DockerfileError:
+    """``STOPSIGNAL`` names no signal; ``close`` is the nearest one, if one is near."""
+    hint = f"write {close}" if close else "for example SIGTERM or 15"
+    return DockerfileError(f"invalid signal: {name}", code="signal", hint=hint)
 
 
 def port(message: str) -> DockerfileError:

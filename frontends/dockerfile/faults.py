@@ -7,7 +7,7 @@ place to show, if whoever raised it or passed it on knows one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -44,6 +44,13 @@ class DockerfileError(DiagnosticError):
             self._precise = True
             self.diagnostics = (replace(self.diagnostics[0], spans=(span,)), *self.diagnostics[1:])
 
+    def add(self, others: Iterable[Diagnostic]) -> None:
+        """Tell of further errors after this one, in the file's order; those that are told of already are left out."""
+        known = {(one.message, one.span) for one in self.diagnostics}
+        new = [one for one in others if (one.message, one.span) not in known]
+        first, *rest = self.diagnostics
+        self.diagnostics = (first, *sorted([*rest, *new], key=_position))
+
     def prefixed(self, prefix: str) -> DockerfileError:
         """Put words before the message."""
         first = self.diagnostics[0]
@@ -70,3 +77,44 @@ def located(place: Place) -> Iterator[None]:
     except DockerfileError as error:
         error.locate(place)
         raise
+
+
+def _position(diagnostic: Diagnostic) -> int:
+    return diagnostic.span.start if diagnostic.span is not None else -1
+
+
+class Faults:
+    """Collects errors so that work goes on after the first. ``on_first`` is called once, when there is one.
+
+    The first error is the one that BuildKit stops at; the others come after it in `raise_first`.
+    """
+
+    def __init__(self, on_first: Callable[[], None]) -> None:
+        self._on_first = on_first
+        self.errors: list[DockerfileError] = []
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Keep an error instead of letting it pass."""
+        try:
+            yield
+        except DockerfileError as error:
+            self.keep(error)
+
+    def keep(self, error: DockerfileError) -> None:
+        """Keep an error."""
+        if not self.errors:
+            self._on_first()
+        self.errors.append(error)
+
+    def raise_first(self, further: Callable[[], Iterable[Diagnostic]] = tuple) -> None:
+        """Raise the first error, if there is one, with the others and what ``further`` finds behind it.
+
+        Raises:
+            DockerfileError: the first one that was kept.
+        """
+        if self.errors:
+            first, *rest = self.errors
+            first.add([one for error in rest for one in error.diagnostics])
+            first.add(further())
+            raise first

@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 
 from frontends.base import Bridge, BuildResult, PlatformResult
 from frontends.dockerfile import errors, platforms, requests, syntax
+from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Findings, Linter
 from frontends.dockerfile.contexts import Contexts
 from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.lower.bases import Images
 from frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
 from frontends.dockerfile.options import Options, read_options
-from frontends.dockerfile.parse import parse
 from frontends.dockerfile.programs import read_program
+from frontends.dockerfile.recovery import parse_on
+from frontends.dockerfile.rulenames import unknown_rules
 from frontends.dockerfile.rules import no_empty_continuation
 from grammar import DiagnosticError
 from llb.ops import CDIDevice, Platform
@@ -95,7 +97,7 @@ class DockerfileFrontend:
         text = SourceText(source, state)
         match request:
             case requests.TARGETS:
-                return requests.targets(read_program(parse(source), Linter()), source)
+                return requests.targets(read_program(parse_on(source), Linter()), source)
             case requests.LINT:
                 return await _lint(contexts, text, state)
         (converted,) = await _Reading(contexts, text, Findings()).convert([None])
@@ -120,28 +122,34 @@ async def _lint(contexts: Contexts, text: SourceText, state: State) -> Mapping[s
     findings = Findings()
     problem: DiagnosticError | None = None
     every_stage = not contexts.options.target
+    reading = _Reading(contexts, text, findings, every_stage=every_stage)
     try:
-        await _Reading(contexts, text, findings, every_stage=every_stage).convert([None])
+        await reading.convert([None])
     except DiagnosticError as error:
         problem = error
-    return requests.lint(findings.warnings, text.source, state.graph(), problem)
+    notes = list(unknown_rules(reading.file)) if reading.file is not None else []
+    return requests.lint(findings.warnings, text.source, state.graph(), problem, notes)
 
 
 @dataclass(slots=True)
 class _Reading:
-    """One Dockerfile on its way to states. ``every_stage`` lowers also what the target does not need."""
+    """One Dockerfile on its way to states. ``every_stage`` lowers also what the target does not need.
+
+    ``file`` is the file once it was parsed.
+    """
 
     contexts: Contexts
     text: SourceText
     findings: Findings
     every_stage: bool = False
+    file: ParsedFile | None = None
 
     async def convert(self, wanted: Sequence[Platform | None]) -> list[Converted]:
         """Lower for all platforms at once; only the first one's findings are kept."""
         source = self.text.source
         if not source.text:
             raise errors.empty_file()
-        file = parse(source)
+        self.file = file = parse_on(source)
         lint = Linter(check_config(file, self.contexts.options.check), self.findings)
         no_empty_continuation.check(lint, file.warnings)
         program = read_program(file, lint)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from frontends.dockerfile.ast import Node
 from frontends.dockerfile.flags import NO_FLAGS, Flags, Value
 from frontends.dockerfile.places import Place
 from grammar import Span
@@ -20,11 +21,20 @@ class Instruction:
     place: Place
     comments: tuple[str, ...] = ()
     flags: Flags = NO_FLAGS
+    node: Node | None = field(default=None, repr=False, compare=False)
 
     @property
     def span(self) -> Span | None:
         """All lines of the instruction."""
         return self.place.span
+
+    def span_of(self, word: str) -> Span | None:
+        """Return where the first argument that reads like this stands; None if there is none."""
+        for number, token in enumerate(self.node.tokens if self.node is not None else ()):
+            if token == word:
+                assert self.node is not None, "it has tokens"
+                return self.node.token_span(number)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

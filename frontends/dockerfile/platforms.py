@@ -64,6 +64,10 @@ _ARCHITECTURES = frozenset(
 )
 
 
+NAMES = _SYSTEMS | _ARCHITECTURES
+"""What a platform may be called by one word."""
+
+
 class SpecifierError(ValueError):
     """A text is no platform; the message is containerd's."""
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import Node, ParsedFile
 from frontends.dockerfile.check import Linter
-from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.faults import DockerfileError, Faults
+from frontends.dockerfile.further import further
 from frontends.dockerfile.instructions import AnyInstruction, Arg, Program, Stage
 from frontends.dockerfile.places import Place
 from frontends.dockerfile.reading import read_arg, read_instruction, read_stage
@@ -24,15 +25,20 @@ def read_program(file: ParsedFile, lint: Linter) -> Program:
     """Return the stages and global arguments of a file.
 
     Raises:
-        DockerfileError: an instruction is unknown, or its flags or arguments are wrong.
+        DockerfileError: an instruction is unknown, or its flags or arguments are wrong; with all others that are.
     """
     heads: list[tuple[Stage, list[AnyInstruction]]] = []
     global_args: list[Arg] = []
+    faults = Faults(lint.findings.mute)
     for node in file.nodes:
         try:
             found = _read_any(node, lint)
         except DockerfileError as error:
-            raise error.prefixed(_prefix(node)).locate(Place.of(node)) from None
+            first = not faults.errors
+            faults.keep((error.prefixed(_prefix(node)) if first else error).locate(Place.of(node)))
+            if node.keyword == "from":
+                heads.append((_unread_stage(node), []))
+            continue
         if isinstance(found, Stage):
             heads.append((found, []))
         elif heads:
@@ -40,11 +46,16 @@ def read_program(file: ParsedFile, lint: Linter) -> Program:
         elif isinstance(found, Arg):
             global_args.append(found)
         else:
-            raise errors.no_current_stage().locate(Place.of(node))
-    return Program(
-        stages=tuple(_with_commands(stage, commands) for stage, commands in heads),
-        args=tuple(global_args),
-    )
+            faults.keep(errors.no_current_stage().locate(Place.of(node)))
+            heads.append((_unread_stage(node), []))
+    stages = tuple(_with_commands(stage, commands) for stage, commands in heads)
+    faults.raise_first(lambda: further(stages))
+    return Program(stages=stages, args=tuple(global_args))
+
+
+def _unread_stage(node: Node) -> Stage:
+    """Return a stage to read on with, for a FROM that is wrong or missing."""
+    return Stage(keyword=node.value, code="", place=Place.of(node), base="")
 
 
 def _prefix(node: Node) -> str:

@@ -54,7 +54,7 @@ def read_instruction(node: Node) -> AnyInstruction:
     """
     reader = _READERS.get(node.keyword)
     if reader is None:
-        raise errors.unknown_instruction(node.value, sorted(KEYWORDS), node.value_span)
+        raise errors.unknown_instruction(node.value, KEYWORDS, node.value_span)
     return reader(node)
 
 
@@ -65,6 +65,7 @@ def _head(node: Node) -> dict[str, Any]:
         "code": node.original.strip(SPACE),
         "place": Place.of(node),
         "comments": node.prev_comment,
+        "node": node,
     }
 
 

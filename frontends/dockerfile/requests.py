@@ -19,7 +19,7 @@ from frontends.dockerfile.instructions import Program
 from frontends.dockerfile.outline import Summary, description_of
 from frontends.dockerfile.places import Place
 from frontends.dockerfile.suggest import suggest
-from grammar import Diagnostic, DiagnosticError, Source
+from grammar import Diagnostic, DiagnosticError, Source, render_all
 from llb.graph import Graph
 
 LINT = "frontend.lint"
@@ -123,10 +123,12 @@ def lint(
     source: Source,
     definition: Graph,
     error: DiagnosticError | None,
+    notes: Sequence[Diagnostic] = (),
 ) -> Mapping[str, bytes]:
     """Return the answer to `LINT`, whose status code is 1 if there is anything to say.
 
-    ``definition`` is what ``source`` was read from. Only the first error is told: the shape has room for one.
+    ``definition`` is what ``source`` was read from. The shape has room for one error. All of them, and ``notes`` that
+    BuildKit would not make, are in ``result.errors`` as text, which clients of BuildKit's do not look at.
     """
     from llb.wire.readable import definition_json
 
@@ -151,7 +153,11 @@ def lint(
             "location": _error_location(error),
         }
     status = b"1" if warnings or error is not None else b"0"
-    return {**_answer(value, answers.lint_text(value)), "result.statuscode": status}
+    told = {**_answer(value, answers.lint_text(value)), "result.statuscode": status}
+    problems = [*(error.diagnostics if error is not None else ()), *notes]
+    if problems:
+        told["result.errors"] = render_all(problems).encode("utf-8", "replace")
+    return told
 
 
 def convert(graph: Graph) -> Mapping[str, bytes]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from grammar import Diagnostic, DiagnosticError
+from grammar import Diagnostic, DiagnosticError, render_all
 
 FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
 _MOST = 12  # lines of help and messages beyond which the rest is counted, not shown
@@ -18,7 +18,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ in ("CancelledError", "Abort"):
         return "interrupted: nothing was exported; finished steps stay cached", INTERRUPTED
     if isinstance(error, DiagnosticError):
-        return _diagnostics(error.diagnostics), FAILED
+        return render_all(error.diagnostics), FAILED
     for handler in (_known, _system):
         if (text := handler(error)) is not None:
             return text
@@ -29,12 +29,6 @@ def explain(error: BaseException) -> tuple[str, int]:
         ),
         FAILED,
     )
-
-
-def _diagnostics(diagnostics: tuple[Diagnostic, ...]) -> str:
-    shown = "\n\n".join(d.render() for d in diagnostics[:5])
-    rest = len(diagnostics) - 5
-    return shown + (f"\n\n... and {rest} more" if rest > 0 else "")
 
 
 def _known(error: BaseException) -> tuple[str, int] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from frontends.base import Bridge, ResolvedImage, ResolveError
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.faults import DockerfileError, pointed
+from frontends.dockerfile.faults import DockerfileError, Faults, pointed
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
 from frontends.dockerfile.lower.stages import Stages
@@ -77,9 +77,11 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
         for state in pending:
             state.resolved = state in reachable
             group.create_task(one(state), name=f"resolve {state.base_name}")
+    faults = Faults(stages.conversion.lint.findings.mute)
     for state in pending:
         if state in failures:
-            raise failures[state]
+            faults.keep(failures[state])
+    faults.raise_first()
 
 
 @dataclass(slots=True)

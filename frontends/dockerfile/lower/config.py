@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from frontends.dockerfile import errors
+from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.gotext import format_duration, plain_list, quoted_list
 from frontends.dockerfile.image import HealthConfig
 from frontends.dockerfile.instructions import (
@@ -20,7 +21,7 @@ from frontends.dockerfile.instructions import (
     Volume,
 )
 from frontends.dockerfile.lower.ports import PortWord
-from frontends.dockerfile.lower.signals import is_signal
+from frontends.dockerfile.lower.signals import is_signal, likely_signal
 from frontends.dockerfile.lower.stage import StageState, Step
 from frontends.dockerfile.rules import (
     expose_invalid_format,
@@ -29,6 +30,7 @@ from frontends.dockerfile.rules import (
     multiple_instructions_disallowed,
 )
 from frontends.dockerfile.words import WordError, expand
+from grammar import Span
 
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 _WINDOWS_SHELL = ("cmd", "/S", "/C")
@@ -101,19 +103,22 @@ def lower_healthcheck(stage: StageState, step: Step, command: Healthcheck) -> No
 
 def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
     """EXPOSE: ports and ranges, with a protocol. Raises DockerfileError."""
-    words: list[str] = []
-    for word in command.ports:
+    words: list[tuple[str, Span | None]] = []
+    for written in command.ports:
+        span = command.span_of(written)
         try:
-            words += expand(word, stage.env, stage.conversion.mode).words
+            words += ((word, span) for word in expand(written, stage.env, stage.conversion.mode).words)
         except WordError as error:
-            raise errors.word(str(error)) from None
+            with pointed(span):
+                raise errors.word(str(error)) from None
     lint = stage.lint(step)
     ports: list[str] = []
-    for word in words:
-        parts = PortWord.cut(word)
-        expose_proto_casing.check(lint, parts, command.place)
-        expose_invalid_format.check(lint, parts, command.place)
-        ports += parts.container_ports()
+    for word, span in words:
+        with pointed(span):
+            parts = PortWord.cut(word)
+            expose_proto_casing.check(lint, parts, command.place)
+            expose_invalid_format.check(lint, parts, command.place)
+            ports += parts.container_ports()
     stage.image.config.exposed_ports.update(ports)
     stage.commit(f"EXPOSE {plain_list(ports)}")
 
@@ -139,7 +144,8 @@ def lower_stopsignal(stage: StageState, step: Step, command: StopSignal) -> None
     """STOPSIGNAL. Raises DockerfileError."""
     signal = stage.expand(step, command.signal)
     if not is_signal(signal):
-        raise errors.signal(signal)
+        with pointed(command.span_of(command.signal)):
+            raise errors.signal(signal, likely_signal(signal))
     stage.image.config.stop_signal = signal
     stage.commit(f"STOPSIGNAL {signal}")
 

@@ -16,7 +16,8 @@ from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Config, Linter
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.faults import DockerfileError, Faults
+from frontends.dockerfile.further import further
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.instructions import Program
 from frontends.dockerfile.lower.bases import Images, resolve_bases
@@ -159,8 +160,25 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     conversion = await _conversion(request, platform, target_platform, predefined)
     declared = frozenset(key for command in request.program.args for key, _ in command.args)
     stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
+    try:
+        target = await _target(stages, request)
+    except DockerfileError as error:
+        conversion.lint.findings.mute()
+        error.add(further(request.program.stages))
+        raise
+    conversion.matcher = _matcher(await request.contexts.ignored())
+    faults = Faults(conversion.lint.findings.mute)
+    for state in stages.states:
+        if state.needed and not state.lowered:
+            lower_stage(state, faults)
+    faults.raise_first()
+    return _finish(stages, target, platform)
+
+
+async def _target(stages: Stages, request: Request) -> StageState:
+    """Return the stage to build, with the bases of all that it needs resolved and their triggers added."""
     stages.add_all(request.program)
-    target = stages.target(options.target)
+    target = stages.target(stages.conversion.options.target)
     stages.connect()
     await fix_epoch(stages, request.bridge)
     while True:
@@ -169,11 +187,9 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
         await resolve_bases(stages, request.images, reachable)
         if not add_triggers(stages, needed):
             break
-    conversion.matcher = _matcher(await request.contexts.ignored())
-    for state in stages.states:
-        if state in reachable and not state.lowered:
-            lower_stage(state)
-    return _finish(stages, target, platform)
+    for state in reachable:
+        state.needed = True
+    return target
 
 
 async def _conversion(
@@ -261,4 +277,5 @@ def check_config(file: ParsedFile, given: Config | None) -> Config:
     try:
         return Config.parse(directive.first_word if directive is not None else "")
     except DockerfileError as error:
+        error.point(directive.span if directive is not None else None)
         raise error.prefixed("failed to parse check options: ") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import string
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +12,7 @@ from frontends.dockerfile import errors, gitref
 from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.instructions import Copy, Inline
 from frontends.dockerfile.lower import paths
+from frontends.dockerfile.lower.chmod import read_mode
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
 from frontends.dockerfile.rules import copy_ignored_file
 from frontends.dockerfile.words import Mode
@@ -21,8 +21,6 @@ from llb.files import ActionSpec, copy, mkfile
 from llb.options import Options as StepOptions
 from llb.state import State
 
-_OCTAL, _LARGEST = re.compile(r"[0-7]+"), 0o7777
-_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+")
 _RAW = Mode(escape="\\", skip_process_quotes=True)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REQUIRED = "file.copy.requiredpaths"
@@ -78,12 +76,15 @@ class _Copying:
         stage, command = self.stage, self.command
         self.target = self._destination()
         with pointed(command.flags.span("chmod")):
-            self.mode = _mode(self.chmod)
+            self.mode = read_mode(self.chmod)
         with pointed(command.flags.span("checksum")):
             self._check_checksum()
         name = stage.shown(command.code)
         self.shown = self._numbered(name)
-        actions = [self._one(source) for source in self.sources]
+        actions: list[ActionSpec] = []
+        for written, source in zip(command.sources, self.sources, strict=True):
+            with pointed(command.span_of(written)):
+                actions.append(self._one(source))
         actions += [self._document(path, data) for path, data in self.contents]
         options = stage.step_options(self.step, self.shown)
         if command.link and not self.chmod and stage.conversion.options.supports("mergeop"):
@@ -246,21 +247,6 @@ class _Copying:
         for source in self.sources:
             if not (self.command.is_add and gitref.is_http(source)):
                 read.add(paths.join("/", source))
-
-
-def _mode(text: str) -> int | str | None:
-    if not text:
-        return None
-    if _OCTAL.fullmatch(text):
-        value = int(text, 8)
-        if value > _LARGEST:
-            raise errors.chmod(text)
-        return value
-    if text[0] in string.digits:
-        raise errors.chmod(text)
-    if not all(_SYMBOLIC.fullmatch(part) for part in text.split(",")):
-        raise errors.symbolic_chmod()
-    return text
 
 
 _DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-zA-Z=_-]+")

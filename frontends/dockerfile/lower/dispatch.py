@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from frontends.dockerfile.faults import located
+from frontends.dockerfile.faults import Faults, located
 from frontends.dockerfile.gotext import parse_bool
 from frontends.dockerfile.image import DEFAULT_PATH
 from frontends.dockerfile.instructions import (
@@ -35,19 +35,22 @@ from frontends.dockerfile.lower.workdir import enter, lower_workdir
 SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
 
 
-def lower_stage(stage: StageState) -> None:
-    """Lower all instructions of a stage whose base is ready.
+def lower_stage(stage: StageState, faults: Faults) -> None:
+    """Lower all instructions of a stage whose base is ready; those that are wrong are kept, located.
 
-    Raises:
-        DockerfileError: an instruction is wrong; located at it.
+    After a wrong ARG or ENV the stage ends, for what follows may use its variables.
     """
     stage.begin()
     if stage.platform is None:
         stage.platform = stage.conversion.target
-    _settings(stage)
+    with faults.collected():
+        _settings(stage)
     for step in stage.steps:
-        with located(step.instruction.place):
+        before = len(faults.errors)
+        with faults.collected(), located(step.instruction.place):
             _lower(stage, step)
+        if len(faults.errors) > before and isinstance(step.instruction, Arg | Env):
+            break
     stage.lowered = True
     stage.scan_context = _scans(stage, SCAN_CONTEXT)
     stage.scan_stage = _scans(stage, SCAN_STAGE)

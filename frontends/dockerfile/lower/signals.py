@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from frontends.dockerfile.gotext import parse_int
+from frontends.dockerfile.suggest import suggest
 
 _NAMES = frozenset(
     [
@@ -47,6 +48,12 @@ _NAMES = frozenset(
     + [f"RTMIN+{n}" for n in range(1, 16)]
     + [f"RTMAX-{n}" for n in range(1, 15)]
 )
+
+
+def likely_signal(text: str) -> str:
+    """Return the signal that a misspelt name is near to; "" if none is."""
+    close = suggest(text.upper().removeprefix("SIG"), sorted(_NAMES))
+    return f"SIG{close}" if close else ""
 
 
 def is_signal(text: str) -> bool:

@@ -12,6 +12,7 @@ from datetime import datetime
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.check import Linter
 from frontends.dockerfile.contexts import NamedContext
+from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.gotext import format_time
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.instructions import AnyInstruction, Stage
@@ -99,6 +100,7 @@ class StageState:
     ignore_cache: bool = False
     total: int = 0
     index: int = 0
+    needed: bool = False
     resolved: bool = False
     lowered: bool = False
     triggered: bool = False
@@ -168,7 +170,8 @@ class StageState:
         try:
             return expand(word, self.env, mode or self.conversion.mode, seen=seen).text
         except WordError as error:
-            raise errors.word(str(error)) from None
+            with pointed(step.instruction.span_of(word)):
+                raise errors.word(str(error)) from None
         finally:
             if seen.unmatched:
                 declared = [key for key, _ in self.args]

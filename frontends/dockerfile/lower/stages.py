@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.faults import pointed
+from frontends.dockerfile.faults import Faults, pointed
 from frontends.dockerfile.gotext import parse_int
 from frontends.dockerfile.instructions import (
     AnyInstruction,
@@ -47,8 +47,11 @@ class Stages:
         Raises:
             DockerfileError: a base or platform is malformed.
         """
+        faults = Faults(self.conversion.lint.findings.mute)
         for number, stage in enumerate(program.stages):
-            self._add_stage(number, stage)
+            with faults.collected():
+                self._add_stage(number, stage)
+        faults.raise_first()
 
     def connect(self) -> None:
         """Find what every instruction names.
@@ -56,9 +59,14 @@ class Stages:
         Raises:
             DockerfileError: a name cannot be one, or a stage needs itself.
         """
+        faults = Faults(self.conversion.lint.findings.mute)
         for state in list(self.states):
-            state.steps = [self.step(state, command) for command in state.stage.commands]
-        self._check_circles()
+            for command in state.stage.commands:
+                with faults.collected():
+                    state.steps.append(self.step(state, command))
+        with faults.collected():
+            self._check_circles()
+        faults.raise_first()
         if len(self.states) == 1:
             self.states[0].name = ""
 
@@ -125,7 +133,7 @@ class Stages:
         try:
             return platforms.parse(word.text), word
         except platforms.SpecifierError as error:
-            found = errors.platform(stage.platform, str(error), word.unmatched, args)
+            found = errors.platform(stage.platform, str(error), word.unmatched, args, platforms.NAMES)
             raise found.locate(stage.place).locate(stage.place) from None
 
     # -- finding

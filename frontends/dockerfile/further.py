@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What else is wrong with a file that has an error already: what can be told without lowering it and asking for images.
+
+BuildKit stops at the first error. So that a file is mended in one go, the rest is looked through here for what later
+steps would refuse. Words with variables are left alone, since what they will be is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from frontends.dockerfile import errors
+from frontends.dockerfile.faults import DockerfileError, pointed
+from frontends.dockerfile.instructions import AnyInstruction, Copy, Expose, Run, Stage, StopSignal
+from frontends.dockerfile.lower.chmod import read_mode
+from frontends.dockerfile.lower.ports import PortWord
+from frontends.dockerfile.lower.signals import is_signal, likely_signal
+from frontends.dockerfile.mounts import read_mount
+from frontends.dockerfile.suggest import suggest
+from grammar import Diagnostic, Span
+
+
+def further(stages: Sequence[Stage]) -> Iterator[Diagnostic]:
+    """Yield what is wrong with the instructions of these stages, and names that look like misspelt stages."""
+    names: list[str] = []
+    for stage in stages:
+        yield from _misspelt(stage.base, stage.base_span, names)
+        for command in stage.commands:
+            yield from _command(command, names)
+        if stage.name:
+            names.append(stage.name)
+
+
+def _command(command: AnyInstruction, names: Sequence[str]) -> Iterator[Diagnostic]:
+    for check in _checks(command):
+        try:
+            check()
+        except DockerfileError as error:
+            yield from error.locate(command.place).diagnostics
+    match command:
+        case Copy():
+            yield from _misspelt(command.source_stage, command.flags.span("from"), names)
+        case Run():
+            for mount in command.mounts:
+                yield from _misspelt(mount.source_stage, mount.source_span, names)
+
+
+def _checks(command: AnyInstruction) -> Iterator[Callable[[], object]]:
+    match command:
+        case Run():
+            for mount in command.mounts:
+                if "$" not in mount.value.text:
+                    yield partial(read_mount, mount.value, _as_it_is)
+        case Copy() if "$" not in command.chmod:
+            yield partial(command.flags.checked, "chmod", read_mode)
+        case Expose():
+            for word in command.ports:
+                if not _expands(word):
+                    yield partial(_port, command, word)
+        case StopSignal() if not _expands(command.signal):
+            yield partial(_signal, command)
+
+
+def _expands(text: str) -> bool:
+    return any(char in text for char in "$'\"\\`")
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _port(command: Expose, word: str) -> None:
+    with pointed(command.span_of(word)):
+        PortWord.cut(word).container_ports()
+
+
+def _signal(command: StopSignal) -> None:
+    if not is_signal(command.signal):
+        with pointed(command.span_of(command.signal)):
+            raise errors.signal(command.signal, likely_signal(command.signal))
+
+
+def _misspelt(name: str, span: Span | None, names: Iterable[str]) -> Iterator[Diagnostic]:
+    """Yield a warning about a name that is no stage's, but close to one's: it would be asked for as an image."""
+    close = suggest(name.lower(), names) if name and "$" not in name else ""
+    if close:
+        yield errors.misspelt_stage(name, close, span)

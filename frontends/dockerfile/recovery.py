@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading on after a syntax error: faulty instructions are blanked out, and the rest is read again.
+
+The parser stops where it cannot cut a line: a malformed JSON array, a pair without ``=``, an open heredoc. The error is
+the parser's own, as BuildKit has it; what this module finds is told of after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from frontends.dockerfile.ast import ParsedFile
+from frontends.dockerfile.check import Findings, Linter
+from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.parse import parse
+from frontends.dockerfile.programs import read_program
+from grammar import Diagnostic, DiagnosticError, Source, Span
+
+_MOST = 20
+_PREFIX = re.compile(r"^dockerfile parse error on line \d+: ")
+
+
+def parse_on(source: Source) -> ParsedFile:
+    """Parse a Dockerfile.
+
+    Raises:
+        DiagnosticError: it cannot be parsed; the first error is the parser's, all others that were found come after it.
+    """
+    try:
+        return parse(source)
+    except DiagnosticError as error:
+        error.diagnostics = (*error.diagnostics, *_further(source, error.diagnostics))
+        raise
+
+
+def _further(source: Source, found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return the errors of what is left without the lines that are at fault; at most some of them."""
+    out: list[Diagnostic] = []
+    text, last = source.text, list(found)
+    while len(out) < _MOST:
+        spans = [span for diagnostic in last for span in diagnostic.spans]
+        blanked = _without(text, spans)
+        if blanked == text:
+            break
+        text = blanked
+        rest = Source(source.name, text, source.language)
+        try:
+            read_program(parse(rest), Linter(findings=Findings(muted=True)))
+            break
+        except DockerfileError as error:
+            out += error.diagnostics
+            break
+        except DiagnosticError as error:
+            last = [one for one in error.diagnostics if one.code != "no-instructions"]
+            out += last
+    return sorted((_in(source, one) for one in out), key=lambda one: one.span.start if one.span else 0)
+
+
+def _without(text: str, spans: Iterable[Span]) -> str:
+    """Return a text of the same length and lines in which spans of whole lines are comments."""
+    for span in spans:
+        lines = text[span.start : span.end].split("\n")
+        blank = "\n".join("#" + " " * (len(line) - 1) if line else "" for line in lines)
+        text = text[: span.start] + blank + text[span.end :]
+    return text
+
+
+def _in(source: Source, diagnostic: Diagnostic) -> Diagnostic:
+    """Return a diagnostic with its places in the text as it was written: the offsets are the same."""
+    spans = tuple(source.span(span.start, span.end) for span in diagnostic.spans)
+    related = tuple(
+        replace(one, span=source.span(one.span.start, one.span.end)) for one in diagnostic.related
+    )
+    return replace(diagnostic, message=_PREFIX.sub("", diagnostic.message), spans=spans, related=related)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names in check options that are no rule's. BuildKit accepts them silently; a misspelt one then does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from frontends.dockerfile.ast import ParsedFile
+from frontends.dockerfile.check import Config
+from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.rules import RULES
+from grammar import Diagnostic, Span, nearest
+
+
+def unknown_rules(file: ParsedFile) -> Iterator[Diagnostic]:
+    """Yield a note about each name in the file's ``check`` directive that is no rule's, with the nearest one that is."""
+    directive = file.directives.get("check")
+    if directive is None:
+        return
+    try:
+        config = Config.parse(directive.first_word)
+    except DockerfileError:
+        return  # told of as an error
+    known = [rule.name for rule in RULES]
+    for name in sorted((config.skip | config.experimental) - {*known, ""}):
+        close = nearest(name, known, limit=4)
+        yield Diagnostic(
+            code="check-option",
+            message=f"no check is called {name}" + (f" (did you mean {close}?)" if close else ""),
+            spans=(_place(directive.span, name),),
+            severity="note",
+            help="names are compared with case",
+        )
+
+
+def _place(span: Span, name: str) -> Span:
+    at = span.text.find(name)
+    return Span(span.source, span.start + at, span.start + at + len(name)) if at >= 0 else span
