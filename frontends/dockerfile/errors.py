@@ -15,6 +15,7 @@ from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.suggest import did_you_mean, suggest
 from grammar import Diagnostic, Span
 
+REFERENCE = "reference"
 _UNNAMED = re.compile(r"stage-\d+")
 
 
@@ -191,9 +192,7 @@ def blank_base(written: str) -> DockerfileError:
 
 def reference(name: str, cause: str, hint: str = "") -> DockerfileError:
     """A base or ``--from`` is no image reference."""
-    return DockerfileError(
-        f"failed to parse stage name {go_quote(name)}: {cause}", code="reference", hint=hint
-    )
+    return DockerfileError(f"failed to parse stage name {go_quote(name)}: {cause}", code=REFERENCE, hint=hint)
 
 
 def empty_platform(written: str, unmatched: Iterable[str], known: Iterable[str]) -> DockerfileError:

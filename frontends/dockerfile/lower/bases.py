@@ -61,7 +61,7 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
     """Resolve the stages that stand on no other stage; of those that nobody needs only the name is checked.
 
     Raises:
-        DockerfileError: a base is malformed or cannot be found; the first one in the file's order.
+        DockerfileError: a base is malformed or, if none is, cannot be found; the first one in the file's order.
     """
     pending = [s for s in stages.states if s.base is None and not s.lowered and not s.resolved]
     failures: dict[StageState, DockerfileError] = {}
@@ -78,9 +78,10 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
             state.resolved = state in reachable
             group.create_task(one(state), name=f"resolve {state.base_name}")
     faults = Faults(stages.conversion.lint.findings.mute)
-    for state in pending:
-        if state in failures:
-            faults.keep(failures[state])
+    # What is no reference is known at once, before any answer can come.
+    failed = [state for state in pending if state in failures]
+    for state in sorted(failed, key=lambda state: failures[state].diagnostics[0].code != errors.REFERENCE):
+        faults.keep(failures[state])
     faults.raise_first()
 
 

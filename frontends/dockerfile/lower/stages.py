@@ -157,8 +157,8 @@ class Stages:
 
     @property
     def names(self) -> list[str]:
-        """The names of the file's stages, in lower case; those without one are called by their number."""
-        return [s.stage.name or f"stage-{n}" for n, s in enumerate(self.states) if not s.implicit]
+        """What the stages are called, in lower case: by their number if they have no name; a lone stage is not called."""
+        return [state.name for state in self.states if state.name]
 
     def step(self, state: StageState, command: AnyInstruction, *, onbuild: bool = False) -> Step:
         """Return an instruction with what it names, and note that the stage needs it.
