@@ -104,13 +104,16 @@ def _likeness(word: str) -> Callable[[str], tuple[bool, bool, str]]:
 
 
 def unknown_instruction(word: str, known: Iterable[str], span: Span) -> DockerfileError:
-    """The first word of a line is no instruction."""
-    close = suggest(word, sorted(known, key=_likeness(word)), case_sensitive=False)
+    """The first word of a line is no instruction. The help names the likeliest of several equally near ones."""
+    names = sorted(known)
+    close = suggest(word, names, case_sensitive=False)
+    likely = suggest(word, sorted(names, key=_likeness(word)), case_sensitive=False)
+    hint = f"write {likely}" if likely == close else f"write {likely}, or {close}"
     return DockerfileError(
         f"unknown instruction: {word}" + (f" (did you mean {close}?)" if close else ""),
         code="unknown-instruction",
         span=span,
-        hint=f"write {close}"
+        hint=hint
         if close
         else "a line that continues an instruction follows one that ends in the escape character",
     )

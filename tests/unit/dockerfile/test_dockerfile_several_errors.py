@@ -42,7 +42,8 @@ def test_five_mistakes_are_five_diagnostics() -> None:
     assert [one.span.text for one in found if one.span] == ["RNU", "--form", "cahce", "--netwrok", "biuld"]
     assert all("did you mean" in one.message for one in found)
     assert (
-        found[0].message == "dockerfile parse error on line 2: unknown instruction: RNU (did you mean RUN?)"
+        found[0].message == "dockerfile parse error on line 2: unknown instruction: RNU (did you mean ENV?)"
+    assert found[0].help == "write RUN, or ENV"
     )
 
 
