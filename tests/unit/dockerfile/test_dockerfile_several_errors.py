@@ -43,8 +43,8 @@ def test_five_mistakes_are_five_diagnostics() -> None:
     assert all("did you mean" in one.message for one in found)
     assert (
         found[0].message == "dockerfile parse error on line 2: unknown instruction: RNU (did you mean ENV?)"
-    assert found[0].help == "write RUN, or ENV"
     )
+    assert found[0].help == "write RUN, or ENV"
 
 
 def test_the_parser_goes_on_behind_what_it_cannot_cut() -> None:
