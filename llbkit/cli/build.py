@@ -75,6 +75,9 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
     from llbkit.cli.calls import Call, show
 
     call = Call.parse("check" if values["check"] else values["call"])
+    for flag in ("metadata_file", "iidfile"):
+        if values[flag] and not values[flag].parent.is_dir():  # told before the build, not after
+            raise FlagError(f"--{flag.replace('_', '-')}: there is no directory {values[flag].parent}")
     with tempfile.TemporaryDirectory(prefix="llbkit-") as scratch:
         request = _request(where, values, Path(scratch))
         if call.request:

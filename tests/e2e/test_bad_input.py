@@ -156,6 +156,8 @@ def test_a_wrong_flag_is_wrong_use(cli, project) -> None:
     assert "did you mean" in cli.run("biuld", folder, code=2).stderr
     assert "--secret" in cli.build(folder, "--secret", "id=x,src=/nowhere", code=2).stderr
     assert "type" in cli.build(folder, "-o", "type=floppy", code=2).stderr
+    for flag in ("--metadata-file", "--iidfile"):
+        assert flag in cli.build(folder, flag, "/nowhere/file", code=2).stderr
 
 
 def test_a_required_secret_that_is_missing_names_the_flag(cli, project) -> None:
