@@ -102,8 +102,11 @@ def test_rawjson_has_the_keys_of_buildkit() -> None:
     assert lines[5]["vertexes"][0]["completed"] == "1970-01-01T00:00:02.000000000Z"
 
 
-def test_quiet_shows_nothing() -> None:
-    assert play("quiet", added("a"), started("a"), completed("a")) == ""
+def test_quiet_shows_nothing_but_why_a_step_failed() -> None:
+    assert play("quiet", added("a"), started("a"), log("a", "said\n"), completed("a")) == ""
+    failed = completed("a", error="exit code: 1")
+    said = play("quiet", added("a"), started("a"), log("a", "said\n"), failed)
+    assert said.splitlines() == ["------", " > a:", "said", "------"]
 
 
 def test_process_output_cannot_steer_the_terminal() -> None:

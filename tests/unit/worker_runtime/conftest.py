@@ -153,6 +153,7 @@ class Bench:
         op = ops.Exec(meta=made, mounts=(rootfs, *mounts), **fields)  # type: ignore[arg-type]
         values = (self.base if base is None else base, *inputs)
         operation = self.operation(op, len(values), session or Session(id="test"), resources)
+        await operation.cache_map(step or Step())  # type: ignore[arg-type]
         return list(await operation.execute(values, step or Step()))  # type: ignore[arg-type]
 
     def run(self, script: str = "", *mounts: ops.Mount, **arguments: object) -> list[Snapshot]:
