@@ -8,7 +8,7 @@ from typing import TextIO
 
 from llbkit.progress.display import Display
 from llbkit.progress.model import BuildView, failure_tail
-from solver.events import Event
+from solver.events import Event, VertexCompleted, VertexLog
 
 
 class QuietDisplay(Display):
@@ -23,7 +23,12 @@ class QuietDisplay(Display):
     def __call__(self, event: Event) -> None:
         """Take in one event."""
         with self._lock:
-            self._view.apply(event)
+            step = self._view.apply(event)
+            match event:
+                case VertexLog():
+                    step.take_lines(event.data)
+                case VertexCompleted():
+                    step.rest_line()
 
     def close(self) -> None:
         """Print the last output of failed steps."""
