@@ -2,14 +2,12 @@
 """Copying selected nodes into a writable root, fast.
 
 Directories first, then files on two threads, then hard links, then directories' metadata from the leaves up. A file's
-content comes from memory if its digest was just computed, else from the kernel: a reflink, ``copy_file_range``, or
-reads and writes, data ranges only where the source is sparse.
+content comes from memory if its digest was just computed, else by `worker.bytescopy`.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker.base import CancelToken, FileOpError
+from worker.bytescopy import BytesCopier, write_all
 from worker.modes import ModeChange
 from worker.owners import Owner
 from worker.parallel import in_threads, threads_for
@@ -25,11 +24,6 @@ from worker.statcache import identity
 from worker.tree import Tree, join
 from worker.writable import KEEP_TIME, WritableRoot
 
-_FICLONE = 0x40049409
-_NO_CLONE = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ETXTBSY)
-_NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO, errno.ETXTBSY)
-_CHUNK = 1 << 20
-_RANGE = 1 << 26
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -78,7 +72,7 @@ class _Copier:
     ) -> None:
         self._tree, self._root, self._target = tree, root, target
         self._style, self._token = style, token
-        self._clone = self._range = True
+        self._bytes = BytesCopier(token.check)
         self._umask = current_umask()
         self._seen: dict[tuple[int, int], str] = {}
         self._links: list[tuple[str, str]] = []
@@ -170,7 +164,7 @@ class _Copier:
             if data is None:
                 self._copy_content(job.pick, out)
             else:
-                _write_all(out, data)
+                write_all(out, data)
             owner = self._owner(status)
             if owner != (0, 0):
                 os.fchown(out, *owner)
@@ -220,67 +214,12 @@ class _Copier:
     def _copy_content(self, pick: Pick, out: int) -> None:
         source = os.open(join(self._tree.base, pick.path), _READ)
         try:
-            status = os.fstat(source)
-            if status.st_size and not (self._clone and self._cloned(source, out)):
-                if status.st_blocks * 512 < status.st_size and status.st_size > _CHUNK:
-                    self._copy_sparse(source, out, status.st_size)
-                else:
-                    self._copy_range(source, out, 0, None)
+            self._bytes.copy(source, out)
             # What is copied must be what was digested: cache keys depend on it.
             if not self._tree.keeps_owners and identity(os.fstat(source)) != identity(pick.node.stat):
                 raise FileOpError(f"/{pick.path} changed while it was copied", help="build again")
         finally:
             os.close(source)
-
-    def _cloned(self, source: int, out: int) -> bool:
-        try:
-            fcntl.ioctl(out, _FICLONE, source)
-        except OSError as error:
-            if error.errno not in _NO_CLONE:
-                raise
-            self._clone = False
-        return self._clone
-
-    def _copy_sparse(self, source: int, out: int, size: int) -> None:
-        end = 0
-        while end < size:
-            try:
-                start = os.lseek(source, end, os.SEEK_DATA)
-                end = os.lseek(source, start, os.SEEK_HOLE)
-            except OSError as error:
-                if error.errno != errno.ENXIO:  # ENXIO: nothing but a hole is left
-                    raise
-                break
-            os.lseek(out, start, os.SEEK_SET)
-            self._copy_range(source, out, start, end - start)
-        os.ftruncate(out, size)
-
-    def _copy_range(self, source: int, out: int, start: int, length: int | None) -> None:
-        """Copy ``length`` bytes, or all there are, from ``start`` to where ``out`` stands."""
-        os.lseek(source, start, os.SEEK_SET)
-        left = length if length is not None else 1 << 62
-        while self._range and left:
-            self._token.check()
-            try:
-                copied = os.copy_file_range(source, out, min(left, _RANGE))
-            except OSError as error:
-                if error.errno not in _NO_RANGE:
-                    raise
-                self._range = False
-                break
-            if not copied:
-                break  # at the end, or a file system that pretends to be: reading tells
-            left -= copied
-        while left and (chunk := os.read(source, min(left, _CHUNK))):
-            self._token.check()
-            left -= len(chunk)
-            _write_all(out, chunk)
-
-
-def _write_all(out: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(out, view) :]
 
 
 def current_umask() -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import filecmp
 import io
 import json
 import os
@@ -341,6 +342,19 @@ def test_local_keeps_extended_attributes(tools, files, tmp_path):
     run(tools, files, "local", dest=out)
     assert os.getxattr(out / "dir", "user.who") == b"dir"
     assert os.getxattr(out / "hard", "user.who") == b"dir/run"
+
+
+def test_local_keeps_the_holes_of_files(tools, tmp_path):
+    source, out = tmp_path / "sparse", tmp_path / "out"
+    source.mkdir()
+    with (source / "disk").open("wb") as file:
+        file.truncate(64 << 20)
+        file.seek(32 << 20)
+        file.write(b"middle")
+    run(tools, source, "local", dest=out)
+    copied = (out / "disk").stat()
+    assert (copied.st_size, copied.st_blocks * 512 < 1 << 20) == (64 << 20, True)
+    assert filecmp.cmp(source / "disk", out / "disk", shallow=False)
 
 
 @pytest.mark.parametrize(("mode", "left"), [("copy", True), ("delete", False)])

@@ -9,13 +9,13 @@ that it does not hold.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from worker.base import SourceError
+from worker.bytescopy import BytesCopier
 from worker.content.overlayfs import Stack, is_opaque, is_whiteout, make_opaque
 from worker.content.unpack import Owed
 from worker.descent import remove_tree
@@ -78,16 +78,17 @@ class _Settling:
 
     def _make_folder(self, path: str) -> None:
         """Make a directory with its parents, with the attributes that they have below."""
-        if not path or os.path.isdir(self._full(path)):
-            return
-        parent = path.rpartition("/")[0]
-        self._make_folder(parent)
-        with _times_kept(self._full(parent)):
-            os.mkdir(self._full(path))
-        os.chmod(self._full(path), 0o755)
-        found = self._below.lookup(path)
-        if found is not None and stat.S_ISDIR(found.status.st_mode):
-            _copy_attributes(found.full, found.status, self._full(path))
+        missing = []
+        while path and not os.path.isdir(self._full(path)):
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for folder in reversed(missing):
+            with _times_kept(self._full(folder.rpartition("/")[0])):
+                os.mkdir(self._full(folder))
+            os.chmod(self._full(folder), 0o755)
+            found = self._below.lookup(folder)
+            if found is not None and stat.S_ISDIR(found.status.st_mode):
+                _copy_attributes(found.full, found.status, self._full(folder))
 
 
 def _translate(path: str, moved: dict[str, str]) -> str:
@@ -126,7 +127,8 @@ def _copy_file(source: str, status: os.stat_result, target: str) -> None:
     """Copy anything but a directory, with all its attributes."""
     mode = status.st_mode
     if stat.S_ISREG(mode):
-        shutil.copyfile(source, target, follow_symlinks=False)
+        with open(source, "rb", buffering=0) as reader, open(target, "xb", buffering=0) as writer:
+            BytesCopier().copy(reader.fileno(), writer.fileno())
     elif stat.S_ISLNK(mode):
         os.symlink(os.readlink(source), target)
     else:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from worker.base import StorageError
+from worker.bytescopy import BytesCopier
 from worker.descent import Descent, remove_tree
 from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, epoch, platform_dir
 from worker.exporters.merged import prune, sources, union
@@ -113,7 +113,11 @@ class _Writer:
     time: int | None
     delete: bool
     written: int = 0
+    _bytes: BytesCopier = field(init=False)
     _links: dict[tuple[int, int], _First] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._bytes = BytesCopier(self.run.cancel.check)
 
     def fill(self, source: Path, target: int) -> None:
         """Copy what is in ``source`` into the open directory ``target``."""
@@ -194,10 +198,10 @@ class _Writer:
 
     def _copy(self, come: int, go: int, name: str, temporary: str, status: os.stat_result) -> None:
         reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=come)
-        with os.fdopen(reading, "rb", buffering=0) as source:
+        with os.fdopen(reading, "rb", buffering=0):
             made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=go)
-            with os.fdopen(made, "wb", buffering=0) as target:
-                shutil.copyfileobj(source, target, 1 << 20)
+            with os.fdopen(made, "wb", buffering=0):
+                self._bytes.copy(reading, made)
                 _copy_xattrs(reading, made)
                 os.fchmod(made, stat.S_IMODE(status.st_mode))
                 os.utime(made, ns=self._times(status))

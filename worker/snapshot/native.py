@@ -9,10 +9,7 @@ the filesystem, for every step.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -21,14 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.base import Snapshot
+from worker.bytescopy import BytesCopier
 from worker.content.overlayfs import is_opaque, is_whiteout, make_whiteout
 from worker.snapshot.layers import LayerStore
 from worker.snapshot.overlay import has_marks, make_root, scratch_folder
 from worker.statedir import StateDir, disk_errors
 
-_FICLONE = 0x40049409
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE, which file times are taken from
-_NO_CLONES = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 
 
 class NativeSnapshotter:
@@ -172,12 +168,7 @@ def _copy(source: str, status: os.stat_result, target: str) -> None:
 
 def _copy_content(source: str, target: str) -> None:
     with open(source, "rb", buffering=0) as reader, open(target, "xb", buffering=0) as writer:
-        try:
-            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-        except OSError as error:
-            if error.errno not in _NO_CLONES:
-                raise
-            shutil.copyfileobj(reader, writer, 1 << 20)
+        BytesCopier().copy(reader.fileno(), writer.fileno())
 
 
 def _copy_attributes(source: str, status: os.stat_result, target: str) -> None:
