@@ -132,8 +132,8 @@ def test_a_full_disk_is_reported_as_the_storage_s(world, source, monkeypatch) ->
     def full(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("worker.filecopy._write_all", full)
-    monkeypatch.setattr("worker.filecopy.os.copy_file_range", full)
+    monkeypatch.setattr("worker.filecopy.write_all", full)
+    monkeypatch.setattr("worker.bytescopy.os.copy_file_range", full)
     with pytest.raises(StorageError):
         world.files(cp("/x1", "/a"), source=source)
 
