@@ -20,7 +20,13 @@ def image_blob(
     chown: tuple[int, int] | None = None,
     **options: Unpack[Options],
 ) -> State:
-    """One blob of a repository as a file; ``ref`` names its digest."""
+    """One blob of a repository as a file; ``ref`` names its digest.
+
+    >>> from llb import image_blob
+    >>> layer = image_blob("alpine@sha256:" + "0" * 64, filename="layer.tar.gz")
+    >>> layer.graph().head.vertex.op.identifier[:54]
+    'docker-image+blob://docker.io/library/alpine@sha256:00'
+    """
     return _blob("docker-image+blob", ref, {}, filename, chmod, chown, Constraints.of(options))
 
 
@@ -34,7 +40,13 @@ def oci_layout_blob(
     chown: tuple[int, int] | None = None,
     **options: Unpack[Options],
 ) -> State:
-    """One blob of an OCI layout as a file."""
+    """One blob of an OCI layout as a file.
+
+    >>> from llb import oci_layout_blob
+    >>> layer = oci_layout_blob("app@sha256:" + "0" * 64, store_id="builds", filename="layer.tar.gz")
+    >>> layer.graph().head.vertex.op.attrs["oci.store"]
+    'builds'
+    """
     attrs = {key: value for key, value in {"oci.session": session_id, "oci.store": store_id}.items() if value}
     return _blob("oci-layout+blob", ref, attrs, filename, chmod, chown, Constraints.of(options))
 

@@ -43,7 +43,12 @@ class Chain:
 def mkdir(
     path: str, mode: int = 0o755, *, parents: bool = False, owner: Owner = None, created: int = -1
 ) -> ActionSpec:
-    """Create a directory. ``created`` is in nanoseconds since 1970, -1 is now."""
+    """Create a directory. ``created`` is in nanoseconds since 1970, -1 is now.
+
+    >>> from llb import scratch
+    >>> scratch().file(mkdir("/srv", owner="daemon")).graph().head.vertex.op.actions[0].action.owner.user
+    NamedUser(name='daemon', input=-1)
+    """
     return ActionSpec(
         ops.MkDir(path=path, mode=mode & 0o777, make_parents=parents, timestamp=created), owner=chown(owner)
     )
@@ -52,7 +57,12 @@ def mkdir(
 def mkfile(
     path: str, data: bytes | str, mode: int = 0o644, *, owner: Owner = None, created: int = -1
 ) -> ActionSpec:
-    """Create or replace a file."""
+    """Create or replace a file.
+
+    >>> from llb import scratch
+    >>> scratch().file(mkfile("/run.sh", "#!/bin/sh", 0o755)).graph().head.vertex.op.actions[0].action.mode == 0o755
+    True
+    """
     content = data.encode() if isinstance(data, str) else data
     return ActionSpec(
         ops.MkFile(path=path, mode=mode & 0o777, data=content, timestamp=created), owner=chown(owner)
@@ -60,12 +70,22 @@ def mkfile(
 
 
 def rm(path: str, *, allow_not_found: bool = False, allow_wildcard: bool = False) -> ActionSpec:
-    """Remove a path and all below it."""
+    """Remove a path and all below it.
+
+    >>> from llb import scratch
+    >>> scratch().mkdir("/tmp").file(rm("/tmp")).graph().head.vertex.op.actions[0].action.path
+    '/tmp'
+    """
     return ActionSpec(ops.Rm(path=path, allow_not_found=allow_not_found, allow_wildcard=allow_wildcard))
 
 
 def symlink(oldpath: str, newpath: str, *, owner: Owner = None, created: int = -1) -> ActionSpec:
-    """Create ``newpath`` as a symbolic link to ``oldpath``."""
+    """Create ``newpath`` as a symbolic link to ``oldpath``.
+
+    >>> from llb import scratch
+    >>> scratch().file(symlink("v2", "/current")).graph().head.vertex.op.actions[0].action.oldpath
+    'v2'
+    """
     return ActionSpec(ops.Symlink(oldpath=oldpath, newpath=newpath, timestamp=created), owner=chown(owner))
 
 
@@ -92,7 +112,13 @@ def copy(
 
     ``mode`` is a number, or symbolic (``u+x``); ``dir_contents`` copies what is in a directory instead of it; ``unpack``
     unpacks archives; ``wildcard`` allows patterns in ``src``, ``empty_wildcard`` that none matches; ``include`` and
-    ``exclude`` are patterns in the manner of ``.dockerignore``, ``required`` paths that must match.
+    ``exclude`` are patterns in the manner of ``.dockerignore``, ``required`` paths that must match;
+    ``replace_existing`` lets a file take the place of a directory, and the other way round.
+
+    >>> from llb import image, scratch
+    >>> taken = scratch().file(copy(image("alpine"), "/etc/os-release", "/", mode="u=rw,go=r"))
+    >>> taken.graph().head.vertex.op.actions[0].action.mode_str
+    'u=rw,go=r'
     """
     number = -1 if mode is None else mode if isinstance(mode, int) else 0
     action = ops.Copy(

@@ -68,7 +68,12 @@ def bind(
     no_output: bool = False,
     content_cache: ContentCache = ContentCache.DEFAULT,
 ) -> MountSpec:
-    """Mount ``source`` (None: an empty directory) at ``target``; writable ones are results of the run."""
+    """Mount ``source`` (None: an empty directory) at ``target``; writable ones are results of the run.
+
+    >>> from llb import image, local
+    >>> image("gcc").run("make -C /src", mounts=[bind(local("context"), "/src")]).graph().head.vertex.op.mounts[1].readonly
+    True
+    """
     return MountSpec(
         target=target,
         source=source,
@@ -86,12 +91,23 @@ def cache(
     sharing: CacheSharing = CacheSharing.SHARED,
     source: State | None = None,
 ) -> MountSpec:
-    """Mount a directory that outlives the step, known by ``id`` (default: its target)."""
+    """Mount a directory that outlives the step, known by ``id`` (default: its target).
+
+    >>> from llb import image
+    >>> step = image("python").run("pip install flask", mounts=[cache("/root/.cache", id="pip")])
+    >>> step.graph().head.vertex.op.mounts[1].cache.id
+    'pip'
+    """
     return MountSpec(target=target, source=source, cache=CacheOpt(id=id or target, sharing=sharing))
 
 
 def tmpfs(target: str, *, size: int = 0) -> MountSpec:
-    """Mount an empty filesystem in memory of at most ``size`` bytes (0: the kernel's default)."""
+    """Mount an empty filesystem in memory of at most ``size`` bytes (0: the kernel's default).
+
+    >>> from llb import image
+    >>> image("alpine").run("make", mounts=[tmpfs("/tmp", size=1 << 20)]).graph().head.vertex.op.mounts[1].tmpfs.size
+    1048576
+    """
     return MountSpec(target=target, tmpfs=TmpfsOpt(size=size))
 
 
@@ -105,12 +121,23 @@ def secret(
     optional: bool = False,
     env: str = "",
 ) -> SecretSpec:
-    """Show the secret ``id`` (default: its target) as a file that is in no layer, and as a variable if ``env``."""
+    """Show the secret ``id`` (default: its target) as a file that is in no layer, and as a variable if ``env``.
+
+    >>> from llb import image
+    >>> step = image("alpine").run("cat /run/secrets/token", mounts=[secret("/run/secrets/token", id="token")])
+    >>> step.graph().head.vertex.op.mounts[1].secret.id
+    'token'
+    """
     return SecretSpec(id=id or target, target=target, uid=uid, gid=gid, mode=mode, optional=optional, env=env)
 
 
 def secret_env(name: str, *, id: str = "", optional: bool = False) -> SecretSpec:  # noqa: A002
-    """Show the secret ``id`` (default: the variable's name) as an environment variable."""
+    """Show the secret ``id`` (default: the variable's name) as an environment variable.
+
+    >>> from llb import image
+    >>> image("alpine").run("env", mounts=[secret_env("TOKEN")]).graph().head.vertex.op.secret_env[0].name
+    'TOKEN'
+    """
     return SecretSpec(id=id or name, env=name, optional=optional)
 
 
@@ -123,5 +150,11 @@ def ssh(
     mode: int = 0o600,
     optional: bool = False,
 ) -> SSHSpec:
-    """Forward an SSH agent."""
+    """Forward an SSH agent.
+
+    >>> from llb import image
+    >>> step = image("alpine/git").run("git clone git@example.com:team/app", mounts=[ssh()])
+    >>> step.graph().head.vertex.op.mounts[1].dest
+    '/run/buildkit/ssh_agent.0'
+    """
     return SSHSpec(id=id, target=target, uid=uid, gid=gid, mode=mode, optional=optional)

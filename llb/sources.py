@@ -90,8 +90,16 @@ def image(
 ) -> State:
     """An image of a registry.
 
-    With a ``resolver`` the state takes the image config's environment, directory and user once the platform is known,
+    With a ``resolver`` the state takes the image config's environment and directory once the platform is known,
     and with ``resolve_digest`` the reference is pinned.
+
+    >>> image("alpine:3.20").graph().head.vertex.op.identifier
+    'docker-image://docker.io/library/alpine:3.20'
+    >>> def resolver(reference, platform):
+    ...     return ImageConfig(config='{"config": {"Env": ["A=1"]}}', digest="sha256:" + "0" * 64)
+    >>> pinned = image("alpine", resolver=resolver, resolve_digest=True)
+    >>> pinned.run("env").graph().head.vertex.op.meta.env[-1]
+    'A=1'
     """
     constraints = Constraints.of(options)
     attrs: dict[str, str] = {}
@@ -154,7 +162,12 @@ def oci_layout(
     checksum: str = "",
     **options: Unpack[Options],
 ) -> State:
-    """An image of an OCI layout that the client offers as ``store_id``; ``ref`` names its digest."""
+    """An image of an OCI layout that the client offers as ``store_id``; ``ref`` names its digest.
+
+    >>> state = oci_layout("example.com/app@sha256:" + "0" * 64, store_id="builds")
+    >>> dict(state.graph().head.vertex.op.attrs)
+    {'oci.store': 'builds'}
+    """
     attrs = {"oci.session": session_id, "oci.store": store_id}
     if layer_limit is not None:
         attrs["oci.layerlimit"] = str(layer_limit)
@@ -185,7 +198,12 @@ def local(
     metadata_exceptions: Sequence[str] = (),
     **options: Unpack[Options],
 ) -> State:
-    """A directory of the client, known by ``name``."""
+    """A directory of the client, known by ``name``.
+
+    >>> state = local("context", include_patterns=["src/**"], exclude_patterns=["**/*.pyc"])
+    >>> state.graph().head.vertex.op.attrs["local.includepattern"]
+    '["src/**"]'
+    """
     attrs: dict[str, str] = {}
     caps = {"source.local"}
 
@@ -251,6 +269,9 @@ def git(
     """A git repository at a ref; ``fragment`` is ``ref[:subdir]``.
 
     ``auth_header_secret`` and ``auth_token_secret`` name secrets; None takes BuildKit's default names, "" none.
+
+    >>> git("https://example.com/team/app.git", "v1.0:docs").graph().head.vertex.op.identifier
+    'git://example.com/team/app.git#v1.0:docs'
     """
     remote = giturl.parse(url)
     found_ref, found_subdir = giturl.split_fragment(fragment or remote.fragment)
@@ -324,7 +345,12 @@ def http(
     signature: HTTPSignature | None = None,
     **options: Unpack[Options],
 ) -> State:
-    """A file by HTTP(S), as the only file of its filesystem."""
+    """A file by HTTP(S), as the only file of its filesystem.
+
+    >>> file = http("https://example.com/tool", filename="tool", chmod=0o755, checksum="sha256:" + "0" * 64)
+    >>> file.graph().head.vertex.op.attrs["http.perm"]
+    '0755'
+    """
     attrs: dict[str, str] = {}
     caps = {"source.http"}
     if checksum:

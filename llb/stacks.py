@@ -47,7 +47,13 @@ class _StackNode:
 
 
 def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
-    """Lay states over each other, the first at the bottom; scratch ones do not count."""
+    """Lay states over each other, the first at the bottom; scratch ones do not count.
+
+    >>> from llb import image, scratch
+    >>> both = merge([image("alpine"), scratch().mkfile("/a", "1"), scratch().mkfile("/b", "2")])
+    >>> both.graph().head.vertex.op.inputs
+    (0, 1, 2)
+    """
     real = [state for state in inputs if state.output is not None]
     if not real:
         return inputs[0] if inputs else State()
@@ -64,7 +70,14 @@ def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
 
 
 def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
-    """Return what ``upper`` changes over ``lower``."""
+    """Return what ``upper`` changes over ``lower``.
+
+    >>> from llb import image
+    >>> base = image("alpine")
+    >>> added = diff(base, base.run("apk add make").root)  # only the files that the step wrote
+    >>> added.graph().head.vertex.op
+    Diff(lower=0, upper=1)
+    """
     if lower.output is None:
         return upper
     node = _StackNode(
@@ -78,7 +91,12 @@ def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
 
 
 def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> State:
-    """Solve the definition that a file of ``source`` holds."""
+    """Solve the definition that a file of ``source`` holds.
+
+    >>> from llb import local
+    >>> build(local("plans"), filename="app.pb").graph().head.vertex.op.attrs["llbbuild.filename"]
+    'app.pb'
+    """
     key = "buildkit.llb.definition"
     attrs = {"llbbuild.filename": filename} if filename else {}
     node = _StackNode(
@@ -94,7 +112,13 @@ def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> S
 def passthrough(
     dep_id: str, inputs: Sequence[State], outputs: Sequence[bool], **options: Unpack[Options]
 ) -> list[State]:
-    """Return the inputs marked in ``outputs``; whoever uses one has all of them solved."""
+    """Return the inputs marked in ``outputs``; whoever uses one has all of them solved.
+
+    >>> from llb import image
+    >>> app, _ = passthrough("checked", [image("app"), image("test")], [True, True])
+    >>> len(app.graph())
+    3
+    """
     kept = [number for number, wanted in enumerate(outputs) if wanted]
     node: Node = _StackNode(
         sources=tuple(state.output for state in inputs),
@@ -106,5 +130,11 @@ def passthrough(
 
 
 def requires(state: State, dep_id: str, deps: Sequence[State], **options: Unpack[Options]) -> State:
-    """Return ``state``, to be had only once ``deps`` are solved."""
+    """Return ``state``, to be had only once ``deps`` are solved.
+
+    >>> from llb import image
+    >>> tested = image("golang").run("go test ./...").root
+    >>> len(requires(image("app"), "tests", [tested]).graph())  # the test's steps come along
+    4
+    """
     return passthrough(dep_id, [state, *deps], [True, *(False for _ in deps)], **options)[0]

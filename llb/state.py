@@ -6,7 +6,7 @@ Names, defaults and digests are those of BuildKit's ``client/llb``.
 >>> from llb import scratch
 >>> graph = scratch().mkdir("/app").mkfile("/app/hello", "hi").graph(platform="linux/amd64")
 >>> [vertex.digest[:14] for vertex in graph]
-['sha256:7f48a20', 'sha256:6c07d34']
+['sha256:cbe11d0', 'sha256:2d61bed']
 """
 
 from __future__ import annotations
@@ -47,51 +47,114 @@ class State:
         return State(self.output, self.settings.then(change))
 
     def env(self, key: str, value: str) -> State:
-        """Set a variable for the steps that follow."""
+        """Set a variable for the steps that follow.
+
+        >>> from llb import image
+        >>> image("alpine").env("LANG", "C").run("env").graph().head.vertex.op.meta.env[-1]
+        'LANG=C'
+        """
         return self._set(lambda settings: settings.with_env(key, value))
 
     def dir(self, path: str) -> State:
-        """Change the working directory; relative to the current one."""
+        """Change the working directory; relative to the current one.
+
+        >>> from llb import scratch
+        >>> scratch().dir("/srv").dir("app").mkfile("hello", "hi").graph().head.vertex.op.actions[0].action.path
+        '/srv/app/hello'
+        """
         return self._set(lambda settings: settings.with_dir(path))
 
     def user(self, name: str) -> State:
-        """Run what follows as ``user[:group]``."""
+        """Run what follows as ``user[:group]``.
+
+        >>> from llb import image
+        >>> image("alpine").user("daemon").run("id").graph().head.vertex.op.meta.user
+        'daemon'
+        """
         return self._set(lambda settings: settings.set(user=name))
 
     def hostname(self, name: str) -> State:
-        """Set the host name of the steps that follow."""
+        """Set the host name of the steps that follow.
+
+        >>> from llb import image
+        >>> image("alpine").hostname("builder").run("hostname").graph().head.vertex.op.meta.hostname
+        'builder'
+        """
         return self._set(lambda settings: settings.set(hostname=name))
 
     def network(self, mode: NetMode) -> State:
-        """Set the network of the steps that follow."""
+        """Set the network of the steps that follow.
+
+        >>> from llb import image, ops
+        >>> image("alpine").network(ops.NetMode.NONE).run("ip link").graph().head.vertex.op.network.name
+        'NONE'
+        """
         return self._set(lambda settings: settings.set(network=mode))
 
     def security(self, mode: SecurityMode) -> State:
-        """Set the confinement of the steps that follow."""
+        """Set the confinement of the steps that follow.
+
+        >>> from llb import image, ops
+        >>> free = image("alpine").security(ops.SecurityMode.INSECURE)
+        >>> free.run("mount").graph().head.vertex.op.security.name
+        'INSECURE'
+        """
         return self._set(lambda settings: settings.set(security=mode))
 
     def platform(self, value: Platform | str) -> State:
-        """Fix the platform of the steps that follow."""
+        """Fix the platform of the steps that follow.
+
+        >>> from llb import image
+        >>> image("alpine").platform("linux/arm64").run("uname -m").graph().head.vertex.platform.architecture
+        'arm64'
+        """
         return self._set(lambda settings: settings.set(platform=as_platform(value)))
 
     def add_extra_host(self, host: str, ip: str) -> State:
-        """Add a line to /etc/hosts of the steps that follow."""
+        """Add a line to /etc/hosts of the steps that follow.
+
+        >>> from llb import image
+        >>> step = image("alpine").add_extra_host("db", "10.0.0.5").run("ping -c1 db")
+        >>> step.graph().head.vertex.op.meta.extra_hosts
+        (HostIP(host='db', ip='10.0.0.5'),)
+        """
         return self._set(lambda s: s.set(extra_hosts=(*s.extra_hosts, HostIP(host=host, ip=ip))))
 
     def add_ulimit(self, name: str, soft: int, hard: int) -> State:
-        """Add a resource limit for the steps that follow."""
+        """Add a resource limit for the steps that follow.
+
+        >>> from llb import image
+        >>> image("alpine").add_ulimit("nofile", 1024, 4096).run("ulimit -n").graph().head.vertex.op.meta.ulimit
+        (Ulimit(name='nofile', soft=1024, hard=4096),)
+        """
         return self._set(lambda s: s.set(ulimit=(*s.ulimit, Ulimit(name=name, soft=soft, hard=hard))))
 
     def cgroup_parent(self, path: str) -> State:
-        """Set the parent cgroup of the steps that follow."""
+        """Set the parent cgroup of the steps that follow.
+
+        >>> from llb import image
+        >>> image("alpine").cgroup_parent("builds").run("true").graph().head.vertex.op.meta.cgroup_parent
+        'builds'
+        """
         return self._set(lambda settings: settings.set(cgroup_parent=path))
 
     def reset(self, other: State) -> State:
-        """Return this filesystem with the settings of another state; the directory is "/" again."""
+        """Return this filesystem with the settings of another state; the directory is "/" again.
+
+        >>> from llb import image, scratch
+        >>> done = image("alpine").env("A", "1").run("make").root.reset(scratch())
+        >>> [item for item in done.run("env").graph().head.vertex.op.meta.env if item.startswith("A=")]
+        []
+        """
         return State(self.output, other.settings.then(lambda settings: settings.set(dir="/")))
 
     def with_output(self, output: Output | None) -> State:
-        """Return another filesystem with these settings; a platform fixed by the step that made it is taken over."""
+        """Return another filesystem with these settings; a platform fixed by the step that made it is taken over.
+
+        >>> from llb import image, scratch
+        >>> image("alpine").dir("/app").with_output(None).mkfile("a", "").graph().head.vertex.inputs
+        ()
+        """
         settings = self.settings
         if output is not None and (platform := output.node.constraints.platform) is not None:
             settings = settings.then(lambda s: s.set(platform=platform))
@@ -102,6 +165,11 @@ class State:
 
         Raises:
             StateError: it is no image config.
+
+        >>> from llb import image
+        >>> configured = image("alpine").with_image_config('{"config": {"Env": ["A=1"], "WorkingDir": "/app"}}')
+        >>> configured.run("env").graph().head.vertex.op.meta.cwd
+        '/app'
         """
         change = image_settings(config)
         return self._set(change)
@@ -132,6 +200,17 @@ class State:
 
         A text is split into words as a shell does, but no shell runs it: see `llb.sh`. Settings given here hold for
         this process only.
+
+        >>> from llb import bind, cache, image, local
+        >>> step = image("golang").run("go build -o /out/app .", dir="/src", mounts=[
+        ...     bind(local("context"), "/src"),
+        ...     bind(None, "/out", readonly=False),
+        ...     cache("/root/.cache"),
+        ... ])
+        >>> step.at("/out").graph().head.index  # the root is output 0, /out is the next
+        1
+        >>> image("alpine").run("echo 'two words'").graph().head.vertex.op.meta.args
+        ('echo', 'two words')
         """
         settings = self.settings
         fields = {"user": user, "hostname": hostname, "network": network, "security": security}
@@ -165,7 +244,14 @@ class State:
         return ExecState.of(self, node)
 
     def file(self, *actions: ActionSpec, **options: Unpack[Options]) -> State:
-        """Apply file actions, one after the other, in one step."""
+        """Apply file actions, one after the other, in one step.
+
+        >>> from llb import scratch
+        >>> from llb.files import mkdir, mkfile
+        >>> state = scratch().file(mkdir("/etc"), mkfile("/etc/motd", "hello"), name="greet")
+        >>> len(state.graph().head.vertex.op.actions)
+        2
+        """
         node = FileNode(chain=Chain(self, actions), constraints=Constraints.of(options))
         return self.with_output(Output(node))
 
@@ -186,9 +272,17 @@ class State:
         empty_wildcard: bool = False,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        required: Sequence[str] = (),
+        replace_existing: bool = False,
         **options: Unpack[Options],
     ) -> State:
-        """Copy ``src`` of another state to ``dest``; see `llb.files.copy`."""
+        """Copy ``src`` of another state to ``dest``; see `llb.files.copy`.
+
+        >>> from llb import local, scratch
+        >>> app = scratch().copy(local("context"), "*.py", "/app/", wildcard=True, create_dest_path=True, owner="1000:1000")
+        >>> app.graph().head.vertex.op.actions[0].action.dest
+        '/app/'
+        """
         action = copy(
             source,
             src,
@@ -204,6 +298,8 @@ class State:
             empty_wildcard=empty_wildcard,
             include=include,
             exclude=exclude,
+            required=required,
+            replace_existing=replace_existing,
         )
         return self.file(action, **options)
 
@@ -217,7 +313,12 @@ class State:
         created: int = -1,
         **options: Unpack[Options],
     ) -> State:
-        """Create a directory."""
+        """Create a directory.
+
+        >>> from llb import scratch
+        >>> oct(scratch().mkdir("/var/lib/app", 0o700, parents=True).graph().head.vertex.op.actions[0].action.mode)
+        '0o700'
+        """
         return self.file(mkdir(path, mode, parents=parents, owner=owner, created=created), **options)
 
     def mkfile(
@@ -230,7 +331,12 @@ class State:
         created: int = -1,
         **options: Unpack[Options],
     ) -> State:
-        """Create or replace a file."""
+        """Create or replace a file.
+
+        >>> from llb import scratch
+        >>> scratch().mkfile("/etc/hostname", "box").graph().head.vertex.op.actions[0].action.data
+        b'box'
+        """
         return self.file(mkfile(path, data, mode, owner=owner, created=created), **options)
 
     def rm(
@@ -241,7 +347,13 @@ class State:
         allow_wildcard: bool = False,
         **options: Unpack[Options],
     ) -> State:
-        """Remove a path and all below it."""
+        """Remove a path and all below it.
+
+        >>> from llb import image
+        >>> slim = image("alpine").rm("/var/cache/*", allow_wildcard=True, allow_not_found=True)
+        >>> slim.graph().head.vertex.op.actions[0].action.path
+        '/var/cache/*'
+        """
         return self.file(rm(path, allow_not_found=allow_not_found, allow_wildcard=allow_wildcard), **options)
 
     def symlink(
@@ -253,7 +365,12 @@ class State:
         created: int = -1,
         **options: Unpack[Options],
     ) -> State:
-        """Create a symbolic link."""
+        """Create a symbolic link.
+
+        >>> from llb import scratch
+        >>> scratch().symlink("python3", "/bin/python").graph().head.vertex.op.actions[0].action.newpath
+        '/bin/python'
+        """
         return self.file(symlink(oldpath, newpath, owner=owner, created=created), **options)
 
     # -- ends
@@ -275,6 +392,13 @@ class State:
 
         Raises:
             StateError: a step makes no sense.
+
+        >>> from llb import image, wire
+        >>> graph = image("alpine").run("true").graph(platform="linux/amd64")
+        >>> [type(vertex.op).__name__ for vertex in graph]
+        ['Source', 'Exec']
+        >>> len(wire.decode(wire.encode(graph)))  # what `buildctl build` reads
+        2
         """
         metadata = Metadata(ignore_cache=ignore_cache, description=dict(description or {}))
         constraints = Constraints(platform=as_platform(platform), metadata=metadata, require=tuple(require))
@@ -296,16 +420,32 @@ class ExecState(State):
 
     @property
     def root(self) -> State:
-        """The root filesystem after the process."""
+        """The root filesystem after the process.
+
+        >>> from llb import image
+        >>> image("alpine").run("apk add make").root.run("make").graph().head.vertex.op.meta.args
+        ('make',)
+        """
         return State(self.output, self.settings)
 
     def at(self, target: str) -> State:
-        """Return the filesystem of the mount at ``target`` after the process; a read-only one is its source."""
+        """Return the filesystem of the mount at ``target`` after the process; a read-only one is its source.
+
+        >>> from llb import bind, image
+        >>> image("alpine").run("make", mounts=[bind(None, "/out", readonly=False)]).at("/out").graph().head.index
+        1
+        """
         assert self.node is not None, "made by State.run"
         return self.before.with_output(_mount_output(self.node, target))
 
     def add_mount(self, mount: MountSpec) -> ExecState:
-        """Return the same process with one more mount."""
+        """Return the same process with one more mount.
+
+        >>> from llb import cache, image
+        >>> step = image("alpine").run("make").add_mount(cache("/cache"))
+        >>> [mount.dest for mount in step.graph().head.vertex.op.mounts]
+        ['/', '/cache']
+        """
         assert self.node is not None, "made by State.run"
         return ExecState.of(self.before, replace(self.node, mounts=(*self.node.mounts, mount)))
 
@@ -347,15 +487,29 @@ def image_settings(config: bytes | str) -> Change:
 
 
 def from_graph(graph: Graph) -> State:
-    """Return the state of a finished graph; its vertices keep their bytes."""
+    """Return the state of a finished graph; its vertices keep their bytes.
+
+    >>> from llb import image, wire
+    >>> received = wire.encode(image("alpine").graph())
+    >>> from_graph(wire.decode(received)).run("true").graph().head.vertex.op.meta.args
+    ('true',)
+    """
     return State(GraphNode.head(graph))
 
 
 def scratch() -> State:
-    """Return the empty filesystem."""
+    """Return the empty filesystem.
+
+    >>> scratch().graph().head is None
+    True
+    """
     return State()
 
 
 def sh(command: str) -> tuple[str, ...]:
-    """Return the arguments that run ``command`` in /bin/sh."""
+    """Return the arguments that run ``command`` in /bin/sh.
+
+    >>> sh("make && make test")
+    ('/bin/sh', '-c', 'make && make test')
+    """
     return ("/bin/sh", "-c", command)

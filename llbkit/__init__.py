@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The product: engine, configuration, command line.
 
->>> from llbkit import Engine  # doctest: +SKIP
+``from llbkit import Engine`` is the way in from Python; nothing is loaded before it is used.
 """
 
 from __future__ import annotations
