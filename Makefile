@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 PACKAGES := runc crun busybox-static docker-registry git ca-certificates openssh-client python3-venv
 SOURCES := grammar llb frontends solver worker llbkit conformance
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check docs bench clean
 help:
 	@echo "make setup   Debian packages, a virtual environment in $(VENV), llbkit in it"
 	@echo "make demo    build, run, rebuild and change examples/shop"
 	@echo "make test    make check, then every test"
 	@echo "make check   format, lint, types, import contracts, docstrings"
+	@echo "make docs    the API reference, in build/api"
 	@echo "make bench   side by side with BuildKit and buildah; prints ratios"
 
 setup: $(VENV)/.ready
@@ -36,7 +37,10 @@ check: setup
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 
-test: check
+docs: setup
+	$(BIN)/python -W error::UserWarning docs/api.py build/api
+
+test: check docs
 	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: setup

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the API reference: ``make docs``, or ``python docs/api.py FOLDER``.
+
+Only what others may build on is in it. Packages load their names when they are used, which no documentation tool
+sees; so they are loaded first.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pdoc
+
+PUBLIC = (
+    *("grammar", "llb", "llb.ops", "llb.files", "llb.graph", "llb.walk", "llb.text", "llb.verify", "llb.platform"),
+    *("llb.wire", "frontends.base", "frontends.registry", "solver", "solver.ports", "solver.passes"),
+    *("llbkit", "llbkit.engine", "llbkit.request"),
+)
+
+
+def write(folder: Path) -> None:
+    """Write a page for each public module, with an index and a search."""
+    for name in PUBLIC:
+        module = import_module(name)
+        for item in getattr(module, "__all__", ()):
+            vars(module).setdefault(item, getattr(module, item))
+    pdoc.render.configure(docformat="google")
+    pdoc.pdoc(*PUBLIC, output_directory=folder)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
