@@ -14,7 +14,17 @@ from pathlib import Path
 import pdoc
 
 PUBLIC = (
-    *("grammar", "llb", "llb.ops", "llb.files", "llb.graph", "llb.walk", "llb.text", "llb.verify", "llb.platform"),
+    *(
+        "grammar",
+        "llb",
+        "llb.ops",
+        "llb.files",
+        "llb.graph",
+        "llb.walk",
+        "llb.text",
+        "llb.verify",
+        "llb.platform",
+    ),
     *("llb.wire", "frontends.base", "frontends.registry", "solver", "solver.ports", "solver.passes"),
     *("llbkit", "llbkit.engine", "llbkit.request"),
 )

@@ -256,7 +256,6 @@ class GitSource:
                 "http_proxy",
                 "https_proxy",
                 "no_proxy",
-                "SSL_CERT_FILE",
             ):
                 if key in os.environ:
                     env[key] = os.environ[key]
@@ -266,6 +265,7 @@ class GitSource:
                 "core.autocrlf": "false",
                 "core.hooksPath": "/dev/null",
                 "gc.auto": "0",
+                **_trusted(),
                 **_authorization(spec, session),
             }
             env["GIT_CONFIG_COUNT"] = str(len(options))
@@ -273,6 +273,12 @@ class GitSource:
                 env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = key, value
             env |= _ssh(spec, session, Path(home))
             yield env
+
+
+def _trusted() -> dict[str, str]:
+    """Return where git finds certificates; built with GnuTLS, it does not look at OpenSSL's variables itself."""
+    places = {"http.sslCAInfo": "SSL_CERT_FILE", "http.sslCAPath": "SSL_CERT_DIR"}
+    return {key: os.environ[name] for key, name in places.items() if os.environ.get(name)}
 
 
 def _authorization(spec: GitSpec, session: Session) -> dict[str, str]:
@@ -338,7 +344,10 @@ def _failure(spec: GitSpec, said: str) -> SourceError:
     text = re.sub(r"^(fatal|error|ERROR): ", "", text)
     hint = "check the address and the network"
     if re.search("terminal prompts disabled|Authentication|could not read (User|Pass)|askpass", said):
-        hint = f"it needs authorization: give a token with --secret id={spec.token_secret}"
+        text = "it wants authorization"
+        hint = f"give a token with --secret id={spec.token_secret},env=VARIABLE"
+    elif "certificate" in said:
+        hint = "name the file of a certificate authority to trust in SSL_CERT_FILE"
     elif "Permission denied (publickey" in said:
         hint = "it needs a key: add --ssh default"
     elif "Host key verification failed" in said:

@@ -39,9 +39,9 @@ class GitSpec:
 
     @property
     def host(self) -> str:
-        """The remote's host, for secrets of one host only."""
+        """The remote's host, with its port if there is one: what secrets of one host only are named after."""
         if "://" in self.remote:
-            return urlsplit(self.remote).hostname or ""
+            return urlsplit(self.remote).netloc.rpartition("@")[2]
         return self.remote.partition(":")[0].rpartition("@")[2]
 
     @property
