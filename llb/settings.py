@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llb import platform as platforms
+from llb.errors import StateError
 from llb.ops import HostIP, NetMode, Platform, SecurityMode, Ulimit
 
 
@@ -69,3 +72,32 @@ class Carried:
         for change in self.changes:
             settings = change(settings)
         return settings
+
+
+def image_settings(config: bytes | str) -> Change:
+    """Return the change that an image config makes to settings.
+
+    Raises:
+        StateError: it is no image config.
+    """
+    try:
+        data = json.loads(config)
+        inner = data.get("config") or {}
+        env = [str(item).partition("=") for item in inner.get("Env") or []]
+        folder = str(inner.get("WorkingDir") or "/")
+        platform = None
+        if data.get("os") and data.get("architecture"):
+            platform = platforms.normalize(
+                Platform(architecture=data["architecture"], os=data["os"], variant=data.get("variant") or "")
+            )
+    except (ValueError, AttributeError, TypeError) as error:
+        raise StateError(f"not an image config: {error}") from error
+
+    def change(settings: Settings) -> Settings:
+        for key, _, value in env:
+            if key:
+                settings = settings.with_env(key, value)
+        settings = settings.with_dir(folder)
+        return settings.set(platform=platform) if platform is not None else settings
+
+    return change

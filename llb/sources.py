@@ -16,8 +16,8 @@ from llb.ops import Platform
 from llb.options import Constraints, Options
 from llb.reference import InvalidReferenceError
 from llb.reference import parse as parse_reference
-from llb.settings import Carried, Settings
-from llb.state import State, image_settings
+from llb.settings import Carried, Settings, image_settings
+from llb.state import State
 
 ResolveMode = Literal["default", "pull", "local"]
 

@@ -11,14 +11,11 @@ Names, defaults and digests are those of BuildKit's ``client/llb``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, Unpack
 
 from llb import ops
-from llb import platform as platforms
-from llb.errors import StateError
 from llb.execs import ExecNode, split
 from llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
 from llb.graph import Graph, Metadata
@@ -26,7 +23,7 @@ from llb.mounts import AnyMount, MountSpec
 from llb.nodes import Base, GraphNode, Output, assemble
 from llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
 from llb.options import Constraints, Options, as_platform
-from llb.settings import Carried, Change, Settings
+from llb.settings import Carried, Change, image_settings
 
 Command: TypeAlias = str | Sequence[str]
 
@@ -455,35 +452,6 @@ def _mount_output(node: ExecNode, target: str) -> Output | None:
         if mount.target == target and mount.readonly:
             return mount.source.output if mount.source is not None else None
     return Output(node, target)
-
-
-def image_settings(config: bytes | str) -> Change:
-    """Return the change that an image config makes to settings.
-
-    Raises:
-        StateError: it is no image config.
-    """
-    try:
-        data = json.loads(config)
-        inner = data.get("config") or {}
-        env = [str(item).partition("=") for item in inner.get("Env") or []]
-        folder = str(inner.get("WorkingDir") or "/")
-        platform = None
-        if data.get("os") and data.get("architecture"):
-            platform = platforms.normalize(
-                Platform(architecture=data["architecture"], os=data["os"], variant=data.get("variant") or "")
-            )
-    except (ValueError, AttributeError, TypeError) as error:
-        raise StateError(f"not an image config: {error}") from error
-
-    def change(settings: Settings) -> Settings:
-        for key, _, value in env:
-            if key:
-                settings = settings.with_env(key, value)
-        settings = settings.with_dir(folder)
-        return settings.set(platform=platform) if platform is not None else settings
-
-    return change
 
 
 def from_graph(graph: Graph) -> State:

@@ -64,10 +64,10 @@ class Output:
 class BuildRequest:
     """One build.
 
-        ``options`` are the frontend attributes (wire names: ``filename``, ``build-arg:X``, ...); ``locals`` the
-        directories it may read; ``secrets`` map ids to ``("file", path)`` or ``("env", variable)``; ``ssh`` maps ids to
-        agent sockets or key files; ``allow`` holds entitlements; ``names`` are the image's references. ``inputs`` are states that
-    the frontend may ask for; ``downloads`` maps files that are written before it runs to their HTTP addresses.
+    ``options`` are the frontend attributes (wire names: ``filename``, ``build-arg:X``, ...); ``locals`` the directories
+    it may read; ``secrets`` map ids to ``("file", path)`` or ``("env", variable)``; ``ssh`` maps ids to agent sockets or
+    key files; ``allow`` holds entitlements; ``names`` are the image's references. ``inputs`` are states that the frontend
+    may ask for; ``downloads`` maps files that are written before it runs to their HTTP addresses.
     """
 
     frontend: str = "dockerfile.v0"
