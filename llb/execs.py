@@ -32,7 +32,8 @@ class ExecNode:
 
     def binds(self) -> list[MountSpec]:
         """Return the filesystem mounts in the order that numbers inputs and outputs: by target."""
-        return sorted((m for m in self.mounts if isinstance(m, MountSpec)), key=lambda mount: mount.target)
+        binds = [mount for mount in self.mounts if isinstance(mount, MountSpec)]
+        return sorted(binds, key=lambda mount: mount.target) if len(binds) > 1 else binds
 
     def reads(self, base: Base) -> Sequence[Output]:
         """Return the sources of the mounts."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from llb import ops
@@ -37,7 +37,7 @@ class Chain:
     """Actions applied to a state one after the other."""
 
     state: State
-    actions: tuple[ActionSpec, ...]
+    actions: tuple[ActionSpec, ...] = field(repr=False)
 
 
 def mkdir(
@@ -172,16 +172,15 @@ class FileNode:
     def reads(self, base: Base) -> Sequence[Output]:
         """Return what the actions read, the last action's first, as BuildKit's client visits them."""
         out: list[Output] = []
-        pending = [self.chain]
+        pending = [(self.chain, spec) for spec in self.chain.actions]
         while pending:
-            chain = pending.pop(0)
-            for spec in reversed(chain.actions):
-                if chain.state.output is not None:
-                    out.append(chain.state.output)
-                if isinstance(spec.source, Chain):
-                    out += FileNode(chain=spec.source, constraints=self.constraints).reads(base)
-                elif spec.source is not None and spec.source.output is not None:
-                    out.append(spec.source.output)
+            chain, spec = pending.pop()
+            if chain.state.output is not None:
+                out.append(chain.state.output)
+            if isinstance(spec.source, Chain):
+                pending += [(spec.source, below) for below in spec.source.actions]
+            elif spec.source is not None and spec.source.output is not None:
+                out.append(spec.source.output)
         return unique_outputs(out)
 
     def index_of(self, slot: int | str) -> int:
@@ -224,6 +223,16 @@ class _Numbered:
     second: _Place
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How far the numbering of a chain has come: the results of its actions, and whether a chain below is awaited."""
+
+    chain: Chain
+    base: _Place | None = None
+    done: list[_Place] = field(default_factory=list)
+    waits: bool = False
+
+
 class _Numbering:
     """Numbers the inputs and actions of a chain, those of chains that it copies from included."""
 
@@ -232,28 +241,39 @@ class _Numbering:
         self.inputs = inputs
         self.actions: list[_Numbered] = []
 
-    def chain(self, chain: Chain) -> _Place:
-        """Add a chain's actions and return where its result is."""
-        previous: _Place | None = None
-        folder = chain.state.settings.at(self._base.platform).dir
-        for spec in chain.actions:
-            output = chain.state.output
-            base = _Place(self.inputs.add(output)) if output is not None else _Place()
-            second, source_folder = self._source(spec)
-            action = _placed(spec, folder, source_folder, base.number)
-            self.actions.append(_Numbered(action, base if previous is None else previous, second))
-            previous = _Place(len(self.actions) - 1, of_action=True)
-        assert previous is not None, "a chain has actions"
-        return previous
+    def chain(self, chain: Chain) -> None:
+        """Add a chain's actions, each behind those of the chain that it copies from, however deep these are nested."""
+        stack = [_Progress(chain)]
+        result = _Place()
+        while stack:
+            top = stack[-1]
+            assert top.chain.actions, "a chain has actions"
+            if len(top.done) == len(top.chain.actions):
+                stack.pop()
+                result = top.done[-1]
+                continue
+            spec = top.chain.actions[len(top.done)]
+            if top.base is None:
+                top.base = self._output(top.chain.state)
+            if isinstance(spec.source, Chain) and not top.waits:
+                top.waits = True
+                stack.append(_Progress(spec.source))
+                continue
+            second = result if top.waits else self._output(spec.source)
+            action = _placed(spec, self._folder(top.chain), self._folder(spec.source), top.base.number)
+            self.actions.append(_Numbered(action, top.done[-1] if top.done else top.base, second))
+            top.done.append(_Place(len(self.actions) - 1, of_action=True))
+            top.waits = False
 
-    def _source(self, spec: ActionSpec) -> tuple[_Place, str]:
-        if spec.source is None:
-            return _Place(), "/"
-        if isinstance(spec.source, Chain):
-            return self.chain(spec.source), spec.source.state.settings.at(self._base.platform).dir
-        output = spec.source.output
-        folder = spec.source.settings.at(self._base.platform).dir
-        return (_Place(self.inputs.add(output)) if output is not None else _Place()), folder
+    def _output(self, state: State | Chain | None) -> _Place:
+        output = None if state is None or isinstance(state, Chain) else state.output
+        return _Place(self.inputs.add(output)) if output is not None else _Place()
+
+    def _folder(self, source: State | Chain | None) -> str:
+        if source is None:
+            return "/"
+        state = source.state if isinstance(source, Chain) else source
+        return state.settings.at(self._base.platform).dir
 
 
 def _placed(spec: ActionSpec, folder: str, source_folder: str, base: int) -> ops.Action:

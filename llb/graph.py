@@ -3,12 +3,15 @@
 
 A vertex's identity is the digest of its wire bytes; equality and hash use nothing else. What cannot change the
 result (names, source spans, caps, progress groups) is `Metadata`, kept in a table beside the graph.
+
+Graphs are deeper than the stack. So nothing here is compared, shown, copied or pickled member by member: a pickled graph
+is its definition, and so is a vertex, with all it stands on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -121,6 +124,15 @@ class Vertex:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __copy__(self) -> Vertex:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Vertex:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Vertex], tuple[bytes]]:
+        return _unpickled_vertex, (_definition(self),)
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Graph:
@@ -149,6 +161,17 @@ class Graph:
         """Keep the definition that this graph was decoded from: for the decoder only."""
         object.__setattr__(self, "_wire", wire)
 
+    def __copy__(self) -> Graph:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Graph:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Graph], tuple[bytes]]:
+        from llb.wire.encoding import encode
+
+        return _unpickled, (encode(self),)
+
     def spans_of(self, digest: str) -> tuple[Span, ...]:
         """Return the spans a vertex comes from, the most telling first."""
         return self.source_map.spans(digest)
@@ -162,3 +185,23 @@ class Graph:
 
     def __len__(self) -> int:
         return len(self.vertices)
+
+
+def _definition(vertex: Vertex) -> bytes:
+    from llb.walk import postorder
+    from llb.wire.encoding import encode
+
+    below = postorder([vertex], lambda user: [edge.vertex for edge in user.inputs])
+    return encode(Graph(vertices=tuple(below), head=Edge(vertex)))
+
+
+def _unpickled(definition: bytes) -> Graph:
+    from llb.wire.decoding import decode
+
+    return decode(definition)
+
+
+def _unpickled_vertex(definition: bytes) -> Vertex:
+    head = _unpickled(definition).head
+    assert head is not None, "made of a vertex"
+    return head.vertex

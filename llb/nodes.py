@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
 from llb import platform as platforms
 from llb.errors import StateError
-from llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
+from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
 from llb.ops import Op, Platform
 from llb.options import At, Constraints, SourceText
 from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.verify import verify
-from llb.walk import postorder
+from llb.walk import no_garbage, postorder
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output of a node: ``slot`` is its index, or the target of a mount."""
+    """One output of a node: ``slot`` is its index, or the target of a mount.
 
-    node: Node
+    The node is left out of ``repr``: a chain of steps may be longer than the stack.
+    """
+
+    node: Node = field(repr=False)
     slot: int | str = 0
 
 
@@ -109,6 +112,11 @@ def assemble(head: Output | None, base: Base) -> Graph:
     """
     if head is None:
         return Graph(vertices=(), head=None)
+    with no_garbage():
+        return _assemble(head, base)
+
+
+def _assemble(head: Output, base: Base) -> Graph:
     base = Base(
         constraints=base.constraints, caps=base.caps, unique=base.unique or secrets.token_hex(13)[:25]
     )
@@ -148,8 +156,10 @@ def _vertex(constraints: Constraints, result: Made, base: Base) -> Vertex:
 
 
 def _metadata(constraints: Constraints, result: Made, base: Base) -> Metadata:
-    merged = merge_metadata(base.constraints.metadata, constraints.metadata)
-    return merge_metadata(merged, Metadata(caps=tuple(sorted(result.caps))))
+    merged = constraints.metadata
+    if base.constraints.metadata != NO_METADATA:
+        merged = merge_metadata(base.constraints.metadata, merged)
+    return replace(merged, caps=tuple(sorted({*merged.caps, *result.caps})))
 
 
 def _terminal_caps(metadata: Mapping[str, Metadata]) -> tuple[str, ...]:

@@ -44,33 +44,52 @@ class Settings:
         return replace(self, **fields)
 
 
+NO_SETTINGS = Settings()
 Change = Callable[[Settings], Settings]
 
 
-@dataclass(frozen=True, slots=True)
 class Carried:
-    """Settings that may depend on a platform that is still open.
+    """Settings that may depend on a platform that is still open. Immutable; compared by identity.
 
-    ``settled`` holds them if nothing is open; otherwise ``base`` gives them for a platform, and ``changes`` follow.
+    ``settled`` holds them if nothing is open; otherwise ``base`` gives them for a platform, and changes may follow.
     """
 
-    settled: Settings = Settings()
-    base: Callable[[Platform], Settings] | None = None
-    changes: tuple[Change, ...] = ()
+    __slots__ = ("_base", "_before", "_change", "_known", "_settled")
+
+    def __init__(
+        self, settled: Settings = NO_SETTINGS, base: Callable[[Platform], Settings] | None = None
+    ) -> None:
+        self._settled = settled
+        self._base = base
+        self._before: Carried | None = None
+        self._change: Change | None = None
+        self._known: dict[Platform, Settings] = {}
+
+    def __repr__(self) -> str:
+        return f"Carried({self._settled!r})" if self._base is None else "Carried(open)"
 
     def then(self, change: Change) -> Carried:
         """Return the settings with one more change."""
-        if self.base is None:
-            return Carried(change(self.settled))
-        return Carried(self.settled, self.base, (*self.changes, change))
+        if self._base is None:
+            return Carried(change(self._settled))
+        after = Carried(base=self._base)
+        after._before, after._change = self, change
+        return after
 
     def at(self, platform: Platform) -> Settings:
-        """Return the settings for a platform."""
-        if self.base is None:
-            return self.settled
-        settings = self.base(platform)
-        for change in self.changes:
+        """Return the settings for a platform; those of the step before help, so a chain of steps costs linear time."""
+        if self._base is None:
+            return self._settled
+        changes: list[Change] = []
+        at: Carried = self
+        while at._change is not None and at._before is not None and platform not in at._known:
+            changes.append(at._change)
+            at = at._before
+        known = at._known.get(platform)
+        settings = known if known is not None else self._base(platform)
+        for change in reversed(changes):
             settings = change(settings)
+        self._known[platform] = settings
         return settings
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, Unpack
+from typing import NoReturn, TypeAlias, Unpack
 
 from llb import ops
 from llb.execs import ExecNode, split
@@ -37,6 +37,17 @@ class State:
 
     output: Output | None = None
     settings: Carried = field(default_factory=Carried)
+
+    def __copy__(self) -> State:
+        return self
+
+    def __deepcopy__(self, memo: object) -> State:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a State cannot be pickled, its platform may be open: pickle state.graph(platform=...)"
+        )
 
     # -- settings
 
@@ -406,8 +417,8 @@ class State:
 class ExecState(State):
     """The state after a process, and the way to its other results."""
 
-    node: ExecNode | None = None
-    before: State = field(default_factory=State)
+    node: ExecNode | None = field(default=None, repr=False)
+    before: State = field(default_factory=State, repr=False)
 
     @classmethod
     def of(cls, before: State, node: ExecNode) -> ExecState:

@@ -102,7 +102,11 @@ def verify(graph: Graph) -> None:
     Raises:
         DefinitionError: names the first op and field that break a rule.
     """
+    by_kind: dict[type[object], list[Rule]] = {}
     for vertex in graph:
-        for rule in RULES:
-            if isinstance(vertex.op, rule.kind) and not rule.holds(vertex):
+        kind = type(vertex.op)
+        if kind not in by_kind:
+            by_kind[kind] = [rule for rule in RULES if issubclass(kind, rule.kind)]
+        for rule in by_kind[kind]:
+            if not rule.holds(vertex):
                 raise DefinitionError(f"op {vertex.digest}: {rule.message}")

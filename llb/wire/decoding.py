@@ -16,7 +16,7 @@ from llb.errors import DefinitionError
 from llb.graph import NO_METADATA, Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
 from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.verify import verify
-from llb.walk import postorder
+from llb.walk import no_garbage, postorder
 from llb.wire import ops_pb2 as pb
 from llb.wire.scan import fault, leftover
 
@@ -32,9 +32,10 @@ def decode(data: bytes) -> Graph:
     except DecodeError as error:
         where = fault(data, "Definition")
         raise DefinitionError(f"not a pb.Definition: {where}") from error
-    graph = _graph(definition, _has_unknown(definition))
-    graph.remember(data)
-    verify(graph)
+    with no_garbage():
+        graph = _graph(definition, _has_unknown(definition))
+        graph.remember(data)
+        verify(graph)
     return graph
 
 
@@ -110,14 +111,18 @@ def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> d
     except ValueError as error:
         raise DefinitionError(f"the definition is no graph: {error}") from error
     made: dict[int, Vertex] = {}
+    known, platform = pb.Platform(), ops.Platform(architecture="", os="")
     for number in order:
         message = messages[number]
+        specific = message.HasField("platform")
+        if specific and message.platform != known:  # mostly that of the step before
+            known, platform = message.platform, _platform(message.platform)
         made[number] = Vertex(
             op=_op(message, digests[number]),
-            inputs=tuple(Edge(made[numbers[i.digest]], i.index) for i in message.inputs),
+            inputs=tuple([Edge(made[numbers[i.digest]], i.index) for i in message.inputs]),
             digest=digests[number],
             raw=raws[number],
-            platform=_platform(message.platform) if message.HasField("platform") else None,
+            platform=platform if specific else None,
             constraints=tuple(message.constraints.filter),
         )
     return {digests[number]: made[number] for number in numbers.values()}
@@ -349,24 +354,21 @@ def _metadata(message: pb.OpMetadata, foreign: bool) -> Metadata:
             cpuset_cpus=r.cpusetCpus,
             cpuset_mems=r.cpusetMems,
         )
+    caps = sorted(message.caps.items())
     return Metadata(
         ignore_cache=message.ignore_cache,
         description=dict(message.description),
         export_cache=message.export_cache.Value if message.HasField("export_cache") else None,
-        caps=tuple(sorted(name for name, on in message.caps.items() if on)),
+        caps=tuple([name for name, on in caps if on]),
         progress_group=group,
         linux_resources=limits,
-        unknown=(_unknown(message) if foreign else b"") + _denied(message),
+        unknown=(_unknown(message) if foreign else b"") + _denied([name for name, on in caps if not on]),
     )
 
 
-def _denied(message: pb.OpMetadata) -> bytes:
+def _denied(names: list[str]) -> bytes:
     """Return the caps that are listed as false: they ask for nothing, but are kept."""
-    return b"".join(
-        pb.OpMetadata(caps={name: False}).SerializeToString()
-        for name, on in sorted(message.caps.items())
-        if not on
-    )
+    return b"".join(pb.OpMetadata(caps={name: False}).SerializeToString() for name in names)
 
 
 def _source_map(message: pb.Source, foreign: bool) -> SourceMap:

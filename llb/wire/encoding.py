@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, assert_never
 
 from google.protobuf.message import Message
@@ -78,18 +79,24 @@ def encode(graph: Graph) -> bytes:
 
 def encode_metadata(metadata: Metadata) -> bytes:
     """Return the bytes of a vertex's ``pb.OpMetadata``."""
-    out = [
-        _string_map(pb.OpMetadata(ignore_cache=metadata.ignore_cache), "description", metadata.description)
-    ]
+    out = [_string_map(2, metadata.description)] if metadata.description else []
+    if metadata.ignore_cache:
+        out.insert(0, _bytes(pb.OpMetadata(ignore_cache=True)))
     if metadata.export_cache is not None:
         out.append(_bytes(pb.OpMetadata(export_cache=pb.ExportCache(Value=metadata.export_cache))))
-    out += [_bytes(pb.OpMetadata(caps={name: True})) for name in sorted(metadata.caps)]
-    rest = pb.OpMetadata()
+    if metadata.caps:
+        out.append(_caps(metadata.caps))
     if metadata.progress_group is not None:
-        rest.progress_group.CopyFrom(_group(metadata.progress_group))
+        out.append(_bytes(pb.OpMetadata(progress_group=_group(metadata.progress_group))))
     if metadata.linux_resources is not None:
-        rest.linux_resources.CopyFrom(_resources(metadata.linux_resources))
-    return b"".join([*out, _bytes(rest), metadata.unknown])
+        out.append(_bytes(pb.OpMetadata(linux_resources=_resources(metadata.linux_resources))))
+    return b"".join([*out, metadata.unknown])
+
+
+@lru_cache(256)
+def _caps(names: tuple[str, ...]) -> bytes:
+    """Return the map of caps; the steps of a graph need few different sets of them."""
+    return b"".join(_bytes(pb.OpMetadata(caps={name: True})) for name in sorted(names))
 
 
 # Protobuf's Python runtime orders map keys differently from Go where one is a prefix of the other. Messages with maps are
@@ -101,12 +108,9 @@ def _bytes(message: Message) -> bytes:
     return bytes(message.SerializeToString(deterministic=True))
 
 
-def _string_map(message: Message, name: str, entries: Mapping[str, str]) -> bytes:
-    """Return ``message`` followed by its map field ``name``, keys in order; no later field may be set."""
-    kind = type(message)
-    return b"".join(
-        [_bytes(message), *(_bytes(kind(**{name: {key: entries[key]}})) for key in sorted(entries))]
-    )
+def _string_map(number: int, entries: Mapping[str, str]) -> bytes:
+    """Return a map field from strings to strings, keys in order."""
+    return b"".join(_entry(number, key, entries[key].encode()) for key in sorted(entries))
 
 
 def _entry(number: int, key: str, value: bytes) -> bytes:
@@ -116,7 +120,10 @@ def _entry(number: int, key: str, value: bytes) -> bytes:
 
 def _delimited(number: int, payload: bytes) -> bytes:
     """Return a length-delimited field."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+    size = len(payload)
+    if number < 16 and size < 128:
+        return bytes((number << 3 | 2, size)) + payload
+    return _varint(number << 3 | 2) + _varint(size) + payload
 
 
 def _varint(value: int) -> bytes:
@@ -129,7 +136,7 @@ def _varint(value: int) -> bytes:
 
 
 def _source(op: ops.Source) -> bytes:
-    return _string_map(pb.SourceOp(identifier=op.identifier), "attrs", op.attrs)
+    return _bytes(pb.SourceOp(identifier=op.identifier)) + _string_map(2, op.attrs)
 
 
 def _group(group: ProgressGroup) -> pb.ProgressGroup:
@@ -194,7 +201,7 @@ def _build(op: ops.Build) -> bytes:
     out += [_entry(2, name, _bytes(pb.BuildInput(input=op.inputs[name]))) for name in sorted(op.inputs)]
     if op.definition is not None:
         out.append(_delimited(3, op.definition))
-    return b"".join([*out, _string_map(pb.BuildOp(), "attrs", op.attrs)])
+    return b"".join([*out, _string_map(4, op.attrs)])
 
 
 def _exec(op: ops.Exec) -> pb.ExecOp:
