@@ -17,7 +17,8 @@ from llb.ops import Platform
 from llb.reference import parse
 from solver import Job
 from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexWarning
-from solver.passes import optimize
+from solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized, Seen
+from solver.passes import run as run_passes
 from worker.base import Session, WorkerError
 from worker.reader import PathInfo
 from worker.worker import LocalWorker
@@ -26,26 +27,41 @@ T = TypeVar("T")
 
 
 class EngineRef:
-    """A `frontends.base.Ref`: a graph that is solved when somebody looks inside, once."""
+    """A `frontends.base.Ref`: a graph that is solved when somebody looks inside, once.
 
-    def __init__(self, graph: Graph, job: Job) -> None:
-        self.graph = optimize(graph)
+    ``graph`` is as the frontend made it; what is solved is what the passes make of it, unless ``optimizing`` is off.
+    """
+
+    def __init__(self, graph: Graph, job: Job, *, optimizing: bool = True) -> None:
+        self.graph = graph
         self._job = job
+        self._optimizing = optimizing
         self._value: object = None
         self._solved = False
 
-    async def value(self) -> object:
+    def optimized(self, seen: Seen = Seen.LAYERS) -> Optimized:
+        """Return what the passes make of the graph; ``seen`` is what will be seen of its head."""
+        return optimized(self.graph, seen, optimizing=self._optimizing)
+
+    async def value(self, seen: Seen = Seen.LAYERS) -> object:
         """Return the worker's result, solving the graph first if that has not happened; None is scratch."""
         if not self._solved:
             # Asking twice at the same time is fine: the job solves equal vertices once.
-            self._value = await self._job.solve(self.graph)
+            done = self.optimized(seen)
+            self._value = await self._job.solve(done.graph, parts=done.parts)
             self._solved = True
         return self._value
 
 
+def optimized(graph: Graph, seen: Seen = Seen.LAYERS, *, optimizing: bool) -> Optimized:
+    """Return what the passes make of a graph of whose head ``seen`` is seen."""
+    passes = PIPELINE if seen is Seen.LAYERS else FILES_PIPELINE
+    return run_passes(graph, passes if optimizing else NO_PASSES)
+
+
 @dataclass(slots=True)
 class EngineBridge:
-    """Answers from one job. ``lint_sink`` receives the warnings a frontend reports."""
+    """Answers from one job. ``optimizing`` says whether passes run over the graphs that are solved."""
 
     options: Mapping[str, str]
     job: Job
@@ -53,6 +69,7 @@ class EngineBridge:
     session: Session
     progress: Progress
     frontend_inputs: Mapping[str, State]
+    optimizing: bool = True
     _read: dict[str, str] = field(default_factory=dict)  # paths that were read, the vertices that gave them
 
     @property
@@ -122,7 +139,8 @@ class EngineBridge:
 
     async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
         """Return a lazy handle on a state."""
-        return EngineRef(state.graph(platform=platform or self.worker.platforms[0], caps=self.caps), self.job)
+        graph = state.graph(platform=platform or self.worker.platforms[0], caps=self.caps)
+        return EngineRef(graph, self.job, optimizing=self.optimizing)
 
     async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
         """Return a file's content. Raises FileNotFoundError."""

@@ -6,6 +6,7 @@ Precedence: command line, environment (``LLBKIT_*``), ``$LLBKIT_CONFIG`` or ``~/
     root = "/var/lib/llbkit"
     runtime = "crun"              # crun, runc or a path; default: the fastest that works
     snapshotter = "overlay"       # overlay or native; default: overlay where it works
+    passes = "on"                 # off: solve graphs as they were written (docs/passes.md)
 
     [parallel]
     exec = 4
@@ -48,6 +49,7 @@ class Settings:
     root: Path
     runtime: str = ""
     snapshotter: str = ""
+    passes: str = "on"
     parallel: Mapping[str, int] = field(default_factory=lambda: default_parallel())  # noqa: PLW0108
     registries: Mapping[str, RegistrySettings] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -79,9 +81,11 @@ def load(*, root: Path | None = None) -> Settings:
     )
     if "LLBKIT_CONFIG" in os.environ or path.exists():
         settings = _from_file(settings, path)
-    for key in ("runtime", "snapshotter"):
+    for key in ("runtime", "snapshotter", "passes"):
         if value := os.environ.get(f"LLBKIT_{key.upper()}"):
             settings = replace(settings, **{key: value})  # type: ignore[arg-type]
+    if settings.passes not in ("on", "off"):
+        raise ConfigError(f"passes: {settings.passes!r} is neither on nor off")
     root = root or (Path(os.environ["LLBKIT_ROOT"]) if os.environ.get("LLBKIT_ROOT") else None)
     return replace(settings, root=(root or settings.root).absolute())
 
@@ -98,7 +102,7 @@ def _from_file(settings: Settings, path: Path) -> Settings:
         match key:
             case "root":
                 known[key] = Path(_typed(path, key, value, str)).expanduser()
-            case "runtime" | "snapshotter":
+            case "runtime" | "snapshotter" | "passes":
                 known[key] = _typed(path, key, value, str)
             case "parallel":
                 sizes = dict(settings.parallel)
@@ -117,7 +121,7 @@ def _from_file(settings: Settings, path: Path) -> Settings:
     return replace(settings, **known)
 
 
-_KEYS = ("root", "runtime", "snapshotter", "parallel", "registry")
+_KEYS = ("root", "runtime", "snapshotter", "passes", "parallel", "registry")
 
 
 def _registry(path: Path, host: str, entry: object) -> RegistrySettings:

@@ -19,12 +19,12 @@ from frontends import registry
 from frontends.base import BuildResult
 from llb import Graph
 from llbkit import config
-from llbkit.bridge import EngineBridge, EngineRef
+from llbkit.bridge import EngineBridge, EngineRef, optimized
 from llbkit.export import export_all
 from llbkit.request import BuildOutcome, BuildRequest
 from solver import Solver
 from solver.events import Progress, discard
-from solver.passes import optimize
+from solver.passes import Optimized
 from worker.base import Session
 from worker.worker import LocalWorker
 
@@ -63,6 +63,10 @@ class Engine:
         self.worker.close()
 
     @property
+    def _optimizing(self) -> bool:
+        return self.settings.passes == "on"
+
+    @property
     def runtime_name(self) -> str:
         """The OCI runtime in use. Raises `worker.base.EnvironmentLackError` if none works here."""
         return self.worker.runtime_name
@@ -90,10 +94,18 @@ class Engine:
         self, request: BuildRequest, *, progress: Progress = discard
     ) -> Mapping[str, Graph | None]:
         """Run a frontend and return each platform's optimized graph; nothing is executed but what it reads."""
+        done = await self.compile_explained(request, progress=progress)
+        return {key: one.graph if one is not None else None for key, one in done.items()}
+
+    async def compile_explained(
+        self, request: BuildRequest, *, progress: Progress = discard
+    ) -> Mapping[str, Optimized | None]:
+        """Run a frontend and return what the passes make of each platform's graph, as a build would solve it."""
         async with self._bridge(request, progress) as bridge:
             result = await self._frontend(request, bridge)
             return {
-                one.id: one.ref.graph if isinstance(one.ref, EngineRef) else None for one in result.results
+                one.id: one.ref.optimized() if isinstance(one.ref, EngineRef) else None
+                for one in result.results
             }
 
     async def solve(
@@ -110,7 +122,8 @@ class Engine:
             id=_new_id(), locals=dict(locals or {}), oci_stores=dict(oci_stores or {}), entitlements=allow
         )
         async with self.solver.job(session=session, progress=progress) as job:
-            return await job.solve(optimize(graph))
+            done = optimized(graph, optimizing=self._optimizing)
+            return await job.solve(done.graph, parts=done.parts)
 
     async def _frontend(self, request: BuildRequest, bridge: EngineBridge) -> BuildResult:
         frontend = registry.load(request.frontend)
@@ -140,6 +153,7 @@ class Engine:
                     session=session,
                     progress=progress,
                     frontend_inputs=request.inputs,
+                    optimizing=self._optimizing,
                 )
 
 

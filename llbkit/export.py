@@ -14,6 +14,7 @@ from llbkit.bridge import EngineRef
 from llbkit.request import BuildRequest, Output
 from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus
 from solver.flight import together
+from solver.passes import Seen
 from worker.base import Snapshot
 from worker.localtree import LocalTree
 from worker.worker import LocalWorker
@@ -29,6 +30,9 @@ _TITLES = {
     "tar": "exporting to client tarball",
 }
 
+_FILES_ONLY = ("local", "tar")
+"""Outputs that write files and no layers."""
+
 
 async def export_all(
     result: BuildResult,
@@ -43,7 +47,10 @@ async def export_all(
         VertexError: a step failed.
         WorkerError: an output cannot be written.
     """
-    values = await together(*(_value(one) for one in result.results))
+    seen = Seen.LAYERS
+    if request.outputs and all(output.type in _FILES_ONLY for output in request.outputs):
+        seen = Seen.FILES
+    values = await together(*(_value(one, seen) for one in result.results))
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:
         return {}
@@ -75,9 +82,9 @@ async def export_all(
     return response
 
 
-async def _value(one: PlatformResult) -> object:
+async def _value(one: PlatformResult, seen: Seen) -> object:
     assert one.ref is None or isinstance(one.ref, EngineRef), "results come from this engine's bridge"
-    return await one.ref.value() if one.ref is not None else None
+    return await one.ref.value(seen) if one.ref is not None else None
 
 
 async def _snapshot(value: object, worker: LocalWorker) -> Snapshot:

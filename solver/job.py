@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from grammar import Span
@@ -15,11 +15,13 @@ from solver.execution import Tools
 from solver.explain import Miss
 from solver.flight import together
 from solver.names import name_of
+from solver.passes.rewrite import Part
 from solver.ports import Result
 from solver.reporting import Reporter
 from solver.vertex import Executions, VertexSolver
 from solver.work import Work
 
+NO_PARTS: Mapping[str, tuple[Part, ...]] = MappingProxyType({})
 _GUESS = 1.0
 """Seconds that a vertex is assumed to take which was never executed."""
 
@@ -55,10 +57,10 @@ class Job:
         if error is None:
             self._reporter.check()
 
-    async def solve(self, graph: Graph) -> Result | None:
+    async def solve(self, graph: Graph, *, parts: Mapping[str, tuple[Part, ...]] = NO_PARTS) -> Result | None:
         """Return the result of the graph's head; None for scratch.
 
-        A vertex that failed once in a job fails again without being executed; one that was solved stays so, even if a
+        ``parts`` says by digest what the actions of fused file ops come from (`solver.passes.Rewritten.parts`). A vertex that failed once in a job fails again without being executed; one that was solved stays so, even if a
         later graph ignores its cache.
 
         Raises:
@@ -69,15 +71,15 @@ class Job:
         if graph.head is None:
             return None
         async with self._reporter.interruptible():
-            return await self._solve(graph, graph.head)
+            return await self._solve(graph, graph.head, parts)
 
-    async def _solve(self, graph: Graph, head_edge: Edge) -> Result:
-        works = self._take(graph, head_edge.vertex)
+    async def _solve(self, graph: Graph, head_edge: Edge, parts: Mapping[str, tuple[Part, ...]]) -> Result:
+        works = self._take(graph, head_edge.vertex, parts)
         await together(*(self._vertices.ask_own_key(work) for work in works if work.own is None))
         for work in works:
             if work.results is None:
                 work.define()
-        head = works[-1]
+        head = self._works[head_edge.vertex.digest]
         if not self._vertices.look_up(head):
             self._rank(works)
             await self._vertices.solve(head)
@@ -99,9 +101,12 @@ class Job:
             if work.results is not None and not work.found
         )
 
-    def _take(self, graph: Graph, head: Vertex) -> list[Work]:
-        """Take in every vertex that the head reaches; return their works, inputs first."""
+    def _take(self, graph: Graph, head: Vertex, parts: Mapping[str, tuple[Part, ...]]) -> list[Work]:
+        """Take in every vertex that the head reaches; return their works in the graph's order, inputs first."""
         order = postorder([head], lambda vertex: [edge.vertex for edge in vertex.inputs])
+        reached = set(order)
+        if len(listed := [vertex for vertex in graph.vertices if vertex in reached]) == len(order):
+            order = listed
         spans = _origins(graph, order)
         for vertex in order:
             metadata = graph.metadata_of(vertex.digest)
@@ -118,6 +123,7 @@ class Job:
                 inputs=inputs,
                 reporter=self._reporter,
                 clock=self._tools.clock,
+                parts=parts.get(vertex.digest, ()),
             )
             self._works[vertex.digest] = work
             work.show_added()

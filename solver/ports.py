@@ -91,7 +91,10 @@ class Operation(Protocol):
         """Return what input ``index`` looks like from this vertex; None if it cannot be told."""
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
-        """Do the work. Returns one result for each output of the op."""
+        """Do the work. Returns one result for each output of the op.
+
+        An error may say in an attribute ``part`` which action of a file op failed, by its number.
+        """
 
 
 class Worker(Protocol):

@@ -14,6 +14,7 @@ from solver import keys
 from solver.errors import SolveError, VertexError
 from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
 from solver.keys import KnownInput
+from solver.passes.rewrite import Part
 from solver.ports import CacheMap, Clock, ContentKey, Json, Operation, Result
 from solver.reporting import Reporter
 
@@ -38,6 +39,7 @@ class Work:
     inputs: tuple[Work, ...]
     reporter: Reporter
     clock: Clock
+    parts: tuple[Part, ...] = ()
 
     made: Operation | None = None
     own: CacheMap | None = None
@@ -192,6 +194,15 @@ class Work:
         """Show and return a failure of this vertex."""
         self.show_started()
         self.show_completed(error=str(error) or type(error).__name__)
-        failure = VertexError(self.vertex.digest, self.name, self.spans, error)
+        name, spans = self._blamed(error)
+        failure = VertexError(self.vertex.digest, name, spans, error)
         failure.__cause__ = error
         return failure
+
+    def _blamed(self, error: Exception) -> tuple[str, tuple[Span, ...]]:
+        """Return name and lines of what failed: of a fused file op, the step that the failed action comes from."""
+        number = getattr(error, "part", None)
+        if not isinstance(number, int) or not 0 <= number < len(self.parts):
+            return self.name, self.spans
+        part = self.parts[number]
+        return part.name, part.spans or self.spans

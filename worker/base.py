@@ -126,6 +126,8 @@ class Session:
 class WorkerError(Exception):
     """Base of what a worker reports to users. ``help`` is the next step; ``exit_code`` is set by a failed process.
 
+    ``part`` is the number of the file action that failed, None if it was none.
+
     Tree: ExecError (a process failed), SourceError (something could not be fetched), FileOpError, StorageError (disk
     full, damaged state), EnvironmentLackError (the host lacks something; the CLI exits with 3).
     """
@@ -133,6 +135,7 @@ class WorkerError(Exception):
     def __init__(self, message: str, *, help: str = "") -> None:  # noqa: A002
         super().__init__(message)
         self.help = help
+        self.part: int | None = None
 
 
 class ExecError(WorkerError):

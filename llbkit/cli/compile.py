@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from llbkit.cli.build import run_loop
 from llbkit.cli.flags import frontend_options, key_values, source_flags
 from llbkit.csvflags import FlagError
 from llbkit.request import BuildRequest
+
+if TYPE_CHECKING:
+    from solver.passes import Optimized
 
 
 def _pb(graph: Graph) -> bytes:
@@ -48,6 +51,24 @@ def _dot(graph: Graph) -> bytes:
     return render(graph).encode("utf-8", "surrogateescape")
 
 
+def explain(done: Optimized | None) -> str:
+    """Return in words what each pass did, to which step, and why that makes no difference."""
+    if done is None:
+        return "the result is empty: there is no graph"
+    if not done.applied:
+        return "passes are off"
+    lines = [f"{_vertices(done.applied[0].before)}, after all passes {done.applied[-1].after}"]
+    for one in done.applied:
+        counts = f"{one.before} -> {one.after}" if one.before != one.after else f"{one.after}"
+        lines.append(f"{one.name}: {counts}" if one.notes else f"{one.name}: nothing to do")
+        lines += [f"  {note.step}\n    {note.why}" for note in one.notes]
+    return "\n".join(lines)
+
+
+def _vertices(count: int) -> str:
+    return "1 vertex" if count == 1 else f"{count} vertices"
+
+
 _FORMATS: Mapping[str, Callable[[Graph], bytes]] = {"pb": _pb, "json": _json, "text": _text, "dot": _dot}
 
 
@@ -65,6 +86,11 @@ _FORMATS: Mapping[str, Callable[[Graph], bytes]] = {"pb": _pb, "json": _json, "t
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File.  [default: standard output]",
+)
+@click.option(
+    "--explain-passes",
+    is_flag=True,
+    help="Say what each pass does to the graph, instead of writing it.  [with --output: both]",
 )
 @click.pass_context
 def command(ctx: click.Context, /, where: str, **values: Any) -> None:
@@ -89,11 +115,15 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> None:
             downloads=found.downloads,
         )
         with Engine(root=ctx.obj["root"]) as engine:
-            graphs = run_loop(engine.compile(request))
-    if len(graphs) != 1:
+            compiled = run_loop(engine.compile_explained(request))
+    if len(compiled) != 1:
         raise FlagError("compile writes one graph", help="give one --platform")
-    (graph,) = graphs.values()
-    data = _FORMATS[form](graph) if graph is not None else b""
+    (done,) = compiled.values()
+    if values["explain_passes"]:
+        click.echo(explain(done))
+        if values["output"] is None:
+            return
+    data = _FORMATS[form](done.graph) if done is not None else b""
     if values["output"] is not None:
         values["output"].write_bytes(data)
     else:

@@ -2,17 +2,27 @@
 """Passes: pure functions from a graph to an equal but cheaper one, run before scheduling.
 
 A pass is a frozen dataclass with a name. It is idempotent, never makes a graph costlier, returns the same object if nothing
-changes, and never changes the layer boundaries of what is exported. Its docstring says why results are equal.
+changes, and never changes the layer boundaries of what is exported. Its docstring says why results are equal; docs/passes.md
+is the catalogue.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from llb.graph import Graph
+from llb.walk import no_garbage
+from solver.passes.dedupe import Dedupe
+from solver.passes.empty_actions import EmptyActions
+from solver.passes.fuse import Fuse
+from solver.passes.hoist import Hoist
 from solver.passes.identity import Identity
 from solver.passes.prune import Prune
-from solver.passes.rewrite import Rewritten
+from solver.passes.rewrite import Note, Part, Rewritten, Seen
+from solver.passes.scratch_copies import ScratchCopies
+from solver.passes.unused import Unused
 
 
 class Pass(Protocol):
@@ -26,8 +36,41 @@ class Pass(Protocol):
         """Return the rewritten graph; the very same one if nothing applies."""
 
 
-PIPELINE: tuple[Pass, ...] = (Identity(), Prune())
-"""The passes in the order in which they run."""
+PIPELINE: tuple[Pass, ...] = (
+    Prune(),
+    Dedupe(),
+    Unused(),
+    Identity(),
+    EmptyActions(),
+    ScratchCopies(),
+    Fuse(),
+    Hoist(),
+)
+"""The passes in the order in which they run, for graphs whose head may be exported as an image."""
+
+FILES_PIPELINE: tuple[Pass, ...] = tuple(
+    Fuse(head=Seen.FILES) if isinstance(one, Fuse) else one for one in PIPELINE
+)
+"""The same for graphs of whose head only the files are seen, as of a directory that is written."""
+
+NO_PASSES: tuple[Pass, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one pass of a run did; ``before`` and ``after`` count vertices."""
+
+    name: str
+    before: int
+    after: int
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimized(Rewritten):
+    """The outcome of several passes. ``applied`` has one entry for each, also for those that did nothing."""
+
+    applied: tuple[Applied, ...] = ()
 
 
 def optimize(graph: Graph) -> Graph:
@@ -35,17 +78,38 @@ def optimize(graph: Graph) -> Graph:
     return run(graph).graph
 
 
-def run(graph: Graph, passes: tuple[Pass, ...] = PIPELINE) -> Rewritten:
-    """Run passes one after the other; return the graph, what every vertex has become, and the hits of each pass."""
+def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Optimized:
+    """Run passes one after the other; return the graph, what every vertex has become, and what each pass did."""
     moved: dict[str, str] = {}
     hits: dict[str, int] = {}
-    for one in passes:
-        step = one.run(graph)
-        moved = {old: step.moved.get(new, new) for old, new in moved.items()}
-        moved = {**step.moved, **moved}
-        hits = {**hits, **step.hits}
-        graph = step.graph
-    return Rewritten(graph=graph, moved=moved, hits=hits)
+    notes: tuple[Note, ...] = ()
+    parts: dict[str, tuple[Part, ...]] = {}
+    applied: list[Applied] = []
+    with no_garbage():
+        for one in passes:
+            step = one.run(graph)
+            if step.moved:
+                moved = {old: step.moved.get(new, new) for old, new in moved.items()}
+                moved = {**step.moved, **moved}
+            parts = {step.moved.get(digest, digest): known for digest, known in parts.items()} | dict(
+                step.parts
+            )
+            hits = {**hits, **step.hits}
+            notes += step.notes
+            applied.append(Applied(one.name, len(graph), len(step.graph), step.notes))
+            graph = step.graph
+    return Optimized(graph=graph, moved=moved, hits=hits, notes=notes, parts=parts, applied=tuple(applied))
 
 
-__all__ = ["PIPELINE", "Pass", "Rewritten", "optimize", "run"]
+__all__ = [
+    "FILES_PIPELINE",
+    "NO_PASSES",
+    "PIPELINE",
+    "Applied",
+    "Optimized",
+    "Pass",
+    "Rewritten",
+    "Seen",
+    "optimize",
+    "run",
+]

@@ -9,7 +9,9 @@ from typing import ClassVar, TypeAlias
 
 from llb import ops
 from llb.graph import Edge, Graph, Vertex
-from solver.passes.rewrite import Rewritten, rebuild, unchanged, with_inputs
+from solver.passes.rewrite import Note, Rewritten, rebuild, unchanged, with_inputs
+from solver.passes.sight import named_inputs
+from solver.passes.unused import moved as moved_action
 
 _Result: TypeAlias = "Edge | None"
 """What an edge has become; None is scratch."""
@@ -55,7 +57,18 @@ class Identity:
         # What was taken out leaves its name and lines behind: its successor has its own.
         inherits = {old: new for old, new in successors.items() if old not in walk.hits}
         rebuilt = rebuild(graph, head, inherits)
-        return Rewritten(graph=rebuilt, moved=moved, hits={self.name: len(walk.hits)})
+        notes = tuple(Note(graph, vertex, _reason(vertex)) for vertex in walk.hits)
+        return Rewritten(graph=rebuilt, moved=moved, hits={self.name: len(notes)}, notes=notes)
+
+
+def _reason(vertex: Vertex) -> str:
+    match vertex.op:
+        case ops.Merge():
+            return "it lays at most one thing over nothing: that takes its place"
+        case ops.Diff(lower=lower) if lower < 0:
+            return "over nothing all is new: what is compared takes its place"
+        case _:
+            return "nothing is new over itself, or over nothing: scratch takes its place"
 
 
 def _is_candidate(vertex: Vertex) -> bool:
@@ -156,13 +169,8 @@ def _renumbered(op: ops.Op, place: Mapping[int, int], count: int, gone: int) -> 
 
 
 def _renumbered_file(op: ops.File, place: Mapping[int, int], count: int, gone: int) -> ops.File | None:
-    def moved(index: int) -> int:
-        return index - gone if index >= count else place.get(index, -1)
-
     if any(place.get(action.secondary_input) == -1 for action in op.actions):
         return None  # to copy from scratch is not the same as to copy from an empty directory
-    actions = (
-        replace(action, input=moved(action.input), secondary_input=moved(action.secondary_input))
-        for action in op.actions
-    )
-    return replace(op, actions=tuple(actions))
+    if any(place.get(index) == -1 for action in op.actions for index in named_inputs(action.action)):
+        return None  # nor is it to look up owners
+    return replace(op, actions=tuple(moved_action(action, place, count, gone) for action in op.actions))

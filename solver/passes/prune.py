@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from llb.graph import Graph
-from solver.passes.rewrite import Rewritten, reachable, unchanged
+from solver.passes.rewrite import Note, Rewritten, reachable, unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,14 @@ class Prune:
     def run(self, graph: Graph) -> Rewritten:
         """Return the graph without what is not reached."""
         wanted = set(reachable(graph.head))
-        kept = tuple(vertex for vertex in graph.vertices if vertex in wanted)
-        hits = len(graph.vertices) - len(kept)
-        if not hits:
+        if len(wanted) == len(graph.vertices):
             return unchanged(graph)
-        return Rewritten(graph=replace(graph, vertices=kept), hits={self.name: hits})
+        kept = tuple(vertex for vertex in graph.vertices if vertex in wanted)
+        notes = tuple(
+            Note(graph, vertex, "the result does not need it")
+            for vertex in graph.vertices
+            if vertex not in wanted
+        )
+        if not notes:
+            return unchanged(graph)
+        return Rewritten(graph=replace(graph, vertices=kept), hits={self.name: len(notes)}, notes=notes)

@@ -144,10 +144,15 @@ class _Chain:
             self._active[index] = self._base(item.input, number)
             try:
                 self._perform(item, WritableRoot(os.fspath(self._active[index].path)))
+            except WorkerError as error:
+                error.part = number
+                raise
             except OSError as error:
                 if is_about_storage(error):
                     raise
-                raise as_file_error(_title(item), error) from error
+                failure = as_file_error(_title(item), error)
+                failure.part = number
+                raise failure from error
             if item.output >= 0:
                 outputs[item.output] = index
         if sorted(outputs) != list(range(len(outputs))):

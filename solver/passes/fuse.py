@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make one file op of a chain of them, where nobody sees the layers in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from llb import ops
+from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex
+from solver.passes.rewrite import (
+    Note,
+    Part,
+    Rewritten,
+    Seen,
+    rebuild,
+    title,
+    unchanged,
+    understood,
+    with_inputs,
+)
+from solver.passes.sight import Use, seen_of, uses
+from solver.passes.unused import moved
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """Apply the actions of several file ops in one, on one writable file system, with one commit.
+
+    Before: ``a = file(base): mkdir /d; b = file(a): copy src /f /d/f; exec(root, mount b, read only)``.
+    After: ``b = file(base): mkdir /d, copy src /f /d/f; exec(root, mount b, read only)``.
+
+    ``head`` says what of the head is seen. A lower op is fused into the upper one that stands on it if
+
+    - the only use of the lower one is as the base of the upper one: it is no head, nobody copies from it, mounts it, merges it
+      or looks owners up in it;
+    - the upper one is used for its files only (`solver.passes.sight`), or is fused, or stands below such a chain, itself;
+    - the lower one has one result, and the upper one begins with it, once;
+    - both are cached, exported, grouped and placed alike, and hold no unknown wire fields;
+    - at most one of the ops that become one copies anything.
+
+    *Results are equal:* the actions are the same, in the same order, on the same tree. What differs is how many layers the
+    tree lies in, and the first two conditions say that nobody can tell: whoever reads the files gets the same ones, and
+    whoever could see layers is a use that forbids it. So every layer of an exported image is as it was.
+
+    *Nothing is made twice:* the users of such files are known by content, so they are found in the cache whether or not
+    the files were made by a fused op; and no process stands on fused layers, so none runs again when another build
+    does not fuse (a target that is exported itself). Since only one of the ops copies, a change to what one op copies
+    never makes another copy be made again.
+
+    *Names, lines and errors:* the fused step is called by both names and has both steps' lines; ``parts`` tells which action
+    comes from which step, so a failure is shown at its own line.
+    """
+
+    name: ClassVar[str] = "fuse"
+    head: Seen = Seen.LAYERS
+
+    def run(self, graph: Graph) -> Rewritten:
+        """Return the graph with such chains fused."""
+        chains = _Chains(graph, self.head).find()
+        if graph.head is None or not chains:
+            return unchanged(graph)
+        became: dict[Vertex, Vertex] = {}
+        whole: dict[Vertex, Vertex] = {}
+        names: dict[str, str] = {}
+        parts: dict[str, tuple[Part, ...]] = {}
+        notes: list[Note] = []
+        inside = {vertex for chain in chains.values() for vertex in chain[:-1]}
+
+        def edge(old: Edge) -> Edge:
+            return Edge(became[old.vertex], old.index) if old.vertex in became else old
+
+        for vertex in graph.vertices:
+            chain = chains.get(vertex)
+            if chain is None:
+                if vertex not in inside and any(item.vertex in became for item in vertex.inputs):
+                    after = with_inputs(vertex, vertex.op, [edge(item) for item in vertex.inputs])
+                    if after is None:
+                        return unchanged(graph)  # it would keep the chain below it, beside the fused one
+                    became[vertex] = whole[vertex] = after
+                continue
+            op, inputs = _joined(chain)
+            fused = Vertex.make(
+                op,
+                tuple(edge(item) for item in inputs),
+                platform=vertex.platform,
+                constraints=vertex.constraints,
+            )
+            became[vertex] = fused
+            whole |= dict.fromkeys(chain, fused)
+            names[fused.digest] = " + ".join(title(graph, one) for one in chain)
+            parts[fused.digest] = tuple(
+                Part(title(graph, one), graph.spans_of(one.digest)) for one in chain for _ in _actions(one)
+            )
+            notes += [
+                Note(graph, one, f'only "{title(graph, chain[-1])}" stands on it, whose layers nobody sees')
+                for one in chain[:-1]
+            ]
+        rebuilt = rebuild(graph, edge(graph.head), whole, names)
+        moved_to = {old.digest: new.digest for old, new in whole.items()}
+        return Rewritten(
+            graph=rebuilt, moved=moved_to, hits={self.name: len(notes)}, notes=tuple(notes), parts=parts
+        )
+
+
+@dataclass(slots=True)
+class _Chains:
+    """Looks for the ops to fuse, users first: each chain is collected from its top down."""
+
+    graph: Graph
+    head: Seen
+    _uses: dict[Vertex, Use] = field(default_factory=dict)
+    _users: dict[Vertex, int] = field(default_factory=dict)
+
+    def find(self) -> Mapping[Vertex, Sequence[Vertex]]:
+        """Return the chains by their top, each from its bottom up; none has less than two ops."""
+        files = [vertex for vertex in self.graph.vertices if isinstance(vertex.op, ops.File)]
+        on_files = any(isinstance(edge.vertex.op, ops.File) for vertex in files for edge in vertex.inputs)
+        if not on_files:
+            return {}
+        self._uses = seen_of(self.graph, self.head)
+        for vertex in self.graph.vertices:
+            for item in vertex.inputs:
+                self._users[item.vertex] = self._users.get(item.vertex, 0) + 1
+        if self.graph.head is not None:
+            top = self.graph.head.vertex
+            self._users[top] = self._users.get(top, 0) + 1
+        unseen = {
+            vertex for vertex in files if self._uses.get(vertex) is Use.FILES and _has_one_result(vertex)
+        }
+        chains: dict[Vertex, Sequence[Vertex]] = {}
+        taken: set[Vertex] = set()
+        for top in reversed(self.graph.vertices):
+            if top not in unseen or top in taken:
+                continue
+            chain = [top]
+            while (below := self._below(chain[-1])) is not None:
+                if copies(below) and any(copies(one) for one in chain):
+                    unseen.add(below)  # it begins a chain of its own: nobody sees its layers either
+                    break
+                chain.append(below)
+            taken.update(chain)
+            if len(chain) > 1:
+                chains[top] = chain[::-1]
+        return chains
+
+    def _below(self, upper: Vertex) -> Vertex | None:
+        """Return the op that can be fused into ``upper``."""
+        first = _actions(upper)[0].input
+        if not 0 <= first < len(upper.inputs):
+            return None
+        lower = upper.inputs[first].vertex
+        fits = (
+            isinstance(lower.op, ops.File)
+            and self._users[lower] == 1
+            and self._uses[lower] is Use.BASE
+            and uses(upper)[first] is Use.BASE
+            and _stands_once(upper, first)
+            and _has_one_result(lower)
+            and upper.inputs[first].index == 0
+            and (upper.platform, upper.constraints) == (lower.platform, lower.constraints)
+            and self._alike(upper, lower)
+        )
+        return lower if fits and understood(upper) and understood(lower) else None
+
+    def _alike(self, upper: Vertex, lower: Vertex) -> bool:
+        one, other = (_unnamed(self.graph.metadata_of(vertex.digest)) for vertex in (upper, lower))
+        return one == other
+
+
+def copies(vertex: Vertex) -> bool:
+    """Whether a file op copies anything."""
+    return any(isinstance(item.action, ops.Copy) for item in _actions(vertex))
+
+
+def _actions(vertex: Vertex) -> tuple[ops.FileAction, ...]:
+    assert isinstance(vertex.op, ops.File), "only file ops are fused"
+    return vertex.op.actions
+
+
+def _stands_once(upper: Vertex, index: int) -> bool:
+    """Whether just the first action has input ``index`` as its base."""
+    return [item.input for item in _actions(upper)].count(index) == 1
+
+
+def _has_one_result(vertex: Vertex) -> bool:
+    """Whether the only result is that of the last action."""
+    *inner, last = _actions(vertex)
+    return last.output == 0 and all(item.output < 0 for item in inner)
+
+
+def _unnamed(metadata: Metadata) -> Metadata:
+    """Return what of metadata decides how a step is executed, cached and shown: names, words and caps do not."""
+    return replace(metadata, description=NO_METADATA.description, caps=())
+
+
+def _joined(chain: Sequence[Vertex]) -> tuple[ops.File, list[Edge]]:
+    """Return one file op with the actions of a chain, and its inputs, each once."""
+    inputs: dict[Edge, int] = {}
+    for number, vertex in enumerate(chain):
+        for index, edge in enumerate(vertex.inputs):
+            if number == 0 or index != _actions(vertex)[0].input:
+                inputs.setdefault(edge, len(inputs))
+    count = len(inputs)
+    actions: list[ops.FileAction] = []
+    for number, vertex in enumerate(chain):
+        own = len(vertex.inputs)
+        base = _actions(vertex)[0].input if number else -1
+        place = {index: inputs[edge] for index, edge in enumerate(vertex.inputs) if index != base}
+        if number:
+            place[base] = count + len(actions) - 1
+        done = len(actions)
+        for item in _actions(vertex):
+            action = moved(item, place, own, own - count - done)
+            actions.append(replace(action, output=-1))
+    actions[-1] = replace(actions[-1], output=0)
+    return ops.File(actions=tuple(actions)), list(inputs)
