@@ -25,6 +25,13 @@ class Leaf(NamedTuple):
     end: int
 
 
+class Branch(NamedTuple):
+    """A rule without a class: its name and its children."""
+
+    rule: str
+    parts: tuple[Any, ...]
+
+
 class ParseTree:
     """An opaque parse tree, made by `grammar.loader`, used up by `Lifter`."""
 
@@ -35,9 +42,13 @@ class ParseTree:
 
 
 class Lifter:
-    """Makes dataclasses of trees. A rule without a class in ``classes`` becomes the tuple of its children."""
+    """Makes dataclasses of trees. A rule without a class in ``classes`` becomes the tuple of its children.
 
-    def __init__(self, classes: Iterable[type]) -> None:
+    With ``branches`` it becomes a `Branch`, for languages with many rules of the same shape.
+    """
+
+    def __init__(self, classes: Iterable[type], *, branches: bool = False) -> None:
+        self._branches = branches
         self._makers: dict[str, Callable[[Sequence[Any]], Any]] = {
             rule_name(cls.__name__): _maker(cls) for cls in classes
         }
@@ -58,7 +69,10 @@ class Lifter:
                 else:
                     done.append(leaf(child))
             maker = self._makers.get(node.data)
-            value = maker(done) if maker else tuple(done)
+            if maker:
+                value = maker(done)
+            else:
+                value = Branch(node.data, tuple(done)) if self._branches else tuple(done)
             if not stack:
                 return value
             stack[-1][2].append(value)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from llb import ops
@@ -96,12 +96,16 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def verify(graph: Graph) -> None:
-    """Check every rule on every vertex.
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A rule that a vertex breaks."""
 
-    Raises:
-        DefinitionError: names the first op and field that break a rule.
-    """
+    digest: str
+    message: str
+
+
+def problems(graph: Graph) -> Iterator[Problem]:
+    """Yield every rule that a vertex breaks, in the order of the vertices."""
     by_kind: dict[type[object], list[Rule]] = {}
     for vertex in graph:
         kind = type(vertex.op)
@@ -109,4 +113,14 @@ def verify(graph: Graph) -> None:
             by_kind[kind] = [rule for rule in RULES if issubclass(kind, rule.kind)]
         for rule in by_kind[kind]:
             if not rule.holds(vertex):
-                raise DefinitionError(f"op {vertex.digest}: {rule.message}")
+                yield Problem(vertex.digest, rule.message)
+
+
+def verify(graph: Graph) -> None:
+    """Check every rule on every vertex.
+
+    Raises:
+        DefinitionError: names the first op and field that break a rule.
+    """
+    for problem in problems(graph):
+        raise DefinitionError(f"op {problem.digest}: {problem.message}")

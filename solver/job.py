@@ -9,12 +9,12 @@ from typing import Self
 
 from grammar import Span
 from llb.graph import Edge, Graph, Vertex, merge_metadata
+from llb.names import name_of
 from llb.walk import postorder
 from solver.events import Progress
 from solver.execution import Tools
 from solver.explain import Miss
 from solver.flight import together
-from solver.names import name_of
 from solver.passes.rewrite import Part
 from solver.ports import Result
 from solver.reporting import Reporter

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from enum import IntEnum
 from types import MappingProxyType
 from typing import TypeVar
@@ -21,11 +22,11 @@ from llb.wire import ops_pb2 as pb
 from llb.wire.scan import fault, leftover
 
 
-def decode(data: bytes) -> Graph:
-    """Return the verified graph of a ``pb.Definition``.
+def decode(data: bytes, *, verified: bool = True) -> Graph:
+    """Return the graph of a ``pb.Definition``; ``verified`` False: also one that breaks rules of `llb.verify`.
 
     Raises:
-        DefinitionError: the bytes are no definition, an input is missing, or a rule of `llb.verify` is broken.
+        DefinitionError: the bytes are no definition, an input is missing, or a rule is broken.
     """
     try:
         definition = pb.Definition.FromString(data)
@@ -35,6 +36,7 @@ def decode(data: bytes) -> Graph:
     with no_garbage():
         graph = _graph(definition, _has_unknown(definition))
         graph.remember(data)
+    if verified:
         verify(graph)
     return graph
 
@@ -114,18 +116,41 @@ def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> d
     known, platform = pb.Platform(), ops.Platform(architecture="", os="")
     for number in order:
         message = messages[number]
-        specific = message.HasField("platform")
-        if specific and message.platform != known:  # mostly that of the step before
+        if message.HasField("platform") and message.platform != known:  # mostly that of the step before
             known, platform = message.platform, _platform(message.platform)
-        made[number] = Vertex(
-            op=_op(message, digests[number]),
-            inputs=tuple([Edge(made[numbers[i.digest]], i.index) for i in message.inputs]),
-            digest=digests[number],
-            raw=raws[number],
-            platform=platform if specific else None,
-            constraints=tuple(message.constraints.filter),
-        )
+        inputs = tuple([Edge(made[numbers[i.digest]], i.index) for i in message.inputs])
+        made[number] = _vertex(message, inputs, digests[number], raws[number], platform)
     return {digests[number]: made[number] for number in numbers.values()}
+
+
+def _vertex(
+    message: pb.Op, inputs: tuple[Edge, ...], digest: str, raw: bytes, platform: ops.Platform
+) -> Vertex:
+    """Return a vertex; ``platform`` is that of the message if it has one."""
+    return Vertex(
+        op=_op(message, digest),
+        inputs=inputs,
+        digest=digest,
+        raw=raw,
+        platform=platform if message.HasField("platform") else None,
+        constraints=tuple(message.constraints.filter),
+    )
+
+
+def decode_vertex(raw: bytes, inputs: Sequence[Edge]) -> Vertex:
+    """Return the vertex of an op's bytes; ``inputs`` are those that they name, in order.
+
+    Raises:
+        DefinitionError: the bytes are no op, or name other inputs.
+    """
+    message = _parse(raw, 0)
+    digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+    given = [(edge.vertex.digest, edge.index) for edge in inputs]
+    named = [(item.digest, item.index) for item in message.inputs]
+    if given != named:
+        place = next((n for n, (a, b) in enumerate(zip(given, named, strict=False)) if a != b), len(given))
+        raise DefinitionError(f"op {digest}: inputs[{place}]: the bytes name another input")
+    return _vertex(message, tuple(inputs), digest, raw, _platform(message.platform))
 
 
 def decode_op(raw: bytes) -> tuple[ops.Op, tuple[tuple[str, int], ...]]:

@@ -13,12 +13,12 @@ from support.solving import graph_of, ignoring, solve, solver_of
 from grammar import Source
 from llb import ops
 from llb.graph import Metadata, ProgressGroup, Vertex
+from llb.names import name_of
 from llb.sourcemap import Location, SourceInfo, SourceMap
 from solver.cache.memory import MemoryStore
 from solver.errors import VertexError
 from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
 from solver.fake import FakeWorker, number, run, total
-from solver.names import name_of
 from solver.reporting import Reporter
 
 

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the lines of all statements have in common: words, options, content, metadata, locations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any, TypeVar
+
+from grammar import Diagnostic, DiagnosticError, Related, Source, Span, nearest
+from grammar.lift import Branch, Leaf
+from llb.graph import LinuxResources, Metadata, ProgressGroup
+from llb.sourcemap import Location
+from llb.text.fields import ValueFault, made, plain, shapes, unpacked, valued
+
+T = TypeVar("T")
+_RANGE = re.compile(r"(-?\d+)(?::(-?\d+))?(?:-(-?\d+)(?::(-?\d+))?)?")
+_NAME = "llb.customname"
+_BESIDE = frozenset(
+    {"name", "describe", "caps", "ignore", "export", "progress", "limits", "later", "nothing"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement's place in the text, and the faults that are found in it. Offsets of leaves count from ``start``."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        """The statement as it stands in the text."""
+        return self.source.text[self.start : self.end]
+
+    def span(self, leaf: Leaf) -> Span:
+        """Return where a leaf stands."""
+        return self.source.span(self.start + leaf.start, self.start + leaf.end)
+
+    def first_line(self) -> Span:
+        """Return the first line of the statement."""
+        end = self.source.text.find("\n", self.start, self.end)
+        return self.source.span(self.start, self.end if end < 0 else end)
+
+    def moved(self, diagnostic: Diagnostic) -> Diagnostic:
+        """Return a diagnostic about this statement's text as one about the whole text."""
+        length = len(self.source.text)
+        spans = tuple(
+            self.source.span(min(length, self.start + span.start), min(length, self.start + span.end))
+            for span in diagnostic.spans
+        )
+        return replace(diagnostic, spans=spans)
+
+    def fault(
+        self,
+        leaf: Leaf,
+        code: str,
+        message: str,
+        help: str = "",  # noqa: A002
+        related: tuple[Related, ...] = (),
+    ) -> DiagnosticError:
+        """Return the error of a leaf."""
+        return DiagnosticError(
+            Diagnostic(code=code, message=message, spans=(self.span(leaf),), help=help, related=related)
+        )
+
+    def stray(self, tree: Branch, what: str, known: Collection[str]) -> DiagnosticError:
+        """Return the error of a line that begins with a word that lines do not begin with."""
+        leaf = tree.parts[0]
+        close = nearest(leaf.text, known)
+        hint = f"did you mean {close}?" if close else f"known are {', '.join(sorted(known))}"
+        return self.fault(leaf, "llb-word", f"there is no {what} {leaf.text!r}", hint)
+
+    def value(self, leaf: Leaf, reader: Callable[[str], T]) -> T:
+        """Return what a leaf's text means.
+
+        Raises:
+            DiagnosticError: it means nothing.
+        """
+        try:
+            return reader(leaf.text)
+        except ValueFault as fault:
+            raise self.fault(leaf, "llb-value", str(fault), fault.help) from None
+
+    def word(self, leaf: Leaf) -> str:
+        """Return what a word says."""
+        return self.value(leaf, plain)
+
+    def number(self, leaf: Leaf) -> int:
+        """Return a number."""
+        return int(leaf.text)
+
+    def options(
+        self, parts: Sequence[object], *kinds: type, without: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Return the options among ``parts`` as fields, one mapping for each kind of op part.
+
+        Raises:
+            DiagnosticError: an option is unknown, given twice, or has a wrong value.
+        """
+        out: list[dict[str, Any]] = [{} for _ in kinds]
+        for part in parts:
+            if not isinstance(part, Branch) or part.rule not in ("flag", "pair", "group"):
+                continue
+            key = part.parts[0]
+            name = key.text.rstrip("=(")
+            for kind, fields in zip(kinds, out, strict=True):
+                if name in shapes(kind) and name not in without:
+                    self._option(part, key, name, kind, fields)
+                    break
+            else:
+                known = [one for kind in kinds for one in shapes(kind) if one not in without]
+                close = nearest(name, known)
+                hint = f"did you mean {close}?" if close else f"known are {', '.join(known) or 'none'}"
+                raise self.fault(key, "llb-option", f"there is no option {name!r} here", hint)
+        return out
+
+    def _option(self, part: Branch, key: Leaf, name: str, kind: type, fields: dict[str, Any]) -> None:
+        shape = shapes(kind)[name]
+        nested = is_dataclass(shape.kind)
+        if nested != (part.rule == "group") or (part.rule == "flag" and shape.kind is not bool):
+            form = f"{name}(...)" if nested else f"{name}=VALUE"
+            raise self.fault(key, "llb-option", f"{name} needs a value", f"write {form}")
+        value: Any
+        match part:
+            case Branch("flag"):
+                value = True
+            case Branch("pair", (_, Leaf() as leaf)):
+                value = self.value(leaf, lambda text: valued(shape.kind, text))
+            case Branch(_, (_, *inner)):
+                (given,) = self.options(inner, shape.kind)
+                value = self.made(key, shape.kind, given)
+        if shape.many:
+            fields[name] = (*fields.get(name, ()), value)
+        elif name in fields:
+            raise self.fault(key, "llb-option", f"{name} is given twice")
+        else:
+            fields[name] = value
+
+    def made(self, leaf: Leaf, kind: Callable[..., T], values: Mapping[str, object]) -> T:
+        """Return a part of an op from its fields.
+
+        Raises:
+            DiagnosticError: one is missing.
+        """
+        return self.value(leaf, lambda _: made(kind, values))
+
+
+def content(statement: Statement, parts: Sequence[object]) -> bytes:
+    """Return the bytes that the lines of content among ``parts`` hold."""
+    out: list[bytes] = []
+    for part in parts:
+        match part:
+            case Leaf("LINE", text):
+                out.append(text[2:].encode("utf-8", "surrogateescape") + b"\n")
+            case Leaf("LAST", text):
+                out.append(text[2:].encode("utf-8", "surrogateescape"))
+            case Branch("base64", (Leaf() as leaf,)):
+                out.append(statement.value(leaf, unpacked))
+    return b"".join(out)
+
+
+def metadata_of(statement: Statement, parts: Sequence[object]) -> Metadata | None:
+    """Return what the lines of a vertex say beside its op; None if they say nothing."""
+    description: dict[str, str] = {}
+    given: dict[str, Any] = {"description": description}
+    said = False
+    for part in parts:
+        if not isinstance(part, Branch) or part.rule not in _BESIDE:
+            continue
+        said = True
+        match part:
+            case Branch("name", (Leaf() as text,)):
+                description[_NAME] = statement.word(text)
+            case Branch("describe", (Leaf() as key, Leaf() as text)):
+                description[statement.word(key)] = statement.word(text)
+            case Branch("caps", names):
+                given["caps"] = tuple(sorted({statement.word(name) for name in names}))
+            case Branch("ignore"):
+                given["ignore_cache"] = True
+            case Branch("export", (Leaf() as choice,)):
+                given["export_cache"] = choice.text == "yes"
+            case Branch("progress", (Leaf() as leaf, *options)):
+                (values,) = statement.options(options, ProgressGroup, without=("id",))
+                given["progress_group"] = ProgressGroup(id=statement.word(leaf), **values)
+            case Branch("limits", options):
+                (values,) = statement.options(options, LinuxResources)
+                given["linux_resources"] = LinuxResources(**values)
+            case Branch("later", (Leaf() as data,)):
+                given["unknown"] = given.get("unknown", b"") + statement.value(data, unpacked)
+    return Metadata(**given) if said else None
+
+
+def locations(
+    statement: Statement, parts: Sequence[object], labels: Mapping[str, int]
+) -> tuple[Location, ...] | None:
+    """Return the locations that the lines of a statement name; None if there is no such line."""
+    out: list[Location] = []
+    found = False
+    for part in parts:
+        match part:
+            case Branch("at", (Leaf() as label, *ranges)):
+                found = True
+                if label.text not in labels:
+                    close = nearest(label.text, labels)
+                    hint = f"did you mean {close}?" if close else f"add it: {label.text} = text NAME"
+                    raise statement.fault(label, "llb-name", f"there is no text {label.text}", hint)
+                out.append(_location(labels[label.text], [leaf.text for leaf in ranges]))
+            case Branch("at"):
+                found = True
+    return tuple(out) if found else None
+
+
+def _location(info: int, ranges: Sequence[str]) -> Location:
+    lines, columns = [], []
+    for text in ranges:
+        match = _RANGE.fullmatch(text)
+        assert match is not None, "the grammar's RANGE"
+        first, left, last, right = (None if group is None else int(group) for group in match.groups())
+        lines.append((first or 0, (first or 0) if last is None else last))
+        columns.append((left or 0, right or 0))
+    known = any(column for pair in columns for column in pair)
+    return Location(info, tuple(lines), tuple(columns) if known else ())

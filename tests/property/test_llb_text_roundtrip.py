@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text says all of a graph: what is read is what was written, to the byte."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.drawn_ops import TEXT, graphs
+from support.foreign_wire import foreign
+
+from grammar import DiagnosticError, Source
+from llb import text
+from llb.graph import Graph
+from llb.text.fields import plain, word
+from llb.wire import decode, encode
+
+
+def _is_same(back: Graph, graph: Graph) -> None:
+    assert [(v.digest, v.raw, v.op, v.platform, v.constraints) for v in back] == [
+        (v.digest, v.raw, v.op, v.platform, v.constraints) for v in graph
+    ]
+    assert [[(e.vertex, e.index) for e in v.inputs] for v in back] == [
+        [(e.vertex, e.index) for e in v.inputs] for v in graph
+    ]
+    assert (back.head is None) == (graph.head is None)
+    if back.head is not None and graph.head is not None:
+        assert (back.head.vertex, back.head.index) == (graph.head.vertex, graph.head.index)
+    assert dict(back.metadata) == dict(graph.metadata)
+    assert (back.terminal, back.unknown) == (graph.terminal, graph.unknown)
+    assert dict(back.source_map.locations) == dict(graph.source_map.locations)
+    assert [
+        (i.source.name, i.source.data, i.source.language, i.definition, i.unknown)
+        for i in back.source_map.infos
+    ] == [
+        (i.source.name, i.source.data, i.source.language, i.definition, i.unknown)
+        for i in graph.source_map.infos
+    ]
+
+
+@given(graphs())
+def test_a_graph_survives_being_written_and_read(graph: Graph) -> None:
+    said = text.render(graph)
+    back = text.read(said)
+    _is_same(back, graph)
+    assert encode(back) == encode(graph)
+    assert text.render(back) == said
+
+
+@settings(max_examples=50)
+@given(graphs(), st.data())
+def test_definitions_of_other_writers_survive_too(graph: Graph, data: st.DataObject) -> None:
+    written, _ = data.draw(foreign(graph))
+    decoded = decode(written)
+    said = text.render(decoded)
+    _is_same(text.read(said), decoded)
+    assert text.render(text.read(said)) == said
+
+
+@given(TEXT)
+def test_any_text_is_one_word(value: str) -> None:
+    assert plain(word(value)) == value
+
+
+@given(graphs(), st.data())
+def test_a_damaged_text_is_read_or_reported_with_a_place(graph: Graph, data: st.DataObject) -> None:
+    said = text.render(graph)
+    start = data.draw(st.integers(0, len(said)))
+    end = min(len(said), start + data.draw(st.integers(0, 8)))
+    other = data.draw(
+        st.sampled_from(["", "%", "x", '"', " ", "\n", "\n  ", "->", "scratch", "=", "\ud800", "9" * 30])
+    )
+    damaged = Source("damaged.llb", said[:start] + other + said[end:])
+    try:
+        again = text.read(damaged)
+    except DiagnosticError as error:
+        found = error.diagnostics
+    else:
+        assert text.read(text.render(again)).vertices == again.vertices
+        return
+    assert found
+    assert all(one.span is not None and one.span.source is damaged and one.render() for one in found)
