@@ -153,6 +153,22 @@ def decode_vertex(raw: bytes, inputs: Sequence[Edge]) -> Vertex:
     return _vertex(message, tuple(inputs), digest, raw, _platform(message.platform))
 
 
+def canonical(message: pb.Op, inputs: Sequence[tuple[str, int]]) -> bytes:
+    """Return the bytes that this version writes for an op, with these (digest, index) inputs.
+
+    Raises:
+        DefinitionError: it is no op that this version knows.
+    """
+    from llb.wire.encoding import encode_op
+
+    return encode_op(
+        _op(message, "op"),
+        inputs,
+        _platform(message.platform) if message.HasField("platform") else None,
+        tuple(message.constraints.filter) if message.HasField("constraints") else None,
+    )
+
+
 def decode_op(raw: bytes) -> tuple[ops.Op, tuple[tuple[str, int], ...]]:
     """Return an op and its (digest, index) inputs.
 

@@ -20,6 +20,11 @@ def op_json(raw: bytes) -> dict[str, Any]:
     return _message(pb.Op.FromString(raw))
 
 
+def message_json(message: Message) -> dict[str, Any]:
+    """Return any wire message as JSON."""
+    return _message(message)
+
+
 def metadata_json(graph: Graph, digest: str) -> dict[str, Any]:
     """Return a vertex's metadata as JSON; that of the terminal op for ""."""
     metadata = graph.metadata_of(digest) if digest else graph.terminal

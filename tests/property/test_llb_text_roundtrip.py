@@ -10,9 +10,10 @@ from support.foreign_wire import foreign
 
 from grammar import DiagnosticError, Source
 from llb import text
+from llb.errors import DefinitionError
 from llb.graph import Graph
 from llb.text.fields import plain, word
-from llb.wire import decode, encode
+from llb.wire import decode, encode, jsonform
 
 
 def _is_same(back: Graph, graph: Graph) -> None:
@@ -79,3 +80,31 @@ def test_a_damaged_text_is_read_or_reported_with_a_place(graph: Graph, data: st.
         return
     assert found
     assert all(one.span is not None and one.span.source is damaged and one.render() for one in found)
+
+
+@given(graphs())
+def test_a_graph_survives_json(graph: Graph) -> None:
+    back = jsonform.read(jsonform.render(graph))
+    _is_same(back, graph)
+    assert encode(back) == encode(graph)
+
+
+@settings(max_examples=50)
+@given(graphs(), st.data())
+def test_definitions_of_other_writers_survive_json(graph: Graph, data: st.DataObject) -> None:
+    written, _ = data.draw(foreign(graph))
+    decoded = decode(written)
+    _is_same(jsonform.read(jsonform.render(decoded)), decoded)
+
+
+@given(graphs(), st.data())
+def test_damaged_json_is_read_or_a_definition_error(graph: Graph, data: st.DataObject) -> None:
+    said = jsonform.render(graph)
+    start = data.draw(st.integers(0, len(said)))
+    end = min(len(said), start + data.draw(st.integers(0, 8)))
+    other = data.draw(st.sampled_from(["", "x", '"', " ", "\n", "{", "[1]", "null", "9" * 30, "true"]))
+    try:
+        again = jsonform.read(said[:start] + other + said[end:])
+    except DefinitionError:
+        return
+    assert jsonform.read(jsonform.render(again)).vertices == again.vertices
