@@ -9,11 +9,11 @@ from enum import Enum
 
 from grammar import Span
 from llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
+from llb.names import name_of
 from llb.ops import Op
 from llb.options import CUSTOM_NAME
 from llb.sourcemap import Location, SourceMap
 from llb.walk import postorder
-from solver.names import name_of
 
 
 class Seen(Enum):
