@@ -14,3 +14,9 @@ class DefinitionError(LLBError):
 
 class StateError(LLBError):
     """A state cannot become a graph."""
+
+
+def not_utf8(error: UnicodeEncodeError) -> DefinitionError:
+    """Return what to say of a text that protobuf cannot hold."""
+    place = max(0, error.start - 20)
+    return DefinitionError(f"a text of the graph is not UTF-8: {error.object[place : error.end + 20]!r}")

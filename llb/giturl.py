@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from llb.errors import StateError
+
 _SCP = re.compile(r"^(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>(?!//).+)$")
 _SCHEME = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
@@ -28,14 +30,21 @@ class GitURL:
 
 
 def parse(text: str) -> GitURL:
-    """Read an address; a ``#ref[:subdir]`` fragment is split off. Bare ``host/path`` is HTTPS."""
+    """Read an address; a ``#ref[:subdir]`` fragment is split off. Bare ``host/path`` is HTTPS.
+
+    Raises:
+        StateError: its host is malformed, such as an open ``[``.
+    """
     address, _, fragment = text.partition("#")
     if not _SCHEME.match(address):
         match = _SCP.match(address)
         if match and "/" not in match["host"]:
             return GitURL("ssh", address, f"{match['host']}/{match['path'].lstrip('/')}", fragment)
         address = f"https://{address}"
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise StateError(f"invalid git address {address}: {error}") from None
     host = parts.netloc.rpartition("@")[2]
     return GitURL(parts.scheme.lower(), address, f"{host}{parts.path}", fragment)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from grammar import Span
+from llb.errors import not_utf8
 from llb.ops import Op, Platform
 from llb.sourcemap import SourceMap
 
@@ -109,10 +110,17 @@ class Vertex:
         platform: Platform | None = None,
         constraints: tuple[str, ...] | None = (),
     ) -> Vertex:
-        """Return the vertex of an op: encoded, and digested from its wire bytes."""
+        """Return the vertex of an op: encoded, and digested from its wire bytes.
+
+        Raises:
+            DefinitionError: a text of the op is not UTF-8.
+        """
         from llb.wire.encoding import encode_op
 
-        raw = encode_op(op, [(edge.vertex.digest, edge.index) for edge in inputs], platform, constraints)
+        try:
+            raw = encode_op(op, [(edge.vertex.digest, edge.index) for edge in inputs], platform, constraints)
+        except UnicodeEncodeError as error:
+            raise not_utf8(error) from None
         digest = "sha256:" + hashlib.sha256(raw).hexdigest()
         return cls(
             op=op, inputs=inputs, digest=digest, raw=raw, platform=platform, constraints=constraints or ()

@@ -22,6 +22,7 @@ _UNITS = {
 }
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
 
+_LONGEST = 1 << 63
 _SHORTEST = 1_000_000
 """The shortest time of a health check that is not 0, in nanoseconds."""
 
@@ -50,6 +51,8 @@ def parse_duration(text: str) -> int:
             raise ValueError(f'time: unknown unit "{match[2]}" in duration "{text}"')
         total += Decimal(match[1]) * _UNITS[match[2]]
         at = match.end()
+        if total >= _LONGEST:
+            raise ValueError(f'time: invalid duration "{text}"')
     return sign * int(total)
 
 

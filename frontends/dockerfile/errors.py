@@ -170,6 +170,21 @@ def word(message: str) -> DockerfileError:
     return DockerfileError(message, code="expansion")
 
 
+def not_utf8(byte: int, span: Span | None) -> DockerfileError:
+    """A text that goes into the graph as it is written holds a byte that is not UTF-8."""
+    return DockerfileError(
+        "failed to marshal LLB definition: string field contains invalid UTF-8",
+        code="utf-8",
+        hint=f"save the file as UTF-8; where the byte itself is wanted, let the shell write it: $(printf '\\{byte:03o}')",
+        span=span,
+    )
+
+
+def too_long(what: str, limit: int, hint: str) -> DockerfileError:
+    """What comes of an instruction is longer than any build can use."""
+    return DockerfileError(f"{what} is longer than {limit} characters", code="too-long", hint=hint)
+
+
 # -- stages
 
 

@@ -43,16 +43,25 @@ def parse(text: str) -> GitRef | None:
     if text.startswith(("./", "../")):
         return None
     if text.startswith("github.com/"):
-        return _of_url("https://" + text)
+        return _of_url("https://" + text) if url_path("https://" + text) is not None else None
     scheme = _SCHEME.match(text)
     if scheme is None:
         if not _SSH.match(text):
             return None
         remote, _, fragment = text.partition("#")
         return GitRef(remote=remote, fragment=fragment)
-    if scheme[1].lower() in ("http", "https") and not urlsplit(text).path.endswith(".git"):
+    path = url_path(text)
+    if path is None or (scheme[1].lower() in ("http", "https") and not path.endswith(".git")):
         return None
     return _of_url(text)
+
+
+def url_path(text: str) -> str | None:
+    """Return the path of an address; None if it is malformed, such as ``http://[``."""
+    try:
+        return urlsplit(text).path
+    except ValueError:
+        return None
 
 
 def _of_url(text: str) -> GitRef:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import re
 
+from frontends.dockerfile.utf8 import replaced
+
 _ESCAPED = re.compile("[<>&\u2028\u2029]")
-_UNDECODED = re.compile("[\ud800-\udfff]")
 
 
 def go_json(value: object, *, indent: int | None = None) -> bytes:
@@ -15,4 +16,4 @@ def go_json(value: object, *, indent: int | None = None) -> bytes:
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, separators=separators, indent=indent, ensure_ascii=False)
     text = _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-    return _UNDECODED.sub("\N{REPLACEMENT CHARACTER}", text).encode()
+    return replaced(text).encode()

@@ -25,7 +25,9 @@ def parse_uint(text: str, base: int = 10, bits: int = 64) -> int | None:
     """Return what Go's ``strconv.ParseUint`` does; None where it fails."""
     if not _INTEGER[base].fullmatch(text):
         return None
-    value = int(text, base)
+    # Longer ones do not fit; Python refuses to read the longest at all.
+    digits = text.lstrip("0")
+    value = int(digits or "0", base) if len(digits) <= bits else 1 << bits
     return value if value < 1 << bits else None
 
 

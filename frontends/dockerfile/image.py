@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar
 
 from frontends.dockerfile.gojson import go_json
+from frontends.dockerfile.utf8 import replaced
 from llb.ops import Platform
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -97,7 +98,7 @@ class Image:
             ValueError: it is not JSON, or not of the form of a config.
         """
         try:
-            raw = json.loads(data)
+            raw = json.loads(replaced(data.decode("utf-8", "surrogateescape")), object_pairs_hook=_object)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         return _read(_Members(raw, ""))
@@ -145,6 +146,17 @@ class Image:
         _put(out, history=[_history(entry) for entry in self.history])
         out["config"] = _config(self.config)
         return go_json(out)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object without the halves of surrogate pairs that escapes in its texts may leave."""
+    return {replaced(key): _utf8(value) for key, value in pairs}
+
+
+def _utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return replaced(value)
+    return [_utf8(item) for item in value] if isinstance(value, list) else value
 
 
 def _put(out: dict[str, Any], **fields: Any) -> None:

@@ -15,6 +15,7 @@ from math import isinf
 from typing import Any
 
 from frontends.dockerfile.lines import Joined, Lines
+from frontends.dockerfile.utf8 import replaced
 from frontends.dockerfile.words import is_space
 from grammar import Diagnostic, DiagnosticError, Source
 from grammar.loader import Lexer, Token
@@ -106,12 +107,6 @@ def cut(
 
 
 _SPACES = re.compile(f"[{SPACE}]*")
-_UNDECODED = re.compile("[\ud800-\udfff]")
-
-
-def _decoded(text: str) -> str:
-    """Return ``text`` with U+FFFD for what is not UTF-8."""
-    return text if text.isascii() else _UNDECODED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class _Scanner:
@@ -194,7 +189,7 @@ class _Scanner:
             begin = self.at
             word = self._word()
             if word:
-                out.append(Piece(_decoded(word), begin, self.at))
+                out.append(Piece(replaced(word), begin, self.at))
 
     def _word(self) -> str:
         word: list[str] = []
@@ -226,7 +221,7 @@ class _Scanner:
         if not self.rest.startswith("["):
             return None
         try:
-            items = _JSON.decode(_decoded(self.rest))
+            items = _JSON.decode(replaced(self.rest))
         except (ValueError, RecursionError):
             return None
         if not all(isinstance(item, str) for item in items):
@@ -240,7 +235,7 @@ class _Scanner:
         return [
             mark,
             *(
-                Token("ITEM", Piece(_decoded(item), place.start(), place.end()))
+                Token("ITEM", Piece(replaced(item), place.start(), place.end()))
                 for item, place in zip(items, places, strict=True)
             ),
         ]

@@ -24,6 +24,8 @@ KEYS = (
     "dst", "destination", "ro", "rw", "readwrite", "env",
 )  # fmt: skip
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_SIZES = 1 << 63
+"""Sizes are smaller than this."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -228,7 +230,8 @@ def _size(key: str, value: str) -> int:
 def parse_size(text: str) -> int | None:
     """Return a size such as ``64m`` in bytes; None if it is none."""
     match = _SIZE.fullmatch(text)
-    return int(float(match[1]) * _UNITS[match[2].lower()]) if match is not None else None
+    value = float(match[1]) * _UNITS[match[2].lower()] if match is not None else _SIZES
+    return int(value) if value < _SIZES else None
 
 
 def mount_from(written: Value) -> tuple[str, Span | None]:

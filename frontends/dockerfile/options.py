@@ -14,6 +14,7 @@ from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.check import Config
 from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.gotext import parse_bool, parse_int
+from frontends.dockerfile.utf8 import is_utf8
 from llb.graph import LinuxResources
 from llb.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit
 
@@ -85,6 +86,7 @@ def read_options(
     Raises:
         DockerfileError: one is malformed.
     """
+    _check_utf8(attrs)
     build_args = {k.removeprefix(_BUILD_ARG): v for k, v in attrs.items() if k.startswith(_BUILD_ARG)}
     wanted = _platforms(attrs.get("platform", ""))
     return Options(
@@ -111,6 +113,13 @@ def read_options(
         devices=tuple(devices),
         labs=labs,
     )
+
+
+def _check_utf8(attrs: Mapping[str, str]) -> None:
+    for key, value in attrs.items():
+        if not (is_utf8(key) and is_utf8(value)):
+            message = f"option {go_quote(key)} is not UTF-8: {go_quote(value)}"
+            raise errors.option(message, "give it as UTF-8; another locale may have written it")
 
 
 def _platforms(text: str) -> tuple[Platform, ...]:

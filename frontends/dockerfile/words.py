@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.substitution import SubstitutionError, substitute, trim
+from frontends.dockerfile.utf8 import replaced
 from grammar.patterns import SPACE
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ PLAIN = Mode()
 _SPECIAL = re.compile(r"""[$'"\\`]|<<""")
 _GAP = re.compile(f"[{SPACE}]+")
 _SPACES = frozenset(SPACE)
-_UNDECODED = re.compile("[\ud800-\udfff]")
 
 
 def expand(
@@ -78,7 +78,7 @@ def expand(
     out = seen if seen is not None else Expansion()
     text = word
     if not text.isascii():
-        text = _UNDECODED.sub("\N{REPLACEMENT CHARACTER}", text.removeprefix("\ufeff"))
+        text = replaced(text.removeprefix("\ufeff"))
     if not _SPECIAL.search(text):
         out.text, out.words = text, [part for part in _GAP.split(text) if part]
         return out

@@ -15,6 +15,7 @@ from typing import Any, assert_never
 from google.protobuf.message import Message
 
 from llb import ops
+from llb.errors import not_utf8
 from llb.graph import NO_METADATA, Graph, LinuxResources, Metadata, ProgressGroup
 from llb.sourcemap import SourceMap
 from llb.wire import ops_pb2 as pb
@@ -61,9 +62,19 @@ def encode(graph: Graph) -> bytes:
     """Return the bytes of the ``pb.Definition`` of a graph, its terminal op last. Scratch is an empty definition.
 
     A decoded graph gives the bytes that it was decoded from.
+
+    Raises:
+        DefinitionError: a text beside the ops, such as a name, is not UTF-8.
     """
     if graph.wire is not None:
         return graph.wire
+    try:
+        return _definition(graph)
+    except UnicodeEncodeError as error:
+        raise not_utf8(error) from None
+
+
+def _definition(graph: Graph) -> bytes:
     if graph.head is None:
         return graph.unknown
     terminal = encode_op(None, [(graph.head.vertex.digest, graph.head.index)], constraints=None)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from frontends.dockerfile import errors, gitref
 from frontends.dockerfile.faults import pointed
@@ -15,6 +15,7 @@ from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.chmod import read_mode
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
 from frontends.dockerfile.rules import copy_ignored_file
+from frontends.dockerfile.utf8 import require_utf8
 from frontends.dockerfile.words import Mode
 from llb import git, http, merge, scratch
 from llb.files import ActionSpec, copy, mkfile
@@ -79,6 +80,7 @@ class _Copying:
             self.mode = read_mode(self.chmod)
         with pointed(command.flags.span("checksum")):
             self._check_checksum()
+        require_utf8(command.exclude, command.span)
         name = stage.shown(command.code)
         self.shown = self._numbered(name)
         actions: list[ActionSpec] = []
@@ -270,7 +272,7 @@ def _check_digest(text: str) -> None:
 
 def _filename(url: str) -> str:
     """Return the name that a file gets which is loaded from an address."""
-    path = urlsplit(url).path
-    if _BAD_ESCAPE.search(path):
+    path = gitref.url_path(url)
+    if path is None or _BAD_ESCAPE.search(path):
         return "__unnamed__"
     return unquote(path.rstrip("/")).rpartition("/")[2] or "__unnamed__"

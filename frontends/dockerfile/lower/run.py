@@ -15,6 +15,7 @@ from frontends.dockerfile.lower.mounts import lower_mounts
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step
 from frontends.dockerfile.mounts import read_device
 from frontends.dockerfile.reading import chomp
+from frontends.dockerfile.utf8 import require_utf8
 from llb import bind, scratch, tmpfs
 from llb.files import mkfile
 from llb.mounts import AnyMount, SecretSpec
@@ -36,6 +37,7 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     line, summary, documents = _line(stage, command)
     args = with_shell(stage, line)
     devices = _devices(stage, command)
+    require_utf8((command.code, *args, *(device.name for device in devices)), command.span)
     env = stage.env | {m.env: _MASK for m in mounts if isinstance(m, SecretSpec) and m.env}
     shown = stage.shown(command.code + summary, raw=True, env=env)
     platform = stage.state.settings.at(stage.conversion.target).platform
