@@ -129,6 +129,10 @@ class Node:
         if not 0 <= index < len(self.flag_ranges):
             return self.span
         first, last = self.flag_ranges[index]
+        if last - first == len(self.flags[index]):  # nothing was taken off
+            length = last - first
+            begin, stop = min(start, length - 1), min(max(end, start + 1), length)
+            return self.range_span(first + begin, first + stop)
         offsets = flag_offsets(self.original[first:last])
         begin, stop = min(start, len(offsets) - 1), min(max(end, start + 1), len(offsets))
         return self.range_span(first + offsets[begin], first + offsets[stop - 1] + 1)

@@ -59,14 +59,23 @@ class DockerfileError(DiagnosticError):
         return self
 
 
-@contextmanager
-def pointed(span: Span | None) -> Iterator[None]:
-    """Show a precise place with the errors that pass, unless they have one already; None has no place to add."""
-    try:
-        yield
-    except DockerfileError as error:
-        error.point(span)
-        raise
+class pointed:  # noqa: N801  (a context manager, used as the functions beside it)
+    """Show a precise place with the errors that pass, unless they have one already; None has no place to add.
+
+    A place that takes time to find is given as a function, which is called for errors only.
+    """
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: Span | Callable[[], Span | None] | None) -> None:
+        self._span = span
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DockerfileError):
+            error.point(self._span() if callable(self._span) else self._span)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -56,23 +57,27 @@ class Flags:
         Raises:
             DockerfileError: a flag is unknown, repeated, or has no value or a wrong one.
         """
-        values: dict[str, tuple[Value, ...]] = {}
+        if not node.flags:
+            return NO_FLAGS
+        known = (*strings, *booleans, *lists)
+        values: dict[str, list[Value]] = {}
         for number, flag in enumerate(node.flags):
             if flag == "--":
                 break
             name, equals, text = flag.removeprefix("--").partition("=")
-            shown = node.flag_part_span(number, 0, len(name) + 2)
-            if name not in (*strings, *booleans, *lists):
-                raise errors.unknown_flag(name, (*strings, *booleans, *lists), shown)
+            if name not in known:
+                raise errors.unknown_flag(name, known, _name_span(node, number, name))
             if name in values and name not in lists:
-                raise errors.flag(f"duplicate flag specified: --{name}", shown, f"write --{name} once")
+                message = f"duplicate flag specified: --{name}"
+                raise errors.flag(message, _name_span(node, number, name), f"write --{name} once")
             value = Value(text, node, number, len(name) + 3)
             if name in booleans:
                 value = _truth(name, value, has_value=bool(equals))
             elif not text and not equals:
-                raise errors.flag(f"missing a value on flag: --{name}", shown, f"write --{name}=value")
-            values[name] = (*values.get(name, ()), value)
-        return cls(values)
+                message = f"missing a value on flag: --{name}"
+                raise errors.flag(message, _name_span(node, number, name), f"write --{name}=value")
+            values.setdefault(name, []).append(value)
+        return cls({name: tuple(found) for name, found in values.items()})
 
     def get(self, name: str, default: str = "") -> str:
         """Return a flag's value; ``default`` if it was not given."""
@@ -84,7 +89,9 @@ class Flags:
 
     def checked(self, name: str, read: Callable[[str], Reading], default: str = "") -> Reading:
         """Return what a flag's value is read as; errors point at it. Raises what ``read`` raises."""
-        with pointed(self.span(name)):
+        if name not in self.values:
+            return read(default)
+        with pointed(partial(self.span, name)):
             return read(self.get(name, default))
 
     def all(self, name: str) -> tuple[Value, ...]:
@@ -101,6 +108,10 @@ class Flags:
 
 
 NO_FLAGS = Flags()
+
+
+def _name_span(node: Node, number: int, name: str) -> Span:
+    return node.flag_part_span(number, 0, len(name) + 2)
 
 
 def _truth(name: str, value: Value, *, has_value: bool) -> Value:

@@ -28,11 +28,17 @@ _HEREDOC_KEYWORDS = frozenset({"ADD", "COPY", "RUN"})
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A token's text and its half-open range in the joined line; a heredoc token carries its number instead."""
+    """A token's text and its half-open range in the joined line; a heredoc token carries its number instead.
+
+    Lark makes a text of every token's value, so ``str`` is cheap.
+    """
 
     text: str
     start: int
     end: int
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,9 @@ def tokens(text: Text) -> Iterator[Token]:
 class _End:
     line: Joined
     warnings: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return ""
 
 
 def _holds_heredocs(keyword: str, found: list[Token], line: Joined) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import go_quote
@@ -72,15 +73,19 @@ def read_mount(written: Value, expand: Callable[[str], str]) -> Mount:
     for option in _options(written):
         value = option.value
         if value is None:
-            with pointed(written.part(option.start, option.end)):
+            with pointed(partial(written.part, option.start, option.end)):
                 _set_bare(mount, option)
             continue
-        with pointed(written.part(*option.value_range)):
+        with pointed(partial(_value_span, written, option)):
             _set(mount, option, expand(value))
     _check(mount)
     if mount.readonly is None:
         mount.readonly = mount.type == "bind"
     return mount
+
+
+def _value_span(written: Value, option: Field) -> Span:
+    return written.part(*option.value_range)
 
 
 def _options(written: Value) -> tuple[Field, ...]:
@@ -134,7 +139,7 @@ def _set(mount: Mount, option: Field, value: str) -> None:
     elif key in _NUMBERS:
         setattr(mount, key, _number(key, value, _NUMBERS[key]))
     else:
-        with pointed(_key_span(mount, option) if key not in KEYS else None):
+        with pointed(partial(_key_span, mount, option) if key not in KEYS else None):
             _set_checked(mount, key, value, option)
 
 
@@ -157,7 +162,7 @@ def _set_checked(mount: Mount, key: str, value: str, option: Field) -> None:
         case "size" if mount.type == "tmpfs":
             mount.size = _size(key, value)
         case "required" | "size":
-            with pointed(_key_span(mount, option)):
+            with pointed(partial(_key_span, mount, option)):
                 raise errors.mount_order(key, mount.type)
         case _:
             raise errors.mount_key(key, option.text, KEYS)
@@ -269,7 +274,7 @@ def read_device(written: Value) -> CDIDevice:
     name, required = "", False
     for option in options:
         key, value = option.key.lower(), option.value
-        with pointed(written.part(option.start, option.end)):
+        with pointed(partial(written.part, option.start, option.end)):
             match key:
                 case "name" if value is not None:
                     name = _device_name(name, value)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from frontends.dockerfile import errors
 from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.gotext import format_duration, plain_list, quoted_list
@@ -103,9 +106,9 @@ def lower_healthcheck(stage: StageState, step: Step, command: Healthcheck) -> No
 
 def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
     """EXPOSE: ports and ranges, with a protocol. Raises DockerfileError."""
-    words: list[tuple[str, Span | None]] = []
+    words: list[tuple[str, Callable[[], Span | None]]] = []
     for written in command.ports:
-        span = command.span_of(written)
+        span = partial(command.span_of, written)
         try:
             words += ((word, span) for word in expand(written, stage.env, stage.conversion.mode).words)
         except WordError as error:
@@ -113,8 +116,8 @@ def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
                 raise errors.word(str(error)) from None
     lint = stage.lint(step)
     ports: list[str] = []
-    for word, span in words:
-        with pointed(span):
+    for word, find in words:
+        with pointed(find):
             parts = PortWord.cut(word)
             expose_proto_casing.check(lint, parts, command.place)
             expose_invalid_format.check(lint, parts, command.place)

@@ -42,17 +42,20 @@ from llb.state import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """The target for one platform. ``platform`` None: none was asked for. ``sbom`` are further states to scan, ``stage`` is the target's."""
+    """The target for one platform. ``platform`` None: none was asked for. ``sbom`` are further states to scan, ``stage`` is the target's.
 
-    state: State
-    image: Image
-    base_image: Image | None
+    ``repr`` is short: asyncio makes it of what a main task returns.
+    """
+
+    state: State = field(repr=False)
+    image: Image = field(repr=False)
+    base_image: Image | None = field(repr=False)
     platform: Platform | None
     target_platform: Platform
     epoch: datetime | None
     ignore_cache: bool
-    sbom: Mapping[str, State] = field(default_factory=dict)
-    stage: StageState
+    sbom: Mapping[str, State] = field(default_factory=dict, repr=False)
+    stage: StageState = field(repr=False)
 
     @property
     def outline(self) -> Summary:

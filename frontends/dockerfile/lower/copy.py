@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote
 
 from frontends.dockerfile import errors, gitref
@@ -37,7 +38,7 @@ def lower_copy(stage: StageState, step: Step, command: Copy) -> None:
     copying = _Copying(stage, step, command, source)
     copying.expand()
     if source is not None and not source.lowered:
-        with pointed(command.flags.span("from")):
+        with pointed(partial(command.flags.span, "from")):
             raise errors.copy_before(command.source_stage, stage.name)
     copying.lower()
 
@@ -76,16 +77,16 @@ class _Copying:
         """Make the step."""
         stage, command = self.stage, self.command
         self.target = self._destination()
-        with pointed(command.flags.span("chmod")):
+        with pointed(partial(command.flags.span, "chmod")):
             self.mode = read_mode(self.chmod)
-        with pointed(command.flags.span("checksum")):
+        with pointed(partial(command.flags.span, "checksum")):
             self._check_checksum()
         require_utf8(command.exclude, command.span)
         name = stage.shown(command.code)
         self.shown = self._numbered(name)
         actions: list[ActionSpec] = []
         for written, source in zip(command.sources, self.sources, strict=True):
-            with pointed(command.span_of(written)):
+            with pointed(partial(command.span_of, written)):
                 actions.append(self._one(source))
         actions += [self._document(path, data) for path, data in self.contents]
         options = stage.step_options(self.step, self.shown)
@@ -160,7 +161,7 @@ class _Copying:
     def _http(self, source: str) -> ActionSpec:
         if not self.command.is_add:
             raise errors.source("source can't be a URL for COPY", "use ADD")
-        with pointed(self.command.flags.span("checksum")):
+        with pointed(partial(self.command.flags.span, "checksum")):
             _check_digest(self.checksum)
         filename = _filename(source)
         state = http(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import posixpath
+from functools import partial
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.faults import pointed
@@ -45,7 +46,7 @@ def _mount(stage: StageState, mount: Mount, source: StageState, place: Place) ->
     state = stage.conversion.context
     if mount.source_stage:
         if not source.lowered:
-            with pointed(mount.span("source_stage")):
+            with pointed(partial(mount.span, "source_stage")):
                 raise errors.mount_before(mount.source_stage, mount.target)
         state = source.state
     match mount.type:
@@ -66,7 +67,7 @@ def _filesystem(stage: StageState, mount: Mount, source: StageState, state: Stat
     if not paths.is_absolute(clean_path(target), "linux"):
         target = paths.join("/", stage.state.settings.at(stage.conversion.target).dir, target)
     if target == "/":
-        with pointed(mount.span("target")):
+        with pointed(partial(mount.span, "target")):
             raise errors.mount_target(target)
     selector = paths.join("/", mount.source)
     if selector == "/":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
@@ -119,7 +120,7 @@ class Stages:
             undefined_arg_in_from.check(lint, seen.unmatched, known, stage.place)
 
     def _platform(self, stage: Stage) -> tuple[Platform, Expansion]:
-        with pointed(stage.flags.span("platform")):
+        with pointed(partial(stage.flags.span, "platform")):
             return self._read_platform(stage)
 
     def _read_platform(self, stage: Stage) -> tuple[Platform, Expansion]:
