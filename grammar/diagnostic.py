@@ -46,8 +46,11 @@ class Diagnostic:
         return self.spans[0] if self.spans else None
 
     def render(self, *, context: int = 2) -> str:
-        """Return the diagnostic as plain text: header, source lines with a caret, related places, help."""
-        lines = [f"{self.severity}: {self.message}" + (f" [{self.code}]" if self.code else "")]
+        """Return the diagnostic as plain text: header, source lines with a caret, related places, help.
+
+        A message that quotes a huge word is cut.
+        """
+        lines = [f"{self.severity}: {_cut(self.message)}" + (f" [{self.code}]" if self.code else "")]
         if self.span is not None:
             lines += _snippet(self.span, context)
         for related in self.related:
@@ -99,6 +102,10 @@ def _snippet(span: Span, context: int) -> Iterable[str]:
             yield f"{' ' * width} | {lead}{'^' * marks}"
     if shown_last < last:
         yield f"{' ' * width} ... {last - shown_last} more lines"
+
+
+def _cut(message: str, limit: int = 1000) -> str:
+    return message if len(message) <= limit else f"{message[:limit]}…"
 
 
 def _printable(text: str, limit: int = 160) -> str:

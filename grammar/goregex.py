@@ -33,9 +33,18 @@ def compile_go(expression: str) -> re.Pattern[str]:
         GoRegexError: Go would refuse it.
     """
     try:
-        return re.compile(_Translator(expression).translate())
+        return re.compile("".join(translate(expression)))
     except (re.error, OverflowError) as error:  # what RE2 takes and Python does not
         raise GoRegexError(str(error)) from error
+
+
+def translate(expression: str) -> list[str]:
+    """Return a Go expression in Python's syntax, cut into characters, classes, anchors and operators.
+
+    Raises:
+        GoRegexError: Go would refuse it.
+    """
+    return _Translator(expression).translate()
 
 
 class _Translator:
@@ -45,31 +54,31 @@ class _Translator:
         self.text = text
         self.i = 0
 
-    def translate(self) -> str:
+    def translate(self) -> list[str]:
         out: list[str] = []
         while self.i < len(self.text):
             char = self.text[self.i]
             if char == "\\":
-                out.append(self._escape_outside())
+                out += self._escape_outside()
             elif char == "[":
                 out.append(self._char_class())
             else:
                 self.i += 1
                 out.append(r"\Z" if char == "$" else char)
-        return "".join(out)
+        return out
 
-    def _escape_outside(self) -> str:
+    def _escape_outside(self) -> list[str]:
         letter = self.text[self.i + 1 : self.i + 2]
         if letter in _ANCHORS and letter:
             self.i += 2
-            return _ANCHORS[letter]
+            return [_ANCHORS[letter]]
         if letter == "Q":
             end = self.text.find("\\E", self.i)
             literal = self.text[self.i + 2 : end if end >= 0 else len(self.text)]
             self.i = end + 2 if end >= 0 else len(self.text)
-            return re.escape(literal)
+            return [re.escape(char) for char in literal]
         group = self._perl_class()
-        return f"[{group}]" if group else re.escape(self._escaped_char())
+        return [f"[{group}]" if group else re.escape(self._escaped_char())]
 
     def _perl_class(self) -> str:
         letter = self.text[self.i + 1 : self.i + 2]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from grammar.goregex import GoRegexError, compile_go
+from grammar.automaton import FEW, Automaton, Item
+from grammar.goregex import GoRegexError, compile_go, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -224,10 +225,50 @@ def _matcher(text: str) -> Callable[[str], bool]:
 
 def _regex(expression: str) -> Callable[[str], bool]:
     try:
+        if expression.count("*") > FEW:
+            return _automaton(expression).fullmatch
         search = compile_go(expression).search
     except GoRegexError:
         return _refuse
     return lambda path: search(path) is not None
+
+
+def _automaton(expression: str) -> Automaton:
+    """Return what matches as the expression of a pattern does, and never takes long. Raises GoRegexError."""
+    compile_go(expression)
+    items: list[Item] = []
+    pieces = translate(expression)
+    at = 0
+    while at < len(pieces):
+        piece = pieces[at]
+        if piece == "(":  # (.*/)?
+            items += [Item(_ANY, repeats=True, skip=2), Item(re.compile("/"))]
+            at += 6
+        elif pieces[at + 1 : at + 2] == ["*"]:
+            items.append(Item(re.compile(piece), repeats=True))
+            at += 2
+        else:
+            items.append(Item(None, holds=_HOLDS[piece]) if piece in _HOLDS else Item(re.compile(piece)))
+            at += 1
+    # What is searched for ends at the end only because its expression says so.
+    return Automaton([*items, Item(re.compile("(?s:.)"), repeats=True)])
+
+
+_ANY = re.compile(".")
+_WORD = re.compile("[0-9A-Za-z_]")
+
+
+def _at_word(before: str, following: str) -> bool:
+    return bool(_WORD.match(before)) != bool(_WORD.match(following))
+
+
+_HOLDS: dict[str, Callable[[str, str], bool]] = {
+    "^": lambda before, _: not before,
+    r"\A": lambda before, _: not before,
+    r"\Z": lambda _, following: not following,
+    r"(?a:\b)": _at_word,
+    r"(?a:\B)": lambda before, following: not _at_word(before, following),
+}
 
 
 def _refuse(path: str) -> bool:

@@ -180,9 +180,13 @@ def not_utf8(byte: int, span: Span | None) -> DockerfileError:
     )
 
 
-def too_long(what: str, limit: int, hint: str) -> DockerfileError:
-    """What comes of an instruction is longer than any build can use."""
-    return DockerfileError(f"{what} is longer than {limit} characters", code="too-long", hint=hint)
+def too_much() -> DockerfileError:
+    """A file of some lines makes more text than any build can use."""
+    return DockerfileError(
+        "the variables of this file expand to more text than a build can hold",
+        code="too-much",
+        hint="look for values that hold other values several times, such as ENV A=$A$A",
+    )
 
 
 # -- stages

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.substitution import SubstitutionError, substitute, trim
+from frontends.dockerfile.substitution import LONGEST, SubstitutionError, substitute, trim
 from frontends.dockerfile.utf8 import replaced
 from grammar.patterns import SPACE
 
@@ -73,7 +73,7 @@ def expand(
 
     Raises:
         WordError: A quote or brace is not closed, a modifier is unknown, a required variable has no value, or a
-            pattern is malformed.
+            pattern is malformed; or its variables' values are longer than `LONGEST` together.
     """
     out = seen if seen is not None else Expansion()
     text = word
@@ -223,6 +223,7 @@ class _Expander:
         self._out = out
         self._raw_escapes = mode.raw_escapes
         self._length = length
+        self._room = LONGEST
         self.words = _Words()
 
     def top(self, word: _Word) -> str:
@@ -294,6 +295,10 @@ class _Expander:
 
     def _look_up(self, name: str) -> str | None:
         value = self._env.get(name)
+        if value:
+            self._room -= len(value)
+            if self._room < 0:
+                raise _FailureError(f"the values of its variables are longer than {LONGEST} characters", 0)
         (self._out.unmatched if value is None else self._out.matched).add(name)
         return value
 

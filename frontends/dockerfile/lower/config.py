@@ -35,6 +35,7 @@ from frontends.dockerfile.rules import (
 from frontends.dockerfile.words import WordError, expand
 from grammar import Span
 
+_PORT_LENGTH = len("65535/tcp")
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 _WINDOWS_SHELL = ("cmd", "/S", "/C")
 
@@ -121,7 +122,9 @@ def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
             parts = PortWord.cut(word)
             expose_proto_casing.check(lint, parts, command.place)
             expose_invalid_format.check(lint, parts, command.place)
-            ports += parts.container_ports()
+            found = parts.container_ports()
+            stage.conversion.charge(_PORT_LENGTH * len(found))
+            ports += found
     stage.image.config.exposed_ports.update(ports)
     stage.commit(f"EXPOSE {plain_list(ports)}")
 

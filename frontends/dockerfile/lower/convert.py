@@ -39,6 +39,9 @@ from llb.ops import Platform
 from llb.options import SourceText
 from llb.state import State
 
+_MOST_ARGS = 1 << 26
+"""How many characters the defaults of global arguments may expand to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
@@ -116,6 +119,7 @@ def global_args(
     """
     out = dict(predefined)
     facts: dict[str, ArgFact] = {}
+    room = _MOST_ARGS
     for command in program.args:
         for key, default in command.args:
             value, uses = build_args.get(key), frozenset[str]()
@@ -125,6 +129,9 @@ def global_args(
                 except WordError as error:
                     raise errors.word(str(error)).locate(command.place) from None
                 value, uses = word.text, frozenset(word.matched)
+                room -= len(value)
+                if room < 0:
+                    raise errors.too_much().locate(command.place)
             about = description_of(command.comments, key)
             facts[key] = ArgFact(name=key, value=value, description=about, place=command.place, uses=uses)
             if value is not None:

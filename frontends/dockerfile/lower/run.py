@@ -37,6 +37,7 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     line, summary, documents = _line(stage, command)
     args = with_shell(stage, line)
     devices = _devices(stage, command)
+    stage.conversion.charge(sum(map(len, stage.env.values())) + sum(map(len, args)))
     require_utf8((command.code, *args, *(device.name for device in devices)), command.span)
     env = stage.env | {m.env: _MASK for m in mounts if isinstance(m, SecretSpec) and m.env}
     shown = stage.shown(command.code + summary, raw=True, env=env)

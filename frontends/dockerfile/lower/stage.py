@@ -53,6 +53,18 @@ class Conversion:
     context_paths: set[str]
     matcher: PatternMatcher | None = None
     epoch: datetime | None = None
+    room: int = 1 << 28
+    """How many characters may still be made of variables, ranges and environments."""
+
+    def charge(self, length: int) -> None:
+        """Count characters that are made.
+
+        Raises:
+            DockerfileError: they have become too many: a file may double a value with each line.
+        """
+        self.room -= length
+        if self.room < 0:
+            raise errors.too_much()
 
     @property
     def mode(self) -> Mode:
@@ -168,7 +180,9 @@ class StageState:
         """
         seen = Expansion()
         try:
-            return expand(word, self.env, mode or self.conversion.mode, seen=seen).text
+            text = expand(word, self.env, mode or self.conversion.mode, seen=seen).text
+            self.conversion.charge(len(text))
+            return text
         except WordError as error:
             with pointed(step.instruction.span_of(word)):
                 raise errors.word(str(error)) from None
@@ -190,6 +204,7 @@ class StageState:
         mode = replace(self.conversion.mode, raw_quotes=raw, skip_unset_env=raw)
         with suppress(WordError):
             text = expand(text, self.env if env is None else env, mode).text
+            self.conversion.charge(len(text))
         head, space, rest = text.partition(" ")
         return head.upper() + space + rest
 

@@ -105,3 +105,25 @@ def test_numbers_that_do_not_fit_are_refused(text: str) -> None:
 def test_malformed_addresses_are_no_repositories() -> None:
     for address in ("http://[x", "https://[::1/a.git", "ssh://[a"):
         assert lower(f"ADD {address} /")
+
+
+@pytest.mark.parametrize(
+    "line", ["ENV A=$A$A\n", "ARG A=$A$A\n", "ENV A=${A//?/$$0$$0}\n", "ENV A=${A:-}${A:+$A}\n"]
+)
+def test_values_that_double_with_each_line_end_in_a_limit(line: str) -> None:
+    assert "longer than" in refusal("ARG A=aaaaaaaa\n" + line * 60).message
+
+
+def test_arguments_before_from_have_a_limit_too() -> None:
+    bridge = RecordedBridge(
+        {"dockerfile": "ARG A=aaaaaaaa\n" + "ARG A=$A$A\n" * 60 + "FROM alpine\n"}, IMAGES
+    )
+    with pytest.raises(DiagnosticError, match="longer than"):
+        asyncio.run(DockerfileFrontend().convert(bridge))
+
+
+def test_what_a_file_makes_of_its_variables_has_a_limit() -> None:
+    text = f"ENV A={'a' * 1_000_000}\n" + "".join(f"ENV B{n}=$A$A$A\n" for n in range(100))
+    found = refusal(text)
+    assert found.code == "too-much"
+    assert found.span is not None
