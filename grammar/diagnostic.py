@@ -116,24 +116,53 @@ def _printable(text: str, limit: int = 160) -> str:
 def nearest(word: str, known: Iterable[str], *, limit: int = 2) -> str | None:
     """Return the known word with the smallest edit distance to ``word``, if that is at most ``limit``.
 
-    Cost: O(len(word) * len(candidate)) for each candidate.
+    Cost: O(len(word) * limit) for each candidate.
     """
     best: str | None = None
     best_distance = limit + 1
     for candidate in known:
         if abs(len(candidate) - len(word)) >= best_distance:
             continue
-        distance = edit_distance(word, candidate)
+        distance = edit_distance(word, candidate, limit=best_distance - 1)
         if distance < best_distance:
             best, best_distance = candidate, distance
     return best
 
 
-def edit_distance(left: str, right: str) -> int:
-    """Return the Levenshtein distance of two words."""
-    row = list(range(len(right) + 1))
+def edit_distance(left: str, right: str, *, limit: int | None = None) -> int:
+    """Return the Levenshtein distance of two words; some number above ``limit`` if it is above it.
+
+    Cost: O(len(left) * len(right)), with a limit O(len(left) * limit) or less.
+    """
+    if limit is None:
+        limit = max(len(left), len(right))
+    if abs(len(left) - len(right)) > limit:
+        return limit + 1
+    left, right = _without_common_ends(left, right)
+    over = limit + 1
+    row = [number if number <= limit else over for number in range(len(right) + 1)]
     for i, a in enumerate(left, 1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(right, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+        first, last = max(1, i - limit), min(len(right), i + limit)
+        previous = row[first - 1]
+        row[first - 1] = i if first == 1 else over
+        for j in range(first, last + 1):
+            above = row[j] if j < i + limit else over
+            cost = min(above + 1, row[j - 1] + 1, previous + (a != right[j - 1]))
+            previous, row[j] = row[j], cost
+        if min(row[first - 1 : last + 1]) > limit:
+            return over
     return row[-1]
+
+
+def _without_common_ends(left: str, right: str) -> tuple[str, str]:
+    """Return two words without what both begin and end with."""
+    start = _common(left, right)
+    left, right = left[start:], right[start:]
+    end = _common(left[::-1], right[::-1])
+    return left[: len(left) - end], right[: len(right) - end]
+
+
+def _common(left: str, right: str) -> int:
+    """Return how many characters two words begin with together."""
+    shorter = min(len(left), len(right))
+    return next((at for at in range(shorter) if left[at] != right[at]), shorter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,11 @@ class Settings:
 
     def with_env(self, key: str, value: str) -> Settings:
         """Set a variable; it moves to the end."""
-        return replace(self, env=(*((k, v) for k, v in self.env if k != key), (key, value)))
+        return self.with_envs({key: value})
+
+    def with_envs(self, values: Mapping[str, str]) -> Settings:
+        """Set variables, one after the other; they move to the end. Cost: all variables, old and new, once."""
+        return replace(self, env=(*(pair for pair in self.env if pair[0] not in values), *values.items()))
 
     def with_dir(self, path: str) -> Settings:
         """Change the directory; a relative path is below the current one, an absolute one stays as it is written."""

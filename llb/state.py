@@ -63,6 +63,11 @@ class State:
         """
         return self._set(lambda settings: settings.with_env(key, value))
 
+    def envs(self, values: Mapping[str, str]) -> State:
+        """Set variables for the steps that follow."""
+        given = dict(values)
+        return self._set(lambda settings: settings.with_envs(given))
+
     def dir(self, path: str) -> State:
         """Change the working directory; relative to the current one.
 

@@ -12,7 +12,8 @@ from grammar.patterns import SPACE
 
 NAMES = frozenset({"syntax", "escape", "check"})
 _GAP = r"[\t\n\f\r ]*"
-_FORM = rf"{_GAP}([a-zA-Z][a-zA-Z0-9]*){_GAP}={_GAP}(.+?){_GAP}$"
+_FORM = rf"{_GAP}([a-zA-Z][a-zA-Z0-9]*){_GAP}={_GAP}(.+)$"
+_SPACE = "\t\n\f\r "
 _HASH = re.compile(f"#{_FORM}")
 _SLASHES = re.compile(f"//{_FORM}")
 
@@ -28,7 +29,7 @@ def scan(source: Source) -> dict[str, Directive]:
         match = _HASH.match(_line(source, number))
         if match is None or match[1].lower() not in NAMES:
             break
-        name, value = match[1].lower(), match[2]
+        name, value = match[1].lower(), _value(match)
         span = source.lines(number, number)
         if name in found:
             raise _error(
@@ -62,7 +63,7 @@ def detect_syntax(source: Source) -> Directive | None:
             if match is None or match[1].lower() not in NAMES:
                 break
             if match[1].lower() == "syntax":
-                return Directive("syntax", match[2], number, source.lines(number, number))
+                return Directive("syntax", _value(match), number, source.lines(number, number))
     try:
         data = json.loads(source.text.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
@@ -70,6 +71,11 @@ def detect_syntax(source: Source) -> Directive | None:
     if isinstance(data, dict) and isinstance(data.get("syntax"), str):
         return Directive("syntax", data["syntax"], 0, source.span(0, 0))
     return None
+
+
+def _value(match: re.Match[str]) -> str:
+    """Return the value without the space after it; of a value of spaces one stays."""
+    return match[2].rstrip(_SPACE) or match[2]
 
 
 def has_shebang(source: Source) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 
 from frontends.dockerfile.places import Place
 from grammar import Diagnostic, DiagnosticError, Span
@@ -92,6 +93,10 @@ def _position(diagnostic: Diagnostic) -> int:
     return diagnostic.span.start if diagnostic.span is not None else -1
 
 
+MOST = 200
+"""After so many errors no more are looked for: each is compared with all names for a suggestion."""
+
+
 class Faults:
     """Collects errors so that work goes on after the first. ``on_first`` is called once, when there is one.
 
@@ -111,10 +116,16 @@ class Faults:
             self.keep(error)
 
     def keep(self, error: DockerfileError) -> None:
-        """Keep an error."""
+        """Keep an error.
+
+        Raises:
+            DockerfileError: the first one, if there are too many to be of use.
+        """
         if not self.errors:
             self._on_first()
         self.errors.append(error)
+        if len(self.errors) >= MOST:
+            self.raise_first()
 
     def raise_first(self, further: Callable[[], Iterable[Diagnostic]] = tuple) -> None:
         """Raise the first error, if there is one, with the others and what ``further`` finds behind it.
@@ -125,5 +136,5 @@ class Faults:
         if self.errors:
             first, *rest = self.errors
             first.add([one for error in rest for one in error.diagnostics])
-            first.add(further())
+            first.add(islice(further(), MOST))
             raise first

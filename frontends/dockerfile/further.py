@@ -7,11 +7,11 @@ steps would refuse. Words with variables are left alone, since what they will be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.faults import DockerfileError, pointed
+from frontends.dockerfile.faults import MOST, DockerfileError, pointed
 from frontends.dockerfile.instructions import AnyInstruction, Copy, Expose, Run, Stage, StopSignal
 from frontends.dockerfile.lower.chmod import read_mode
 from frontends.dockerfile.lower.ports import PortWord
@@ -23,16 +23,34 @@ from grammar import Diagnostic, Span
 
 def further(stages: Sequence[Stage]) -> Iterator[Diagnostic]:
     """Yield what is wrong with the instructions of these stages, and names that look like misspelt stages."""
-    names: list[str] = []
+    names = _Names()
     for stage in stages:
-        yield from _misspelt(stage.base, stage.base_span, names)
+        yield from names.misspelt(stage.base, stage.base_span)
         for command in stage.commands:
             yield from _command(command, names)
         if stage.name:
-            names.append(stage.name)
+            names.known[stage.name] = None
 
 
-def _command(command: AnyInstruction, names: Sequence[str]) -> Iterator[Diagnostic]:
+class _Names:
+    """The stages so far. Not more than some unknown names are compared with them."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, None] = {}
+        self._compared: dict[str, None] = {}
+
+    def misspelt(self, name: str, span: Span | Callable[[], Span | None] | None) -> Iterator[Diagnostic]:
+        """Yield a warning about a name that is no stage's, but close to one's: it would be asked for as an image."""
+        wanted = name.lower()
+        if not name or "$" in name or wanted in self.known or len(self._compared) > MOST:
+            return
+        self._compared[wanted] = None
+        close = suggest(wanted, self.known)
+        if close:
+            yield errors.misspelt_stage(name, close, span() if callable(span) else span)
+
+
+def _command(command: AnyInstruction, names: _Names) -> Iterator[Diagnostic]:
     for check in _checks(command):
         try:
             check()
@@ -40,10 +58,10 @@ def _command(command: AnyInstruction, names: Sequence[str]) -> Iterator[Diagnost
             yield from error.locate(command.place).diagnostics
     match command:
         case Copy():
-            yield from _misspelt(command.source_stage, command.flags.span("from"), names)
+            yield from names.misspelt(command.source_stage, partial(command.flags.span, "from"))
         case Run():
             for mount in command.mounts:
-                yield from _misspelt(mount.source_stage, mount.source_span, names)
+                yield from names.misspelt(mount.source_stage, mount.source_span)
 
 
 def _checks(command: AnyInstruction) -> Iterator[Callable[[], object]]:
@@ -71,18 +89,11 @@ def _as_it_is(text: str) -> str:
 
 
 def _port(command: Expose, word: str) -> None:
-    with pointed(command.span_of(word)):
+    with pointed(partial(command.span_of, word)):
         PortWord.cut(word).container_ports()
 
 
 def _signal(command: StopSignal) -> None:
     if not is_signal(command.signal):
-        with pointed(command.span_of(command.signal)):
+        with pointed(partial(command.span_of, command.signal)):
             raise errors.signal(command.signal, likely_signal(command.signal))
-
-
-def _misspelt(name: str, span: Span | None, names: Iterable[str]) -> Iterator[Diagnostic]:
-    """Yield a warning about a name that is no stage's, but close to one's: it would be asked for as an image."""
-    close = suggest(name.lower(), names) if name and "$" not in name else ""
-    if close:
-        yield errors.misspelt_stage(name, close, span)

@@ -56,18 +56,27 @@ class ContainerConfig:
     healthcheck: HealthConfig | None = None
     on_build: list[str] = field(default_factory=list)
     shell: list[str] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _placed: int = field(default=0, init=False, repr=False, compare=False)
+
+    def _place(self, key: str) -> int | None:
+        """Return where a variable first stands in ``env``, to which items may have been added meanwhile."""
+        for number in range(self._placed, len(self.env)):
+            self._places.setdefault(self.env[number].partition("=")[0], number)
+        self._placed = len(self.env)
+        return self._places.get(key)
 
     def set_env(self, key: str, value: str) -> None:
         """Set a variable where it stands, or at the end."""
-        for number, item in enumerate(self.env):
-            if item.partition("=")[0] == key:
-                self.env[number] = f"{key}={value}"
-                return
-        self.env.append(f"{key}={value}")
+        place = self._place(key)
+        if place is None:
+            self.env.append(f"{key}={value}")
+        else:
+            self.env[place] = f"{key}={value}"
 
     def has_env(self, key: str) -> bool:
         """Tell whether a variable is set."""
-        return any(item.partition("=")[0] == key for item in self.env)
+        return self._place(key) is not None
 
 
 @dataclass(slots=True, kw_only=True)

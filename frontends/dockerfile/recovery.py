@@ -60,11 +60,15 @@ def _further(source: Source, found: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 def _without(text: str, spans: Iterable[Span]) -> str:
     """Return a text of the same length and lines in which spans of whole lines are comments."""
-    for span in spans:
+    pieces, at = [], 0
+    for span in sorted(spans, key=lambda span: span.start):
+        if span.start < at:
+            continue
         lines = text[span.start : span.end].split("\n")
         blank = "\n".join("#" + " " * (len(line) - 1) if line else "" for line in lines)
-        text = text[: span.start] + blank + text[span.end :]
-    return text
+        pieces += [text[at : span.start], blank]
+        at = span.end
+    return "".join([*pieces, text[at:]])
 
 
 def _in(source: Source, diagnostic: Diagnostic) -> Diagnostic:

@@ -14,7 +14,7 @@ def suggest(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> 
     """Return the nearest known word, the first of equally near ones; "" if none is near.
 
     A word that is known itself is not what is wrong: it has no suggestion. Without case, the suggestion is written
-    in the case of the wrong word. Cost: O(len(word) * total length of the known words).
+    in the case of the wrong word. Cost: O(len(word)) for each known word.
     """
     wanted = word if case_sensitive else word.lower()
     best, best_distance = "", _FARTHEST + 1
@@ -24,7 +24,7 @@ def suggest(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> 
             return ""
         if abs(len(option) - len(wanted)) >= best_distance:
             continue
-        distance = edit_distance(wanted, option)
+        distance = edit_distance(wanted, option, limit=best_distance - 1)
         if distance < best_distance:
             best, best_distance = (
                 (option if wanted == word else _in_case_of(word, option)),

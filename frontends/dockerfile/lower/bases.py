@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from frontends.base import Bridge, ResolvedImage, ResolveError
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.faults import DockerfileError, Faults, pointed
+from frontends.dockerfile.faults import MOST, DockerfileError, Faults, pointed
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
 from frontends.dockerfile.lower.stages import Stages
@@ -34,6 +34,7 @@ class Images:
 
     bridge: Bridge
     contexts: Contexts
+    missing: int = 0
     _answers: dict[tuple[str, Platform], ResolvedImage | ResolveError] = field(default_factory=dict)
     _locks: dict[tuple[str, Platform], asyncio.Lock] = field(default_factory=dict)
 
@@ -169,7 +170,8 @@ class _Base:
                 str(ref), platform, f"[{prefix}internal] load metadata for {ref}"
             )
         except ResolveError as error:
-            known = [*self.stages.names, *_common_names()]
+            self.images.missing += 1
+            known = [*self.stages.names, *_common_names()] if self.images.missing <= MOST else []
             raise errors.not_found(name, str(error), known, _help_of(error)) from error
         try:
             found = Image.read(answer.config)

@@ -51,6 +51,7 @@ def lower_stage(stage: StageState, faults: Faults) -> None:
             _lower(stage, step)
         if len(faults.errors) > before and isinstance(step.instruction, Arg | Env):
             break
+    stage.settle_env()
     stage.lowered = True
     stage.scan_context = _scans(stage, SCAN_CONTEXT)
     stage.scan_stage = _scans(stage, SCAN_STAGE)

@@ -120,6 +120,7 @@ class StageState:
     image: Image = field(default_factory=Image)
     base_image: Image | None = None
     env: dict[str, str] = field(default_factory=dict)
+    new_env: dict[str, str] = field(default_factory=dict)
     args: list[tuple[str, str | None]] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
     workdir_set: bool = False
@@ -156,9 +157,15 @@ class StageState:
 
     def set_env(self, key: str, value: str) -> None:
         """Set a variable for the steps that follow; it moves to the end."""
-        self.env.pop(key, None)
-        self.env[key] = value
-        self.state = self.state.env(key, value)
+        for known in (self.env, self.new_env):
+            known.pop(key, None)
+            known[key] = value
+
+    def settle_env(self) -> None:
+        """Give the state the variables that were set since the last time: once for many, as each copies them all."""
+        if self.new_env:
+            self.state = self.state.envs(self.new_env)
+            self.new_env.clear()
 
     def commit(self, text: str, *, layer: bool = False, changed: bool = False) -> None:
         """Add a history entry; one that ``changed`` files is marked as BuildKit's."""

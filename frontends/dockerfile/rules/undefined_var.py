@@ -22,6 +22,8 @@ VALID = ("FROM alpine:3.20\nARG A\nCOPY x$A /\n", "FROM alpine:3.20\nRUN echo $A
 INVALID = ("FROM alpine:3.20\nCOPY x$A /\n", "FROM alpine:3.20\nENV B=${A:-1}\n")
 
 
+_MOST_COMPARED = 500
+"""After so many findings, names are not compared with all others any more."""
 IGNORED = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
 
 
@@ -35,6 +37,6 @@ def check(
     """Look at the variables of a word that have no value; ``declared`` are ARGs, ``known`` the environment."""
     options = list(known)
     for name in sorted(set(unmatched) - set(declared) - IGNORED):
-        close = suggest(name, options)
+        close = suggest(name, options) if len(lint.findings.fired) < _MOST_COMPARED else ""
         hint = f" (did you mean ${close}?)" if close else ""
         lint.report(RULE, place, f"Usage of undefined variable '${name}'{hint}")
