@@ -23,8 +23,9 @@ _KEPT_BITS = 2_000_000
 class Item:
     """One part of a pattern: a character that ``test`` matches, or any number of them if it ``repeats``.
 
-    ``skip`` items from here on may be left out together. With ``holds``, the item stands for a place between two
-    characters ("" at either end), not for a character.
+    Without ``test``, the item is passed without a character: always, or with ``holds`` only between two characters that it
+    allows ("" at either end). ``skip`` items from here on may be left out together; what repeats cannot begin them, for it
+    is here again after each character.
     """
 
     test: re.Pattern[str] | None
@@ -115,7 +116,7 @@ class Automaton:
                 continue
             item = self._items[place]
             reached = 0
-            if item.repeats or (item.holds is not None and item.holds(before, following)):
+            if item.repeats or (item.test is None and (item.holds is None or item.holds(before, following))):
                 reached = low << 1
             if item.skip:
                 reached |= low << item.skip

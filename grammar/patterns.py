@@ -242,7 +242,7 @@ def _automaton(expression: str) -> Automaton:
     while at < len(pieces):
         piece = pieces[at]
         if piece == "(":  # (.*/)?
-            items += [Item(_ANY, repeats=True, skip=2), Item(re.compile("/"))]
+            items += [Item(None, skip=3), Item(_ANY, repeats=True), Item(re.compile("/"))]
             at += 6
         elif pieces[at + 1 : at + 2] == ["*"]:
             items.append(Item(re.compile(piece), repeats=True))

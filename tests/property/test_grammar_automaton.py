@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frontends.dockerfile.substitution import SubstitutionError, substitute, trim
@@ -18,6 +18,7 @@ TEXTS = st.text("ab/\n.", max_size=12)
 PARTS = ["**/", "**", "*", "?", "a", "b", "/", "[ab]", "[^a]", "\\d", "\\b", "\\*", "^", "\\z", "a*", "\\Qb"]
 
 
+@example("**/?", "aa")
 @given(st.lists(st.sampled_from(PARTS), max_size=7).map("".join), TEXTS)
 def test_paths(pattern: str, path: str) -> None:
     expression = ["^"]
