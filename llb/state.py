@@ -64,7 +64,12 @@ class State:
         return self._set(lambda settings: settings.with_env(key, value))
 
     def envs(self, values: Mapping[str, str]) -> State:
-        """Set variables for the steps that follow."""
+        """Set variables for the steps that follow.
+
+        >>> from llb import image
+        >>> image("alpine").envs({"LANG": "C", "TZ": "UTC"}).run("env").graph().head.vertex.op.meta.env[1:]
+        ('LANG=C', 'TZ=UTC')
+        """
         given = dict(values)
         return self._set(lambda settings: settings.with_envs(given))
 
