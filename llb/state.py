@@ -67,7 +67,7 @@ class State:
         """Set variables for the steps that follow.
 
         >>> from llb import image
-        >>> image("alpine").envs({"LANG": "C", "TZ": "UTC"}).run("env").graph().head.vertex.op.meta.env[1:]
+        >>> image("alpine").envs({"LANG": "C", "TZ": "UTC"}).run("env").graph().head.vertex.op.meta.env
         ('LANG=C', 'TZ=UTC')
         """
         given = dict(values)
