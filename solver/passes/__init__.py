@@ -89,8 +89,9 @@ def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Optimized:
         for one in passes:
             step = one.run(graph)
             if step.moved:
+                made = set(moved.values())
                 moved = {old: step.moved.get(new, new) for old, new in moved.items()}
-                moved = {**step.moved, **moved}
+                moved |= {old: new for old, new in step.moved.items() if old not in moved and old not in made}
             parts = {step.moved.get(digest, digest): known for digest, known in parts.items()} | dict(
                 step.parts
             )
@@ -98,6 +99,9 @@ def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Optimized:
             notes += step.notes
             applied.append(Applied(one.name, len(graph), len(step.graph), step.notes))
             graph = step.graph
+        if moved:
+            left = {vertex.digest for vertex in graph}
+            moved = {old: new for old, new in moved.items() if new in left}
     return Optimized(graph=graph, moved=moved, hits=hits, notes=notes, parts=parts, applied=tuple(applied))
 
 

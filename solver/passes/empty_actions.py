@@ -32,9 +32,8 @@ class EmptyActions:
         for vertex in graph.vertices:
             op = vertex.op
             if isinstance(op, ops.File) and any(does_nothing(item.action) for item in op.actions):
-                smaller = without_empty(op, len(vertex.inputs))
-                gone = len(op.actions) - len(smaller.actions)
-                if gone and work.put(
+                smaller, kept = without_empty(op, len(vertex.inputs))
+                if len(kept) < len(op.actions) and work.put(
                     vertex, smaller, work.inputs(vertex), "every tree has a root: mkdir / changes nothing"
                 ):
                     continue
@@ -47,9 +46,13 @@ def does_nothing(action: ops.Action) -> bool:
     return isinstance(action, ops.MkDir) and posixpath.normpath(action.path).strip("/") in ("", ".")
 
 
-def without_empty(op: ops.File, inputs: int) -> ops.File:
-    """Return a file op without empty actions, except such as are a result or whose owners have to be found."""
+def without_empty(op: ops.File, inputs: int) -> tuple[ops.File, list[int]]:
+    """Return a file op of so many inputs without empty actions, and the numbers of the actions that are left.
+
+    Empty ones stay if they are a result, or if their owners have to be found.
+    """
     place: dict[int, int] = {}
+    numbers: list[int] = []
     kept: list[ops.FileAction] = []
     for number, item in enumerate(op.actions):
         moved = replace(
@@ -63,4 +66,5 @@ def without_empty(op: ops.File, inputs: int) -> ops.File:
         else:
             place[inputs + number] = inputs + len(kept)
             kept.append(moved)
-    return replace(op, actions=tuple(kept))
+            numbers.append(number)
+    return replace(op, actions=tuple(kept)), numbers

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from llb import ops
 from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex
+from solver.passes.empty_actions import without_empty
 from solver.passes.rewrite import (
     Note,
     Part,
@@ -80,7 +81,7 @@ class Fuse:
                         return unchanged(graph)  # it would keep the chain below it, beside the fused one
                     became[vertex] = whole[vertex] = after
                 continue
-            op, inputs = _joined(chain)
+            op, inputs, origins = _joined(chain)
             fused = Vertex.make(
                 op,
                 tuple(edge(item) for item in inputs),
@@ -91,7 +92,7 @@ class Fuse:
             whole |= dict.fromkeys(chain, fused)
             names[fused.digest] = " + ".join(title(graph, one) for one in chain)
             parts[fused.digest] = tuple(
-                Part(title(graph, one), graph.spans_of(one.digest)) for one in chain for _ in _actions(one)
+                Part(title(graph, one), graph.spans_of(one.digest)) for one in origins
             )
             notes += [
                 Note(graph, one, f'only "{title(graph, chain[-1])}" stands on it, whose layers nobody sees')
@@ -195,8 +196,8 @@ def _unnamed(metadata: Metadata) -> Metadata:
     return replace(metadata, description=NO_METADATA.description, caps=())
 
 
-def _joined(chain: Sequence[Vertex]) -> tuple[ops.File, list[Edge]]:
-    """Return one file op with the actions of a chain, and its inputs, each once."""
+def _joined(chain: Sequence[Vertex]) -> tuple[ops.File, list[Edge], list[Vertex]]:
+    """Return one file op with the actions of a chain, its inputs, each once, and where each action comes from."""
     inputs: dict[Edge, int] = {}
     for number, vertex in enumerate(chain):
         for index, edge in enumerate(vertex.inputs):
@@ -215,4 +216,6 @@ def _joined(chain: Sequence[Vertex]) -> tuple[ops.File, list[Edge]]:
             action = moved(item, place, own, own - count - done)
             actions.append(replace(action, output=-1))
     actions[-1] = replace(actions[-1], output=0)
-    return ops.File(actions=tuple(actions)), list(inputs)
+    origins = [vertex for vertex in chain for _ in _actions(vertex)]
+    op, kept = without_empty(ops.File(actions=tuple(actions)), count)
+    return op, list(inputs), [origins[number] for number in kept]

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random graphs of all ops that passes look at, and what they evaluate to in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from support.filemodel import DIR, TIME, Layer, Model, ModelError, Tree, apply
+
+from llb import ops
+from llb.graph import Edge, Graph, Metadata, Vertex
+from llb.walk import postorder
+
+Stack = list[Layer]
+"""Layers, bottom first. Layers with equal content are equal."""
+
+SOURCES: dict[str, Stack] = {
+    "docker-image://one": [
+        Layer({"d": DIR, "d/f": b"1", "e": DIR, "l": ("link", "d")}),
+        Layer({"d": DIR, "d/g": b"2", "e": "whiteout"}),
+    ],
+    "docker-image://two": [Layer({"d": DIR, "d/f": b"3", "e": DIR, "e/h": b"", "k": ("link", "/e/h")})],
+    "local://context": [Layer({"d": DIR, "d/f": b"4", "f": b"5"})],
+}
+
+
+class Failed:
+    """What a step gives that cannot be carried out, and all that needs it."""
+
+
+FAILED = Failed()
+
+
+def evaluate(head: Edge | None) -> Stack | Failed:
+    """Return the layers of a head: file ops by the model, execs as unknown functions of what they can see."""
+    if head is None:
+        return []
+    values: dict[tuple[Vertex, int], Stack | Failed] = {}
+    for vertex in postorder([head.vertex], lambda v: [edge.vertex for edge in v.inputs]):
+        inputs = [values.get((edge.vertex, edge.index), FAILED) for edge in vertex.inputs]
+        try:
+            results = _results(vertex.op, inputs)
+        except ModelError:
+            results = []
+        values |= {(vertex, number): result for number, result in enumerate(results)}
+    return values.get((head.vertex, head.index), FAILED)
+
+
+def _used(inputs: Sequence[Stack | Failed], index: int) -> Stack:
+    if index < 0:
+        return []
+    value = inputs[index]
+    if isinstance(value, Failed):
+        raise ModelError("an input failed")
+    return value
+
+
+def _results(op: ops.Op, inputs: Sequence[Stack | Failed]) -> list[Stack]:
+    match op:
+        case ops.Source(identifier=identifier):
+            return [SOURCES[identifier]]
+        case ops.Merge(inputs=numbers):
+            return [[layer for number in numbers for layer in _used(inputs, number)]]
+        case ops.Diff(lower=lower, upper=upper):
+            return [_difference(_used(inputs, lower), _used(inputs, upper))]
+        case ops.File():
+            return _File(op, inputs).run()
+        case ops.Exec():
+            return _exec(op, inputs)
+        case _:
+            raise AssertionError("not drawn")
+
+
+def _difference(lower: Stack, upper: Stack) -> Stack:
+    """The layers by which one grew from the other, or one computed layer."""
+    if upper[: len(lower)] == lower:
+        return upper[len(lower) :]
+    below, above = apply(lower), apply(upper)
+    nodes: Tree = {path: node for path, node in above.items() if below.get(path) != node}
+    nodes |= {path: "whiteout" for path in below if path not in above}
+    return [Layer(nodes)]
+
+
+class _File:
+    """One file op, with the worker's rule of when a state becomes a layer."""
+
+    def __init__(self, op: ops.File, inputs: Sequence[Stack | Failed]) -> None:
+        self.actions, self.inputs = op.actions, inputs
+        self.active: dict[int, tuple[Stack, Model]] = {}
+        self.committed: dict[int, Stack] = {}
+
+    def run(self) -> list[Stack]:
+        outputs: dict[int, int] = {}
+        for number, item in enumerate(self.actions):
+            index = len(self.inputs) + number
+            base, model = self.base(item.input, number)
+            self.active[index] = base, model
+            owners = (
+                [] if isinstance(item.action, ops.Rm) or item.action.owner is None else [item.action.owner]
+            )
+            for owner in owners:
+                for who in (owner.user, owner.group):
+                    if isinstance(who, ops.NamedUser):
+                        _used(self.inputs, who.input)
+            if isinstance(item.action, ops.Copy) and item.secondary_input < 0:
+                raise ModelError("nothing to copy from")
+            model.act(item.action, self.tree(item.secondary_input))
+            if item.output >= 0:
+                outputs[item.output] = index
+        return [self.commit(outputs[number]) for number in range(len(outputs))]
+
+    def base(self, index: int, number: int) -> tuple[Stack, Model]:
+        if index in self.active and not self.wanted_after(index, number):
+            return self.active.pop(index)
+        layers = _used(self.inputs, index) if index < len(self.inputs) else self.commit(index)
+        return layers, Model(apply(layers))
+
+    def wanted_after(self, index: int, number: int) -> bool:
+        own = self.actions[index - len(self.inputs)]
+        later = self.actions[number + 1 :]
+        return (
+            own.output >= 0
+            or self.actions[number].secondary_input == index
+            or any(index in (item.input, item.secondary_input) for item in later)
+        )
+
+    def tree(self, index: int) -> Tree:
+        if index in self.active:
+            return dict(self.active[index][1].tree)
+        return apply(self.committed[index] if index >= len(self.inputs) else _used(self.inputs, index))
+
+    def commit(self, index: int) -> Stack:
+        if index not in self.committed:
+            layers, model = self.active.pop(index)
+            self.committed[index] = [*layers, model.layer()]
+        return self.committed[index]
+
+
+def _exec(op: ops.Exec, inputs: Sequence[Stack | Failed]) -> list[Stack]:
+    """Each result is its mount's layers and one that is a function of all that the process can see.
+
+    Of a cache mount that is the layers it begins with: the worker knows the cache by them.
+    """
+    last = {mount.dest: number for number, mount in enumerate(op.mounts)}
+    seen: list[object] = [op.meta]
+    for number, mount in enumerate(op.mounts):
+        stack = _used(inputs, mount.input)
+        if last[mount.dest] == number:
+            layers = stack if mount.mount_type is ops.MountType.CACHE else []
+            seen.append(
+                (mount.dest, mount.readonly, mount.mount_type, sorted(apply(stack).items(), key=str), layers)
+            )
+    digest = hashlib.sha256(repr(seen).encode()).hexdigest()
+    outputs = {mount.output: mount for mount in op.mounts if mount.output >= 0}
+    results = []
+    for number in range(len(outputs)):
+        stack = _used(inputs, outputs[number].input)
+        results.append(stack if outputs[number].readonly else [*stack, Layer({f"{digest}-{number}": b""})])
+    return results
+
+
+# -- drawing
+
+_DIRS = st.sampled_from(["/d", "/e", "/d/m", "/e/n"])
+_PATHS = st.sampled_from(["/d/f", "/d/g", "/f", "/e", "/d", "/l", "/d/m/x"])
+
+
+@st.composite
+def _actions(draw: st.DrawFn) -> ops.Action:
+    match draw(st.sampled_from(["mkdir", "mkdir", "root", "mkfile", "rm", "symlink"])):
+        case "mkdir":
+            return ops.MkDir(path=draw(_DIRS), mode=0o755, make_parents=True, timestamp=TIME)
+        case "root":
+            return ops.MkDir(
+                path=draw(st.sampled_from(["/", "", "/."])), mode=0o755, make_parents=draw(st.booleans())
+            )
+        case "mkfile":
+            data = draw(st.sampled_from([b"", b"7"]))
+            return ops.MkFile(path=draw(st.sampled_from(["/f", "/g", "/d/f"])), data=data, timestamp=TIME)
+        case "rm":
+            return ops.Rm(path=draw(_PATHS), allow_not_found=draw(st.sampled_from([True, True, False])))
+        case _:
+            return ops.Symlink(
+                oldpath="d", newpath=draw(st.sampled_from(["/l", "/s", "/d/s"])), timestamp=TIME
+            )
+
+
+_COPY = ops.Copy(src="/", dest="/", mode=-1, timestamp=-1, dir_copy_contents=True, create_dest_path=True)
+_COPIES = st.builds(
+    lambda src, dest, clear: replace(_COPY, src=src, dest=dest, always_replace_existing_dest_paths=clear),
+    st.sampled_from(["/", "/", "/d", "/d/f", "/f"]),
+    st.sampled_from(["/", "/d/", "/new", "/d/m/"]),
+    st.booleans(),
+)
+
+
+@st.composite
+def _file(draw: st.DrawFn, some: st.SearchStrategy[Edge], base: Edge | None) -> Vertex:
+    inputs: list[Edge] = [base] if base is not None else []
+    raw: list[tuple[ops.Action, int]] = []
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        if draw(st.integers(0, 2)) == 0:
+            edge = draw(some)
+            if edge not in inputs:
+                inputs.append(edge)
+            raw.append((draw(_COPIES), inputs.index(edge)))
+        else:
+            raw.append((draw(_actions()), -1))
+    if draw(st.integers(0, 9)) == 0:
+        inputs.append(draw(some))  # nothing refers to it
+    count, first = len(inputs), 0 if base is not None else -1
+    actions = tuple(
+        ops.FileAction(
+            action=action,
+            input=first if number == 0 else count + number - 1,
+            secondary_input=source,
+            output=0 if number == len(raw) - 1 else -1,
+        )
+        for number, (action, source) in enumerate(raw)
+    )
+    if len(actions) > 1 and draw(st.integers(0, 9)) == 0:
+        actions = (replace(actions[0], output=1), *actions[1:])
+    if base is not None and draw(st.integers(0, 9)) == 0:
+        owned = ops.Chown(user=ops.NamedUser(name="u", input=0))
+        actions = (*actions[:-1], _owned_by(actions[-1], owned))
+    return Vertex.make(ops.File(actions=actions), tuple(inputs))
+
+
+def _owned_by(item: ops.FileAction, owner: ops.Chown) -> ops.FileAction:
+    if isinstance(item.action, ops.Rm):
+        return item
+    return replace(item, action=replace(item.action, owner=owner))
+
+
+@st.composite
+def _execs(draw: st.DrawFn, some: st.SearchStrategy[Edge]) -> Vertex:
+    edges = draw(st.lists(some, min_size=1, max_size=4))
+    mounts = [ops.Mount(dest="/", input=0, output=0)]
+    outputs = 1
+    for number in range(1, len(edges)):
+        dest = draw(st.sampled_from(["/m", "/m", "/n"]))
+        kind = draw(st.sampled_from(["read", "read", "write", "result", "cache", "none"]))
+        if kind == "none":
+            continue
+        mount = ops.Mount(dest=dest, input=number, output=-1, readonly=kind == "read")
+        if kind == "result":
+            mount = replace(mount, output=outputs, readonly=draw(st.booleans()))
+            outputs += 1
+        if kind == "cache":
+            mount = replace(mount, mount_type=ops.MountType.CACHE, cache=ops.CacheOpt(id="c"))
+        mounts.append(mount)
+    op = ops.Exec(meta=ops.Meta(args=(draw(st.sampled_from("xy")),)), mounts=tuple(mounts))
+    return Vertex.make(op, tuple(edges), platform=ops.Platform(architecture="amd64", os="linux"))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Return a graph in which chains of file ops are likely, and the vertices' names are their numbers."""
+    made = [Edge(Vertex.make(ops.Source(identifier=name))) for name in SOURCES]
+    made.append(Edge(Vertex.make(ops.Source(identifier="local://context", attrs={"local.unique": "2"}))))
+    for _ in range(draw(st.integers(1, 10))):
+        some = st.sampled_from(made)
+        match draw(
+            st.sampled_from(["file", "file", "file", "file", "flat", "merge", "diff", "exec", "exec"])
+        ):
+            case "file":
+                base = draw(st.sampled_from([made[-1], made[-1], draw(some), None]))
+                vertex = draw(_file(some, base))
+            case "flat":
+                whole = ops.FileAction(action=_COPY, input=-1, secondary_input=0, output=0)
+                vertex = Vertex.make(ops.File(actions=(whole,)), (draw(some),))
+            case "merge":
+                edges = draw(st.lists(some, min_size=1, max_size=3))
+                vertex = Vertex.make(ops.Merge(inputs=tuple(range(len(edges)))), tuple(edges))
+            case "diff":
+                edges = draw(st.lists(some, min_size=1, max_size=2))
+                op = ops.Diff(lower=-1 if len(edges) == 1 else 0, upper=len(edges) - 1)
+                vertex = Vertex.make(op, tuple(edges))
+            case _:
+                vertex = draw(_execs(some))
+        made.append(Edge(vertex))
+        count = _outputs(vertex.op)
+        if count > 1 and draw(st.booleans()):
+            made.append(Edge(vertex, count - 1))
+    vertices = tuple(dict.fromkeys(edge.vertex for edge in made))
+    metadata = {
+        vertex.digest: Metadata(
+            description={"llb.customname": f"step {number}"}, ignore_cache=draw(st.integers(0, 15)) == 0
+        )
+        for number, vertex in enumerate(vertices)
+    }
+    return Graph(vertices=vertices, head=draw(st.sampled_from(made[-3:])), metadata=metadata)
+
+
+def _outputs(op: ops.Op) -> int:
+    match op:
+        case ops.Exec(mounts=mounts):
+            return sum(mount.output >= 0 for mount in mounts)
+        case ops.File(actions=actions):
+            return sum(item.output >= 0 for item in actions)
+        case _:
+            return 1
