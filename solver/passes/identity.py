@@ -56,8 +56,11 @@ class Identity:
         moved = {old.digest: new.digest for old, new in successors.items()}
         # What was taken out leaves its name and lines behind: its successor has its own.
         inherits = {old: new for old, new in successors.items() if old not in walk.hits}
-        rebuilt = rebuild(graph, head, inherits)
-        notes = tuple(Note(graph, vertex, _reason(vertex)) for vertex in walk.hits)
+        rebuilt = rebuild(graph, head, {**walk.solid, **inherits})
+        left = set(rebuilt.vertices)
+        notes = tuple(Note(graph, vertex, _reason(vertex)) for vertex in walk.hits if vertex not in left)
+        if not notes:
+            return unchanged(graph)
         return Rewritten(graph=rebuilt, moved=moved, hits={self.name: len(notes)}, notes=notes)
 
 
@@ -82,11 +85,15 @@ def _is_candidate(vertex: Vertex) -> bool:
 
 
 class _Walk:
-    """What each vertex has become, inputs before users. A vertex that stays has become its own first output."""
+    """What each vertex has become, inputs before users. A vertex that stays has become its own first output.
+
+    ``solid`` holds, of what has become scratch, the vertex for users that cannot say scratch.
+    """
 
     def __init__(self) -> None:
         self.became: dict[Vertex, _Result] = {}
         self.hits: dict[Vertex, None] = {}
+        self.solid: dict[Vertex, Vertex] = {}
 
     def result(self, edge: Edge) -> _Result:
         new = self.became[edge.vertex]
@@ -97,19 +104,23 @@ class _Walk:
 
     def visit(self, vertex: Vertex) -> None:
         inputs = [self.result(edge) for edge in vertex.inputs]
-        if any(new is None for new in inputs):
-            changed = self._without_scratch(vertex, inputs)
-        elif inputs == list(vertex.inputs):
-            changed = vertex
-        else:
-            changed = with_inputs(vertex, vertex.op, [edge for edge in inputs if edge is not None])
+        changed = self._without_scratch(vertex, inputs) if None in inputs else None
+        if changed is None:
+            changed = self._with_solid(vertex)
         if changed is None:
             self._keep(vertex)
             return
         kept, outcome = _simplify(changed)
         if not kept:
             self.hits[vertex] = None
+        if outcome is None:
+            self.solid[vertex] = self._with_solid(vertex) or vertex
         self.became[vertex] = outcome
+
+    def _with_solid(self, vertex: Vertex) -> Vertex | None:
+        """Return a vertex on what its inputs have become, scratch as what it was before."""
+        inputs = [self.result(edge) or Edge(self.solid[edge.vertex], edge.index) for edge in vertex.inputs]
+        return vertex if inputs == list(vertex.inputs) else with_inputs(vertex, vertex.op, inputs)
 
     def _keep(self, vertex: Vertex) -> None:
         """Leave a vertex, and so everything below it, as it was."""

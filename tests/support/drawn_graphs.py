@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -162,137 +163,174 @@ def _exec(op: ops.Exec, inputs: Sequence[Stack | Failed]) -> list[Stack]:
     return results
 
 
-# -- drawing
+# -- drawing: by a seed, so that unlikely shapes are as frequent as they are meant to be; failing ones are not shrunk
 
-_DIRS = st.sampled_from(["/d", "/e", "/d/m", "/e/n"])
-_PATHS = st.sampled_from(["/d/f", "/d/g", "/f", "/e", "/d", "/l", "/d/m/x"])
-
-
-@st.composite
-def _actions(draw: st.DrawFn) -> ops.Action:
-    match draw(st.sampled_from(["mkdir", "mkdir", "root", "mkfile", "rm", "symlink"])):
-        case "mkdir":
-            return ops.MkDir(path=draw(_DIRS), mode=0o755, make_parents=True, timestamp=TIME)
-        case "root":
-            return ops.MkDir(
-                path=draw(st.sampled_from(["/", "", "/."])), mode=0o755, make_parents=draw(st.booleans())
-            )
-        case "mkfile":
-            data = draw(st.sampled_from([b"", b"7"]))
-            return ops.MkFile(path=draw(st.sampled_from(["/f", "/g", "/d/f"])), data=data, timestamp=TIME)
-        case "rm":
-            return ops.Rm(path=draw(_PATHS), allow_not_found=draw(st.sampled_from([True, True, False])))
-        case _:
-            return ops.Symlink(
-                oldpath="d", newpath=draw(st.sampled_from(["/l", "/s", "/d/s"])), timestamp=TIME
-            )
-
-
+_DIRS = ("/d", "/e", "/d/m", "/e/n")
+_PATHS = ("/d/f", "/d/g", "/f", "/e", "/d", "/l", "/d/m/x")
 _COPY = ops.Copy(src="/", dest="/", mode=-1, timestamp=-1, dir_copy_contents=True, create_dest_path=True)
-_COPIES = st.builds(
-    lambda src, dest, clear: replace(_COPY, src=src, dest=dest, always_replace_existing_dest_paths=clear),
-    st.sampled_from(["/", "/", "/d", "/d/f", "/f"]),
-    st.sampled_from(["/", "/d/", "/new", "/d/m/"]),
-    st.booleans(),
-)
+_KINDS = ("file", "file", "read", "read", "flat", "merge", "diff", "exec")
 
 
-@st.composite
-def _file(draw: st.DrawFn, some: st.SearchStrategy[Edge], base: Edge | None) -> Vertex:
-    inputs: list[Edge] = [base] if base is not None else []
-    raw: list[tuple[ops.Action, int]] = []
-    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
-        if draw(st.integers(0, 2)) == 0:
-            edge = draw(some)
-            if edge not in inputs:
-                inputs.append(edge)
-            raw.append((draw(_COPIES), inputs.index(edge)))
-        else:
-            raw.append((draw(_actions()), -1))
-    if draw(st.integers(0, 9)) == 0:
-        inputs.append(draw(some))  # nothing refers to it
-    count, first = len(inputs), 0 if base is not None else -1
-    actions = tuple(
-        ops.FileAction(
-            action=action,
-            input=first if number == 0 else count + number - 1,
-            secondary_input=source,
-            output=0 if number == len(raw) - 1 else -1,
-        )
-        for number, (action, source) in enumerate(raw)
-    )
-    if len(actions) > 1 and draw(st.integers(0, 9)) == 0:
-        actions = (replace(actions[0], output=1), *actions[1:])
-    if base is not None and draw(st.integers(0, 9)) == 0:
-        owned = ops.Chown(user=ops.NamedUser(name="u", input=0))
-        actions = (*actions[:-1], _owned_by(actions[-1], owned))
-    return Vertex.make(ops.File(actions=actions), tuple(inputs))
+SEEDS = st.integers(0, 2**40)
 
 
-def _owned_by(item: ops.FileAction, owner: ops.Chown) -> ops.FileAction:
-    if isinstance(item.action, ops.Rm):
-        return item
-    return replace(item, action=replace(item.action, owner=owner))
+def drawn(seed: int) -> Graph:
+    """Return a graph whose vertices' names are their numbers. In half of them the head reads a chain of file ops."""
+    return _Drawing(random.Random(seed)).graph()
 
 
-@st.composite
-def _execs(draw: st.DrawFn, some: st.SearchStrategy[Edge]) -> Vertex:
-    edges = draw(st.lists(some, min_size=1, max_size=4))
-    mounts = [ops.Mount(dest="/", input=0, output=0)]
-    outputs = 1
-    for number in range(1, len(edges)):
-        dest = draw(st.sampled_from(["/m", "/m", "/n"]))
-        kind = draw(st.sampled_from(["read", "read", "write", "result", "cache", "none"]))
-        if kind == "none":
-            continue
-        mount = ops.Mount(dest=dest, input=number, output=-1, readonly=kind == "read")
-        if kind == "result":
-            mount = replace(mount, output=outputs, readonly=draw(st.booleans()))
-            outputs += 1
-        if kind == "cache":
-            mount = replace(mount, mount_type=ops.MountType.CACHE, cache=ops.CacheOpt(id="c"))
-        mounts.append(mount)
-    op = ops.Exec(meta=ops.Meta(args=(draw(st.sampled_from("xy")),)), mounts=tuple(mounts))
-    return Vertex.make(op, tuple(edges), platform=ops.Platform(architecture="amd64", os="linux"))
+class _Drawing:
+    """One graph; ``made`` holds the results that steps may use."""
 
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.made: list[Edge] = []
 
-@st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    """Return a graph in which chains of file ops are likely, and the vertices' names are their numbers."""
-    made = [Edge(Vertex.make(ops.Source(identifier=name))) for name in SOURCES]
-    made.append(Edge(Vertex.make(ops.Source(identifier="local://context", attrs={"local.unique": "2"}))))
-    for _ in range(draw(st.integers(1, 10))):
-        some = st.sampled_from(made)
-        match draw(
-            st.sampled_from(["file", "file", "file", "file", "flat", "merge", "diff", "exec", "exec"])
-        ):
+    def rarely(self) -> bool:
+        return self.dice.random() < 0.08
+
+    def some(self) -> Edge:
+        return self.dice.choice(self.made)
+
+    def graph(self) -> Graph:
+        late = [Edge(Vertex.make(ops.Source(identifier=name))) for name in SOURCES]
+        late.append(Edge(Vertex.make(ops.Source(identifier="local://context", attrs={"local.unique": "2"}))))
+        self.dice.shuffle(late)
+        kinds = self.dice.choices(_KINDS, k=self.dice.randrange(1, 7))
+        reads = self.dice.random() < 0.5
+        for kind in [*kinds, "read"] if reads else kinds:
+            while late and (not self.made or self.dice.random() < 0.5):
+                self.made.append(late.pop())
+            vertex = self.vertex(kind)
+            self.made.append(Edge(vertex))
+            count = _outputs(vertex.op)
+            if count > 1 and self.dice.random() < 0.5:
+                self.made.append(Edge(vertex, count - 1))
+        roots = [edge.vertex for edge in self.made]
+        vertices = tuple(postorder(roots, lambda vertex: [edge.vertex for edge in vertex.inputs]))
+        metadata = {
+            vertex.digest: Metadata(
+                description={"llb.customname": f"step {number}"}, ignore_cache=self.dice.random() < 0.04
+            )
+            for number, vertex in enumerate(vertices)
+        }
+        head = self.made[-1] if reads else self.dice.choice(self.made[-3:])
+        return Graph(vertices=vertices, head=head, metadata=metadata)
+
+    def vertex(self, kind: str) -> Vertex:
+        match kind:
             case "file":
-                base = draw(st.sampled_from([made[-1], made[-1], draw(some), None]))
-                vertex = draw(_file(some, base))
+                return self.file(self.dice.choice([self.made[-1], self.some(), None]))
+            case "read":
+                return self.read()
             case "flat":
-                whole = ops.FileAction(action=_COPY, input=-1, secondary_input=0, output=0)
-                vertex = Vertex.make(ops.File(actions=(whole,)), (draw(some),))
+                return self.flat()
             case "merge":
-                edges = draw(st.lists(some, min_size=1, max_size=3))
-                vertex = Vertex.make(ops.Merge(inputs=tuple(range(len(edges)))), tuple(edges))
+                edges = [self.some() for _ in range(self.dice.randrange(1, 4))]
+                return Vertex.make(ops.Merge(inputs=tuple(range(len(edges)))), tuple(edges))
             case "diff":
-                edges = draw(st.lists(some, min_size=1, max_size=2))
+                edges = [self.some() for _ in range(self.dice.randrange(1, 3))]
                 op = ops.Diff(lower=-1 if len(edges) == 1 else 0, upper=len(edges) - 1)
-                vertex = Vertex.make(op, tuple(edges))
+                return Vertex.make(op, tuple(edges))
             case _:
-                vertex = draw(_execs(some))
-        made.append(Edge(vertex))
-        count = _outputs(vertex.op)
-        if count > 1 and draw(st.booleans()):
-            made.append(Edge(vertex, count - 1))
-    vertices = tuple(dict.fromkeys(edge.vertex for edge in made))
-    metadata = {
-        vertex.digest: Metadata(
-            description={"llb.customname": f"step {number}"}, ignore_cache=draw(st.integers(0, 15)) == 0
-        )
-        for number, vertex in enumerate(vertices)
-    }
-    return Graph(vertices=vertices, head=draw(st.sampled_from(made[-3:])), metadata=metadata)
+                return self.exec()
+
+    def flat(self) -> Vertex:
+        whole = ops.FileAction(action=_COPY, input=-1, secondary_input=0, output=0)
+        return Vertex.make(ops.File(actions=(whole,)), (self.some(),))
+
+    def read(self) -> Vertex:
+        """Return what reads the files of a chain of file ops, or of a copy of a whole tree; others may use them too."""
+        if self.dice.random() < 0.25:
+            top = Edge(self.flat())
+        else:
+            top = self.some()
+            for _ in range(self.dice.randrange(2, 5)):
+                top = Edge(self.file(top))
+                if self.rarely():
+                    self.made.append(top)
+        if self.rarely():
+            self.made.append(top)
+        if self.dice.random() < 0.5:
+            copy = replace(_COPY, src=self.dice.choice(["/d", "/d", "/f", "/"]), dest="/read/")
+            item = ops.FileAction(action=copy, input=-1, secondary_input=0, output=0)
+            return Vertex.make(ops.File(actions=(item,)), (top,))
+        mount = ops.Mount(dest="/r", input=1, output=-1, readonly=self.dice.random() < 0.5)
+        if self.rarely():
+            mount = replace(mount, output=1)
+        op = ops.Exec(meta=ops.Meta(args=("read",)), mounts=(ops.Mount(dest="/", input=0, output=0), mount))
+        return Vertex.make(op, (self.some(), top))
+
+    def action(self) -> ops.Action:
+        choose = self.dice.choice
+        match choose(["mkdir", "mkdir", "mkdir", "root", "mkfile", "mkfile", "rm", "symlink"]):
+            case "mkdir":
+                return ops.MkDir(path=choose(_DIRS), mode=0o755, make_parents=True, timestamp=TIME)
+            case "root":
+                return ops.MkDir(path=choose(["/", "", "/."]), mode=0o755, make_parents=choose([True, False]))
+            case "mkfile":
+                data = choose([b"", b"7"])
+                return ops.MkFile(path=choose(["/f", "/g", "/d/f"]), data=data, timestamp=TIME)
+            case "rm":
+                return ops.Rm(path=choose(_PATHS), allow_not_found=self.dice.random() < 0.8)
+            case _:
+                return ops.Symlink(oldpath="d", newpath=choose(["/l", "/s", "/d/s"]), timestamp=TIME)
+
+    def copy(self) -> ops.Copy:
+        choose = self.dice.choice
+        src, dest = choose(["/", "/", "/d", "/d/f", "/f"]), choose(["/", "/d/", "/new", "/d/m/"])
+        return replace(_COPY, src=src, dest=dest, always_replace_existing_dest_paths=choose([True, False]))
+
+    def file(self, base: Edge | None) -> Vertex:
+        inputs: list[Edge] = [base] if base is not None else []
+        raw: list[tuple[ops.Action, int]] = []
+        for _ in range(self.dice.choice([1, 1, 1, 2, 3])):
+            if self.dice.random() < 0.25:
+                edge = self.some()
+                if edge not in inputs:
+                    inputs.append(edge)
+                raw.append((self.copy(), inputs.index(edge)))
+            else:
+                raw.append((self.action(), -1))
+        if self.rarely():
+            inputs.append(self.some())  # nothing refers to it
+        count, first = len(inputs), 0 if base is not None else -1
+        actions = [
+            ops.FileAction(
+                action=action,
+                input=first if number == 0 else count + number - 1,
+                secondary_input=source,
+                output=0 if number == len(raw) - 1 else -1,
+            )
+            for number, (action, source) in enumerate(raw)
+        ]
+        if len(actions) > 1 and self.rarely():
+            actions[0] = replace(actions[0], output=1)
+        if base is not None and self.rarely() and not isinstance(last := actions[-1].action, ops.Rm):
+            owner = ops.Chown(user=ops.NamedUser(name="u", input=0))
+            actions[-1] = replace(actions[-1], action=replace(last, owner=owner))
+        if len(actions) > 1 and self.rarely():
+            actions[-1] = replace(actions[-1], input=first)
+        return Vertex.make(ops.File(actions=tuple(actions)), tuple(inputs))
+
+    def exec(self) -> Vertex:
+        edges = [self.some() for _ in range(self.dice.randrange(1, 5))]
+        mounts = [ops.Mount(dest="/", input=0, output=0)]
+        outputs = 1
+        for number in range(1, len(edges)):
+            kind = self.dice.choice(["read", "read", "write", "result", "cache", "none"])
+            if kind == "none":
+                continue
+            dest = self.dice.choice(["/m", "/m", "/n"])
+            mount = ops.Mount(dest=dest, input=number, output=-1, readonly=kind == "read")
+            if kind == "result":
+                mount = replace(mount, output=outputs, readonly=self.dice.random() < 0.5)
+                outputs += 1
+            if kind == "cache":
+                mount = replace(mount, mount_type=ops.MountType.CACHE, cache=ops.CacheOpt(id="c"))
+            mounts.append(mount)
+        op = ops.Exec(meta=ops.Meta(args=(self.dice.choice("xy"),)), mounts=tuple(mounts))
+        return Vertex.make(op, tuple(edges), platform=ops.Platform(architecture="amd64", os="linux"))
 
 
 def _outputs(op: ops.Op) -> int:
