@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llbkit.engine import Engine
-    from llbkit.request import BuildRequest, Output
+    from llbkit.request import BuildOutcome, BuildRequest, Output
+    from llbkit.solution import Solution
 
 __version__ = "0.1.0"
-__all__ = ["BuildRequest", "Engine", "Output", "__version__"]
+__all__ = ["BuildOutcome", "BuildRequest", "Engine", "Output", "Solution", "__version__"]
 
-_LAZY = {"Engine": "llbkit.engine", "BuildRequest": "llbkit.request", "Output": "llbkit.request"}
+_LAZY = {
+    "BuildOutcome": "llbkit.request",
+    "BuildRequest": "llbkit.request",
+    "Engine": "llbkit.engine",
+    "Output": "llbkit.request",
+    "Solution": "llbkit.solution",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The composition root: one state directory, one worker, one solver, the frontends.
-
-with Engine() as engine:
-outcome = asyncio.run(engine.build(BuildRequest(locals={"context": path, "dockerfile": path})))
-"""
+"""The composition root: one state directory, one worker, one solver, the frontends."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from frontends import registry
-from frontends.base import BuildResult
-from llb import Graph
+from frontends.base import BuildResult, PlatformResult
+from llb import Graph, Platform
+from llb import platform as platforms
 from llbkit import config
-from llbkit.bridge import EngineBridge, EngineRef, optimized
-from llbkit.export import export_all
-from llbkit.request import BuildOutcome, BuildRequest
+from llbkit.bridge import EngineBridge, EngineRef
+from llbkit.export import export_all, seen_by
+from llbkit.graphs import without_cache
+from llbkit.request import BuildOutcome, BuildRequest, Output
+from llbkit.solution import Solution
 from solver import Solver
 from solver.events import Progress, discard
 from solver.passes import Optimized
@@ -32,7 +31,19 @@ from worker.worker import LocalWorker
 class Engine:
     """Builds and solves on one state directory. Several engines, also of other processes, may share one.
 
-    Use it as a context manager, from one thread; its coroutines may run concurrently on one event loop.
+    Use it as a context manager, from one thread; its coroutines may run concurrently on one event loop. A graph, run:
+
+        import asyncio
+        from llb import local, scratch
+        from llbkit import Engine
+
+        graph = scratch().copy(local("context"), "/greeting", "/").graph()
+        with Engine() as engine:
+            solution = asyncio.run(engine.solve(graph, locals={"context": "."}, outputs=["type=tar,dest=out.tar"]))
+            print(asyncio.run(solution.read_file("/greeting")))
+
+    and a Dockerfile, built: ``asyncio.run(engine.build(BuildRequest(locals={"context": path, "dockerfile": path})))``.
+    What goes wrong is raised as the errors of `llbkit.errors`.
 
     Raises:
         llbkit.config.ConfigError: the settings cannot be used.
@@ -112,18 +123,61 @@ class Engine:
         self,
         graph: Graph,
         *,
-        locals: Mapping[str, Path] | None = None,  # noqa: A002
+        locals: Mapping[str, Path | str] | None = None,  # noqa: A002
         oci_stores: Mapping[str, Path] | None = None,
+        secrets: Mapping[str, tuple[str, str]] | None = None,
+        ssh: Mapping[str, Sequence[str]] | None = None,
         allow: frozenset[str] = frozenset(),
+        outputs: Sequence[Output | str] = (),
+        names: Sequence[str] = (),
+        platform: Platform | None = None,
+        config: bytes | None = None,
+        no_cache: bool = False,
         progress: Progress = discard,
-    ) -> object:
-        """Execute a graph and return the worker's result of its head (None: scratch)."""
-        session = Session(
-            id=_new_id(), locals=dict(locals or {}), oci_stores=dict(oci_stores or {}), entitlements=allow
+        stdout: BinaryIO | None = None,
+    ) -> Solution:
+        """Execute a graph, write the outputs, and return its files.
+
+        Args:
+            graph: what to execute; its wanted result is its head.
+            locals: the directories that ``local://`` sources read, by name.
+            oci_stores: the OCI layouts that ``oci-layout://`` sources read, by name.
+            secrets: for each id ``("file", path)`` or ``("env", variable)``.
+            ssh: for each id an agent's socket, or key files.
+            allow: rights that steps may use: ``network.host``, ``security.insecure``, ``device``.
+            outputs: where to write the result: `Output`, or its text (``type=local,dest=DIR``, ...).
+            names: references of an image output.
+            platform: of the result; None: that of its last step, or else this machine's.
+            config: image config (JSON) for image outputs; None: one without settings.
+            no_cache: execute every step.
+            progress: receives every event, on this thread.
+            stdout: receives what an output with ``dest=-`` writes.
+
+        Raises:
+            solver.errors.VertexError: a step failed; ``cause`` says why.
+            worker.base.WorkerError: an output cannot be written, or the environment lacks something.
+            llbkit.csvflags.FlagError: the text of an output makes no sense.
+        """
+        request = BuildRequest(
+            locals=_absolute(locals or {}),
+            oci_stores=oci_stores or {},
+            secrets=secrets or {},
+            ssh=ssh or {},
+            allow=allow,
+            outputs=tuple(Output.parse(one) if isinstance(one, str) else one for one in outputs),
+            names=tuple(names),
         )
-        async with self.solver.job(session=session, progress=progress) as job:
-            done = optimized(graph, optimizing=self._optimizing)
-            return await job.solve(done.graph, parts=done.parts)
+        if no_cache:
+            graph = without_cache(graph)
+        if platform is None:
+            platform = graph.head.vertex.platform if graph.head is not None else None
+        platform = platform or self.worker.platforms[0]
+        async with self._bridge(request, progress) as bridge:
+            ref = EngineRef(graph, bridge.job, optimizing=self._optimizing)
+            value = await ref.value(seen_by(request.outputs))
+            one = PlatformResult(id=platforms.format(platform), platform=platform, ref=ref, config=config)
+            response = await export_all(BuildResult(results=(one,)), request, self.worker, progress, stdout)
+        return Solution(value, response, self.worker)
 
     async def _frontend(self, request: BuildRequest, bridge: EngineBridge) -> BuildResult:
         frontend = registry.load(request.frontend)
@@ -155,6 +209,10 @@ class Engine:
                     frontend_inputs=request.inputs,
                     optimizing=self._optimizing,
                 )
+
+
+def _absolute(directories: Mapping[str, Path | str]) -> dict[str, Path]:
+    return {name: Path(path).absolute() for name, path in directories.items()}
 
 
 def _secret(kind: str, where: str) -> Callable[[], bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -34,6 +34,11 @@ _FILES_ONLY = ("local", "tar")
 """Outputs that write files and no layers."""
 
 
+def seen_by(outputs: Sequence[Output]) -> Seen:
+    """Return what outputs see of a result; none at all may be followed by an image of the same steps."""
+    return Seen.FILES if outputs and all(output.type in _FILES_ONLY for output in outputs) else Seen.LAYERS
+
+
 async def export_all(
     result: BuildResult,
     request: BuildRequest,
@@ -47,9 +52,7 @@ async def export_all(
         VertexError: a step failed.
         WorkerError: an output cannot be written.
     """
-    seen = Seen.LAYERS
-    if request.outputs and all(output.type in _FILES_ONLY for output in request.outputs):
-        seen = Seen.FILES
+    seen = seen_by(request.outputs)
     values = await together(*(_value(one, seen) for one in result.results))
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:

@@ -3,52 +3,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from llb import Graph
 from llbkit import context as contexts
-from llbkit.cli.build import run_loop
+from llbkit.cli.execute import run_loop
 from llbkit.cli.flags import frontend_options, key_values, source_flags
 from llbkit.csvflags import FlagError
+from llbkit.graphs import PICTURES, WRITERS
 from llbkit.request import BuildRequest
 
 if TYPE_CHECKING:
     from solver.passes import Optimized
 
-
-def _pb(graph: Graph) -> bytes:
-    from llb.wire import encode
-
-    return encode(graph)
-
-
-def _json(graph: Graph) -> bytes:
-    from llb.wire.readable import metadata_json, op_json
-
-    lines = [
-        json.dumps({"Op": op_json(v.raw), "Digest": v.digest, "OpMetadata": metadata_json(graph, v.digest)})
-        for v in graph
-    ]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _text(graph: Graph) -> bytes:
-    from llb.text import render
-
-    return render(graph).encode("utf-8", "surrogateescape")
-
-
-def _dot(graph: Graph) -> bytes:
-    from llb.dot import render
-
-    return render(graph).encode("utf-8", "surrogateescape")
+_FORMATS = {"pb": WRITERS["pb"], "json": WRITERS["json"], "text": WRITERS["text"], **PICTURES}
 
 
 def explain(done: Optimized | None) -> str:
@@ -67,9 +39,6 @@ def explain(done: Optimized | None) -> str:
 
 def _vertices(count: int) -> str:
     return "1 vertex" if count == 1 else f"{count} vertices"
-
-
-_FORMATS: Mapping[str, Callable[[Graph], bytes]] = {"pb": _pb, "json": _json, "text": _text, "dot": _dot}
 
 
 @click.command("compile", short_help="Compile to LLB.")
@@ -96,11 +65,11 @@ _FORMATS: Mapping[str, Callable[[Graph], bytes]] = {"pb": _pb, "json": _json, "t
 def command(ctx: click.Context, /, where: str, **values: Any) -> None:
     """Compile a program to LLB without executing anything.
 
-    The definition (--format pb) runs on BuildKit too: buildctl build < FILE.
+    The definition (--format pb) runs with `llbkit run`, and on BuildKit too: buildctl build < FILE.
     """
     from llbkit.engine import Engine
 
-    form = values["form"] or ("text" if sys.stdout.isatty() or values["output"] is None else "pb")
+    form = values["form"] or ("text" if sys.stdout.isatty() and values["output"] is None else "pb")
     with tempfile.TemporaryDirectory(prefix="llbkit-") as scratch:
         named = key_values("--build-context", values["contexts"])
         found = contexts.resolve(

@@ -35,6 +35,7 @@ def _known(error: BaseException) -> tuple[str, int] | None:
     import sqlite3
 
     from frontends.base import ResolveError
+    from llb.errors import LLBError
     from llbkit.config import ConfigError
     from llbkit.csvflags import FlagError
     from solver.errors import VertexError
@@ -50,6 +51,8 @@ def _known(error: BaseException) -> tuple[str, int] | None:
             return _plain(str(error), error.help), ENVIRONMENT if _forbidden(error.__cause__) else FAILED
         case ResolveError():
             return _plain(str(error), getattr(error, "help", "")), FAILED
+        case LLBError():
+            return _plain(str(error), "`llbkit llb verify` says more of a graph"), FAILED
         case FlagError():
             return _plain(str(error), error.help), USAGE
         case ConfigError():

@@ -26,6 +26,7 @@ _COMMANDS = {
     "images": "List the images of the local store.",
     "prune": "Free what only caching needs.",
     "rmi": "Remove images from the local store.",
+    "run": "Execute a graph: a definition, JSON or the text form.",
     "version": "Print the version.",
 }
 

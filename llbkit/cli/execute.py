@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``build`` and ``run`` share: the flags for results and rights, the engine with its display, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from llbkit.cli.flags import key_values, secret, ssh
+from llbkit.csvflags import FlagError
+from llbkit.progress import MODES, open_display
+from llbkit.request import Output
+from solver.events import Event, Progress, VertexWarning
+
+if TYPE_CHECKING:
+    from llbkit.engine import Engine
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_RESULT_FLAGS: tuple[Callable[[F], F], ...] = (
+    click.option("--tag", "-t", "tags", multiple=True, metavar="NAME[:TAG]", help="Name of the image."),
+    click.option(
+        "--output",
+        "-o",
+        "outputs",
+        multiple=True,
+        metavar="SPEC",
+        help="type=local|tar|oci|docker|image|registry,...",
+    ),
+    click.option("--push", is_flag=True, help="Short for --output=type=registry."),
+    click.option("--load", is_flag=True, help="Short for --output=type=image: into the local store."),
+    click.option(
+        "--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=VAR]", help="Secret for RUN."
+    ),
+    click.option(
+        "--ssh", "agents", multiple=True, metavar="default|ID[=SOCKET|KEY]", help="SSH agent for RUN."
+    ),
+    click.option(
+        "--allow", multiple=True, metavar="RIGHT", help="network.host, security.insecure or device."
+    ),
+    click.option(
+        "--annotation", "annotations", multiple=True, metavar="[TYPE:]K=V", help="Annotation of the image."
+    ),
+)
+_REPORT_FLAGS: tuple[Callable[[F], F], ...] = (
+    click.option("--metadata-file", type=_FILE, help="Write the result as JSON."),
+    click.option("--iidfile", type=_FILE, help="Write the image id."),
+    click.option(
+        "--progress", type=click.Choice(MODES), envvar="BUILDKIT_PROGRESS", default="auto", help="Display."
+    ),
+    click.option("--quiet", "-q", is_flag=True, help="Print the image id only."),
+)
+
+
+def result_flags(function: F) -> F:
+    """Add the flags that say what becomes of the result, and what steps may use."""
+    return _with(function, _RESULT_FLAGS)
+
+
+def report_flags(function: F) -> F:
+    """Add the flags that say what is told of the build."""
+    return _with(function, _REPORT_FLAGS)
+
+
+def _with(function: F, flags: Sequence[Callable[[F], F]]) -> F:
+    for option in reversed(flags):
+        function = option(function)
+    return function
+
+
+def mode_of(values: Mapping[str, Any]) -> str:
+    """Return the display that the flags ask for."""
+    return "quiet" if values["quiet"] else str(values["progress"])
+
+
+def check_files(values: Mapping[str, Any]) -> None:
+    """Check that the files to report into can be written: before the build, not after.
+
+    Raises:
+        FlagError: their directory does not exist.
+    """
+    for flag in ("metadata_file", "iidfile"):
+        if values[flag] and not values[flag].parent.is_dir():
+            raise FlagError(f"--{flag.replace('_', '-')}: there is no directory {values[flag].parent}")
+
+
+def outputs_of(values: Mapping[str, Any], *, usual: Sequence[Output]) -> tuple[Output, ...]:
+    """Return the outputs that the flags ask for; ``usual`` if they ask for none.
+
+    Raises:
+        FlagError: they do not go together.
+    """
+    outputs = [Output.parse(text) for text in values["outputs"]]
+    if values["push"]:
+        outputs.append(Output.parse("type=registry"))
+    if values["load"]:
+        outputs.append(Output(type="image"))
+    outputs = outputs or list(usual)
+    if sum(output.dest == "-" for output in outputs) > 1:
+        raise FlagError("--output: only one output can go to standard output")
+    if sys.stdout.isatty() and any(output.dest == "-" for output in outputs):
+        raise FlagError(
+            "--output: refusing to write an archive to a terminal", help="add dest=FILE, or redirect"
+        )
+    if values["iidfile"] and all(output.type in ("local", "tar", "cacheonly") for output in outputs):
+        raise FlagError(
+            "--iidfile: local and tar outputs have no image id", help="add an output with an image"
+        )
+    extra = _annotations(values["annotations"])
+    return tuple(replace(output, attrs={**extra, **output.attrs}) for output in outputs)
+
+
+def brought(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the flags bring along, as fields of a `BuildRequest`: secrets, agents, rights, names.
+
+    Raises:
+        FlagError: a value is malformed, or names what is not there.
+    """
+    return {
+        "secrets": dict(secret(text) for text in values["secrets"]),
+        "ssh": dict(ssh(text) for text in values["agents"]),
+        "allow": _entitlements(values),
+        "names": tuple(_tag(text) for text in values["tags"]),
+    }
+
+
+def _tag(text: str) -> str:
+    """Return a tag's whole name, with registry and tag."""
+    from llb.reference import InvalidReferenceError, parse
+
+    try:
+        return str(parse(text).with_default_tag())
+    except InvalidReferenceError as error:
+        raise FlagError(f"--tag: invalid tag {text!r}: {error}", help=error.help) from None
+
+
+def _entitlements(values: Mapping[str, Any]) -> frozenset[str]:
+    allowed = {part for text in values["allow"] for part in text.split(",") if part}
+    for right in allowed:
+        if right.partition("=")[0] not in ("network.host", "security.insecure", "device"):
+            raise FlagError(
+                f"--allow: there is no right {right!r}",
+                help="rights are network.host, security.insecure, device",
+            )
+    if values.get("network") == "host":
+        allowed.add("network.host")
+    return frozenset(allowed)
+
+
+def _annotations(items: tuple[str, ...]) -> dict[str, str]:
+    out = {}
+    for key, value in key_values("--annotation", items).items():
+        types, colon, name = key.partition(":")
+        if not colon:
+            out[f"annotation.{key}"] = value
+            continue
+        for kind in types.split(","):
+            out[f"annotation-{kind}.{name}"] = value
+    return out
+
+
+def execute(
+    root: Path | None, mode: str, main: Callable[[Engine, Progress], Coroutine[Any, Any, T]]
+) -> tuple[T, list[VertexWarning]]:
+    """Run ``main`` with an engine and a display; return what it gave and the warnings that were shown on the way."""
+    from llbkit.engine import Engine
+
+    warnings: list[VertexWarning] = []
+    with open_display(mode, sys.stderr) as display, Engine(root=root) as engine:
+
+        def sink(event: Event) -> None:
+            if isinstance(event, VertexWarning):
+                warnings.append(event)
+            display(event)
+
+        return run_loop(main(engine, sink)), warnings
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine; SIGTERM ends it as Ctrl-C does, so that containers and mounts are cleaned up."""
+
+    async def guarded() -> T:
+        with _terminated_as_interrupt():
+            return await main
+
+    return asyncio.run(guarded())
+
+
+@contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "runs inside a task"
+    try:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    except (
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ):  # not the main thread: the host program owns signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def report(
+    response: Mapping[str, str],
+    outputs: Sequence[Output],
+    warnings: Sequence[VertexWarning],
+    values: Mapping[str, Any],
+) -> None:
+    """Write and print what was asked for beside the outputs."""
+    image_id = response.get("containerimage.config.digest") or response.get("containerimage.digest", "")
+    if values["metadata_file"]:
+        values["metadata_file"].write_text(json.dumps(_metadata(response), indent=2) + "\n")
+    if values["iidfile"]:
+        values["iidfile"].write_text(image_id)
+    if values["quiet"] and image_id and not any(output.dest == "-" for output in outputs):
+        click.echo(image_id)
+    if mode_of(values) in ("quiet", "none", "rawjson"):
+        return
+    if warnings:
+        count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+        click.echo(f"\n {count} found (`--check` shows them with their source lines):", err=True)
+        for warning in warnings:
+            click.echo(f" - {warning.short}", err=True)
+
+
+def _metadata(response: Mapping[str, str]) -> dict[str, object]:
+    out: dict[str, object] = dict(response)
+    for key, value in response.items():
+        if key.endswith(("descriptor", "manifest")):
+            try:
+                out[key] = json.loads(value if value.startswith("{") else base64.b64decode(value))
+            except ValueError:
+                out[key] = value
+    return dict(sorted(out.items()))

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs in files: three forms, told apart by their content, and the pictures that are only written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from grammar import Diagnostic, Source, Span
+from llbkit.csvflags import FlagError
+
+if TYPE_CHECKING:
+    from llb import Graph
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_TEXT = re.compile(r"^(%[\w-]+\s*=|@[\w.-]+\s*=|head\s|located\s|elsewhere\s|unknown\s)", re.MULTILINE)
+_LOOKED_AT = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFile:
+    """A graph that was read: its file's name, the form it had, and where in a text its vertices stand."""
+
+    name: str
+    form: str
+    graph: Graph
+    places: Mapping[str, Span] = field(default_factory=dict)
+
+    def problems(self) -> list[Diagnostic]:
+        """Return every rule of `llb.verify` that the graph breaks, at its vertex where that has a place."""
+        from llb.verify import problems
+
+        found = []
+        for one in problems(self.graph):
+            spans = (self.places[one.digest],) if one.digest in self.places else ()
+            message = one.message if spans else f"op {one.digest}: {one.message}"
+            found.append(Diagnostic(code="llb-rule", message=message, spans=spans))
+        return found
+
+    def located(self) -> Graph:
+        """Return the graph, its vertices pointing into the text they were read from if they point nowhere else."""
+        if not self.places:
+            return self.graph
+        from llb.sourcemap import Location, SourceInfo, SourceMap
+
+        known = self.graph.source_map
+        text = next(iter(self.places.values())).source
+        own = {
+            digest: (Location(len(known.infos), ((span.start_line, span.end_line),)),)
+            for digest, span in self.places.items()
+            if not known.locations.get(digest)
+        }
+        if not own:
+            return self.graph
+        infos = (*known.infos, SourceInfo(source=text))
+        return replace(self.graph, source_map=SourceMap(infos=infos, locations={**known.locations, **own}))
+
+
+def load(where: str, *, stdin: BinaryIO) -> GraphFile:
+    """Return the graph of a file, or of ``stdin`` for ``-``. Rules are not checked: see `GraphFile.problems`.
+
+    Raises:
+        FlagError: there is no such file, or what it holds is no graph.
+        grammar.DiagnosticError: it is a text with mistakes.
+        llb.DefinitionError: it is a definition or JSON with mistakes.
+    """
+    if where == "-":
+        return parse("standard input", stdin.read())
+    path = Path(where)
+    if path.is_dir():
+        raise FlagError(
+            f"{where} is a directory", help="`llbkit compile DIRECTORY` makes a graph of a Dockerfile"
+        )
+    if not path.exists():
+        raise FlagError(f"there is no file {where}", help="name a definition, or - for standard input")
+    return parse(where, path.read_bytes())
+
+
+def parse(name: str, data: bytes) -> GraphFile:
+    """Return the graph that bytes hold; ``name`` is for messages. Raises as `load` does."""
+    form = form_of(data)
+    if form == "pb":
+        from llb.wire import decode
+
+        return GraphFile(name, form, decode(data, verified=False))
+    if form == "json":
+        from llb.wire import jsonform
+
+        return GraphFile(name, form, jsonform.read(data.decode("utf-8", "replace"), verified=False))
+    if form == "text":
+        from llb.text import study
+
+        reading = study(Source.from_bytes(name, data, "llb"))
+        return GraphFile(name, form, reading.graph, reading.places)
+    if not data.strip():
+        raise FlagError(f"{name} is empty", help="a graph is expected: a definition, JSON or the text form")
+    raise FlagError(
+        f"{name} holds no graph: it is neither a definition nor JSON nor the text form",
+        help="`llbkit compile` makes a graph of a Dockerfile",
+    )
+
+
+def form_of(data: bytes) -> str:
+    """Return the form of a graph's bytes: ``pb``, ``json``, ``text``, or "" for none of them.
+
+    A definition has control characters in its first bytes, which the others never have.
+    """
+    head = data[:_LOOKED_AT]
+    if _CONTROL.search(head):
+        return "pb"
+    said = head.decode("utf-8", "replace")
+    if said.lstrip().startswith("{"):
+        return "json"
+    return "text" if _TEXT.search(said) else ""
+
+
+def without_cache(graph: Graph) -> Graph:
+    """Return a graph whose vertices are executed although the cache has them."""
+    return replace(
+        graph,
+        metadata={
+            vertex.digest: replace(graph.metadata_of(vertex.digest), ignore_cache=True) for vertex in graph
+        },
+    )
+
+
+def local_names(graph: Graph) -> list[str]:
+    """Return the names of the local directories that a graph reads."""
+    from llb import ops
+
+    found = {
+        vertex.op.identifier.removeprefix("local://")
+        for vertex in graph
+        if isinstance(vertex.op, ops.Source) and vertex.op.identifier.startswith("local://")
+    }
+    return sorted(found)
+
+
+def _pb(graph: Graph) -> bytes:
+    from llb.wire import encode
+
+    return encode(graph)
+
+
+def _json(graph: Graph) -> bytes:
+    from llb.wire import jsonform
+
+    return jsonform.render(graph).encode()
+
+
+def _text(graph: Graph) -> bytes:
+    from llb.text import render
+
+    return render(graph).encode("utf-8", "surrogateescape")
+
+
+def _dot(graph: Graph) -> bytes:
+    from llb.dot import render
+
+    return render(graph).encode("utf-8", "surrogateescape")
+
+
+WRITERS: Mapping[str, Callable[[Graph], bytes]] = {"text": _text, "json": _json, "pb": _pb}
+"""The forms that can be read back."""
+PICTURES: Mapping[str, Callable[[Graph], bytes]] = {"dot": _dot}
+"""The forms for looking at."""

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What solving a graph gives to a program: its files, and what the exporters answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.reader import PathInfo
+    from worker.worker import LocalWorker
+
+
+class Solution:
+    """The files of a solved graph. Usable while its engine is open.
+
+    ``response`` holds the exporters' answers under BuildKit's names (``containerimage.digest``, ...). Nothing is unpacked
+    before something is read.
+    """
+
+    def __init__(self, value: object, response: Mapping[str, str], worker: LocalWorker) -> None:
+        self.response = response
+        self._value = value
+        self._worker = worker
+
+    async def read_file(self, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Return a file's content; ``length`` 0 is to its end.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        return await self._worker.read_file(self._value, path, offset=offset, length=length)
+
+    async def read_dir(self, path: str, *, include: str = "") -> Sequence[PathInfo]:
+        """Return a directory's entries, sorted by name; ``include`` is a pattern for names.
+
+        Raises:
+            FileNotFoundError: there is no such directory.
+        """
+        return await self._worker.read_dir(self._value, path, include=include)
+
+    async def stat_file(self, path: str) -> PathInfo:
+        """Return what is known of one path.
+
+        Raises:
+            FileNotFoundError: there is no such path.
+        """
+        return await self._worker.stat_file(self._value, path)
