@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,6 +14,7 @@ from llbkit.csvflags import FlagError
 
 if TYPE_CHECKING:
     from llb import Graph
+    from llb.draw.picture import Outcome
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _TEXT = re.compile(r"^(%[\w-]+\s*=|@[\w.-]+\s*=|head\s|located\s|elsewhere\s|unknown\s)", re.MULTILINE)
@@ -157,13 +158,24 @@ def _text(graph: Graph) -> bytes:
     return render(graph).encode("utf-8", "surrogateescape")
 
 
-def _dot(graph: Graph) -> bytes:
-    from llb.dot import render
+def _picture(form: str) -> Callable[[Graph], bytes]:
+    def write(graph: Graph) -> bytes:
+        return draw(graph, form).encode("utf-8", "surrogateescape")
 
-    return render(graph).encode("utf-8", "surrogateescape")
+    return write
+
+
+def draw(graph: Graph, form: str, outcomes: Iterable[Outcome] | None = None) -> str:
+    """Return a picture of a graph: ``dot``, ``mermaid`` or ``svg``; ``outcomes`` colour it."""
+    from importlib import import_module
+
+    drawn: str = import_module(f"llb.draw.{form}").render(graph, outcomes)
+    return drawn
 
 
 WRITERS: Mapping[str, Callable[[Graph], bytes]] = {"text": _text, "json": _json, "pb": _pb}
 """The forms that can be read back."""
-PICTURES: Mapping[str, Callable[[Graph], bytes]] = {"dot": _dot}
+PICTURES: Mapping[str, Callable[[Graph], bytes]] = {
+    form: _picture(form) for form in ("svg", "mermaid", "dot")
+}
 """The forms for looking at."""

@@ -24,6 +24,7 @@ _COMMANDS = {
     "doctor": "Say what this host lacks, and the command that mends it.",
     "du": "Say what the state directory holds, and what of it can be freed.",
     "images": "List the images of the local store.",
+    "llb": "Look into graphs: dump, verify, stats, draw, diff.",
     "prune": "Free what only caching needs.",
     "rmi": "Remove images from the local store.",
     "run": "Execute a graph: a definition, JSON or the text form.",

@@ -43,12 +43,13 @@ from llbkit.request import Output
 @report_flags
 @click.pass_context
 def command(ctx: click.Context, /, where: str, **values: Any) -> int:
-    r"""Execute a graph: a definition, JSON or the text form, told apart by content.
+    """Execute a graph: a definition, JSON or the text form, told apart by content.
 
     \b
     llbkit compile . | llbkit run - --local context=. -o out
+
     Without --output everything is executed and nothing is written.
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from grammar import DiagnosticError
     from llb import platform as platforms
     from llbkit.graphs import load, local_names

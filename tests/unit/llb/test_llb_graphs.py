@@ -30,7 +30,8 @@ def _chain(depth: int) -> Graph:
 
 
 def test_a_chain_far_deeper_than_the_stack_survives_the_wire_and_is_rendered() -> None:
-    from llb import dot, text
+    from llb import text
+    from llb.draw import dot
 
     graph = _chain(DEPTH)
     data = encode(graph)

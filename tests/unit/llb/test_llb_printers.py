@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import llb
-from llb import dot, ops, text
+from llb import ops, text
+from llb.draw import dot
 from llb.graph import Edge, Graph, Vertex
 from llb.wire import decode, encode
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``llbkit llb``: graphs looked into. Inputs are files, or ``-``, in any form that is read: see `llbkit.graphs`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from llbkit.csvflags import FlagError
+
+if TYPE_CHECKING:
+    from llbkit.graphs import GraphFile
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group("llb", short_help="Look into graphs.")
+def command() -> None:
+    """Look into graphs: print, compare, check, count and draw them.
+
+    A graph is a file, or - for standard input: a definition, JSON or the text form, as `llbkit compile` writes them.
+    """
+
+
+def _output(function: F) -> F:
+    return click.option(
+        "--output",
+        "-o",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="File.  [default: standard output]",
+    )(function)
+
+
+_graph = click.argument("where", metavar="[FILE | -]", default="-")
+
+
+@command.command("dump")
+@_graph
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "pb"]), default="text", help="[default: text]"
+)
+@_output
+def dump(where: str, form: str, output: Path | None) -> None:
+    """Print a graph in another form; each can be read back."""
+    from llbkit.graphs import WRITERS
+
+    _write(WRITERS[form](_load(where).graph), output)
+
+
+@command.command("verify")
+@_graph
+def verify(where: str) -> int:
+    """Check a graph and print what is wrong with it; exit with 1 if anything is."""
+    from grammar import render_all
+
+    read = _load(where)
+    if found := read.problems():
+        click.echo(render_all(found, most=len(found)), err=True)
+        return 1
+    click.echo(f"{read.name}: {len(read.graph)} vertices, no problems")
+    return 0
+
+
+@command.command("stats")
+@_graph
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(where: str, as_json: bool) -> None:
+    """Count what a graph holds: ops, depth, width, sharing, sources, sizes."""
+    from llb.stats import measure
+
+    found = measure(_load(where).graph)
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else found.text(), nl=as_json)
+
+
+@command.command("draw")
+@_graph
+@click.option(
+    "--format", "form", type=click.Choice(["svg", "mermaid", "dot"]), help="[default: by --output, else svg]"
+)
+@click.option(
+    "--events",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Colour by what a build did: what --progress rawjson printed.",
+)
+@_output
+def draw(where: str, form: str | None, events: Path | None, output: Path | None) -> None:
+    """Draw a graph: SVG (no other program is needed), Mermaid or DOT."""
+    from llbkit.graphs import draw as drawn
+    from llbkit.progress.recorded import outcomes
+
+    if form is None:
+        ends = {".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "dot", ".gv": "dot"}
+        form = ends.get(output.suffix, "svg") if output is not None else "svg"
+    told = None
+    if events is not None:
+        told = outcomes(events.read_text("utf-8", "replace").splitlines(), str(events))
+    _write(drawn(_load(where).graph, form, told).encode("utf-8", "surrogateescape"), output)
+
+
+@command.command("diff")
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diff(before: str, after: str, as_json: bool) -> int:
+    """Say what changed between two graphs; exit with 1 if anything did.
+
+    What only tells builds apart (the session of local directories) is no change.
+    """
+    from llb.compare import compare
+
+    if before == after == "-":
+        raise FlagError("only one of the graphs can come from standard input")
+    found = compare(_load(before).graph, _load(after).graph)
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else found.text(), nl=as_json)
+    return 1 if found else 0
+
+
+def _load(where: str) -> GraphFile:
+    from llbkit.graphs import load
+
+    return load(where, stdin=sys.stdin.buffer)
+
+
+def _write(data: bytes, output: Path | None) -> None:
+    if output is not None:
+        output.write_bytes(data)
+    else:
+        sys.stdout.buffer.write(data)
+
+
