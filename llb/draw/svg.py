@@ -219,7 +219,7 @@ def _cut(text: str, most: int) -> str:
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     """Return a path along points, its corners rounded."""
-    (x, y), *rest = points
+    x, y = points[0]
     out = [f"M{x:g} {y:g}"]
     corners = [point for number, point in enumerate(points) if number == 0 or point != points[number - 1]]
     for (ax, ay), (bx, by), (cx, cy) in zip(corners, corners[1:], corners[2:], strict=False):

@@ -131,5 +131,3 @@ def _write(data: bytes, output: Path | None) -> None:
         output.write_bytes(data)
     else:
         sys.stdout.buffer.write(data)
-
-
