@@ -30,6 +30,8 @@ from llb.state import State
 
 COMMAND = "com.docker.dockerfile.v1.command"
 SCRATCH = "scratch"
+MOST_TEXT = 1 << 28
+"""How many characters one file may make of its variables, for one platform."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class Conversion:
     context_paths: set[str]
     matcher: PatternMatcher | None = None
     epoch: datetime | None = None
-    room: int = 1 << 28
+    room: int = field(default_factory=lambda: MOST_TEXT)
     """How many characters may still be made of variables, ranges and environments."""
 
     def charge(self, length: int) -> None:

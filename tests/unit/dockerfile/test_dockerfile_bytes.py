@@ -12,6 +12,7 @@ import pytest
 from conformance.dockerfile_vectors import RecordedBridge
 from frontends.dockerfile.frontend import DockerfileFrontend
 from frontends.dockerfile.image import Image
+from frontends.dockerfile.lower import stage
 from grammar import Diagnostic, DiagnosticError
 from llb import DefinitionError, scratch
 from llb.wire.encoding import encode
@@ -107,9 +108,7 @@ def test_malformed_addresses_are_no_repositories() -> None:
         assert lower(f"ADD {address} /")
 
 
-@pytest.mark.parametrize(
-    "line", ["ENV A=$A$A\n", "ARG A=$A$A\n", "ENV A=${A//?/$$0$$0}\n", "ENV A=${A:-}${A:+$A}\n"]
-)
+@pytest.mark.parametrize("line", ["ENV A=$A$A\n", "ARG A=$A$A\n", "ENV A=${A:-}${A:+$A}\n"])
 def test_values_that_double_with_each_line_end_in_a_limit(line: str) -> None:
     assert "longer than" in refusal("ARG A=aaaaaaaa\n" + line * 60).message
 
@@ -122,8 +121,9 @@ def test_arguments_before_from_have_a_limit_too() -> None:
         asyncio.run(DockerfileFrontend().convert(bridge))
 
 
-def test_what_a_file_makes_of_its_variables_has_a_limit() -> None:
-    text = f"ENV A={'a' * 1_000_000}\n" + "".join(f"ENV B{n}=$A$A\n" for n in range(150))
+def test_what_a_file_makes_of_its_variables_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "MOST_TEXT", 1_000_000)
+    text = f"ENV A={'a' * 10_000}\n" + "".join(f"ENV B{n}=$A$A\n" for n in range(60))
     found = refusal(text)
     assert found.code == "too-much"
     assert found.span is not None
