@@ -47,9 +47,9 @@ def postorder(roots: Iterable[T], inputs: Callable[[T], Iterable[T]]) -> list[T]
 def no_garbage() -> Iterator[None]:
     """Do not look for garbage in cycles while the context lasts.
 
-    For what makes many values that all stay and refer downwards only, as the ops and vertices of a graph do: there is
-    no garbage to be found, and looking for it costs more the larger the graph has become (a third of decoding 100,000
-    vertices). Whatever else becomes garbage meanwhile, in any thread, is found afterwards. May be nested.
+    For what makes many values that all stay and refer downwards only, as the ops and vertices of a graph and the
+    instructions of a file do: there is no garbage to be found, and looking for it costs more the larger the graph has
+    become (a third of decoding 100,000 vertices). Whatever else becomes garbage meanwhile, in any thread, is found afterwards. May be nested.
     """
     if not gc.isenabled():
         yield

@@ -24,6 +24,7 @@ from grammar import DiagnosticError
 from llb.ops import CDIDevice, Platform
 from llb.options import SourceText
 from llb.state import State
+from llb.walk import no_garbage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,8 @@ class _Reading:
         self.file = file = parse_on(source)
         lint = Linter(check_config(file, self.contexts.options.check), self.findings)
         no_empty_continuation.check(lint, file.warnings)
-        program = read_program(file, lint)
+        with no_garbage():
+            program = read_program(file, lint)
         if not program.stages:
             raise errors.no_stages()
         images = Images(self.contexts.bridge, self.contexts)

@@ -12,6 +12,7 @@ from frontends.dockerfile.lexer import DockerfileLexer, Piece, Text
 from frontends.dockerfile.lines import Joined
 from grammar import Diagnostic, DiagnosticError, Source
 from grammar.loader import load
+from llb.walk import no_garbage
 
 
 def parse(source: Source) -> ParsedFile:
@@ -22,8 +23,11 @@ def parse(source: Source) -> ParsedFile:
     """
     found = directives.scan(source)
     escape = directives.escape_of(source, found)
-    tree = load("dockerfile", lexer=DockerfileLexer).parse(Text(source, escape, _first_line(source, found)))
-    nodes, warnings = _Builder(source).file(tree.root)
+    with no_garbage():
+        tree = load("dockerfile", lexer=DockerfileLexer).parse(
+            Text(source, escape, _first_line(source, found))
+        )
+        nodes, warnings = _Builder(source).file(tree.root)
     if not nodes:
         raise _no_instructions(source)
     return ParsedFile(source=source, nodes=nodes, escape=escape, directives=found, warnings=warnings)

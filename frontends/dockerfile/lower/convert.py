@@ -38,6 +38,7 @@ from grammar.patterns import PatternError, PatternMatcher
 from llb.ops import Platform
 from llb.options import SourceText
 from llb.state import State
+from llb.walk import no_garbage
 
 _MOST_ARGS = 1 << 26
 """How many characters the defaults of global arguments may expand to."""
@@ -178,18 +179,20 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
         raise
     conversion.matcher = _matcher(await request.contexts.ignored())
     faults = Faults(conversion.lint.findings.mute)
-    for state in stages.states:
-        if state.needed and not state.lowered:
-            lower_stage(state, faults)
+    with no_garbage():
+        for state in stages.states:
+            if state.needed and not state.lowered:
+                lower_stage(state, faults)
     faults.raise_first()
     return _finish(stages, target, platform)
 
 
 async def _target(stages: Stages, request: Request) -> StageState:
     """Return the stage to build, with the bases of all that it needs resolved and their triggers added."""
-    stages.add_all(request.program)
-    target = stages.target(stages.conversion.options.target)
-    stages.connect()
+    with no_garbage():
+        stages.add_all(request.program)
+        target = stages.target(stages.conversion.options.target)
+        stages.connect()
     await fix_epoch(stages, request.bridge)
     while True:
         needed = stages.reachable(target)
