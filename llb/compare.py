@@ -109,8 +109,6 @@ class _Side:
     """One graph, prepared: for each vertex its number, normal digest, own bytes, label, stage and neighbours."""
 
     def __init__(self, graph: Graph) -> None:
-        from llb.wire.encoding import encode_op
-
         self.graph = graph
         self.vertices = graph.vertices
         self.numbers = {vertex.digest: number for number, vertex in enumerate(graph.vertices)}
@@ -125,20 +123,33 @@ class _Side:
         self.own: list[bytes] = []
         self.normal: list[str] = []
         for number, vertex in enumerate(graph.vertices):
-            keys = [(self.normal[below], index) for below, index in self.inputs[number]]
-            moved = any(self.normal[below] != self.vertices[below].digest for below, _ in self.inputs[number])
-            bare = [("", index) for _, index in self.inputs[number]]
-            op, platform, constraints = self.ops[number], vertex.platform, vertex.constraints
-            self.own.append(encode_op(op, bare, platform, constraints))
-            if moved or op is not vertex.op:
-                raw = encode_op(op, keys, platform, constraints)
-                self.normal.append("sha256:" + hashlib.sha256(raw).hexdigest())
-            else:
-                self.normal.append(vertex.digest)
+            own, normal = self._identity(number, vertex)
+            self.own.append(own)
+            self.normal.append(normal)
         boxes = picture(graph).boxes
         self.stages = [box.stage for box in boxes]
         self.labels = [f"[{box.stage}] {box.title}" if box.stage else box.title for box in boxes]
         self.words = [frozenset(_WORD.findall(box.title)) for box in boxes]
+
+    def _identity(self, number: int, vertex: Vertex) -> tuple[bytes, str]:
+        """Return the bytes of an op alone, and the digest it has without what only tells builds apart."""
+        from llb.wire.encoding import encode_op
+
+        op, inputs = self.ops[number], self.inputs[number]
+        keys = [(edge.vertex.digest, edge.index) for edge in vertex.inputs]
+        normal = [(self.normal[below], index) for below, index in inputs]
+        if encode_op(vertex.op, keys, vertex.platform, vertex.constraints) != vertex.raw:
+            own = vertex.raw  # what this version cannot say: the bytes as they are, but for the digests
+            for digest, _ in keys:
+                own = own.replace(digest.encode(), b"-" * len(digest))
+            raw = own + repr(normal).encode()
+        else:
+            bare = [("", index) for _, index in inputs]
+            own = encode_op(op, bare, vertex.platform, vertex.constraints)
+            if op is vertex.op and normal == keys:
+                return own, vertex.digest
+            raw = encode_op(op, normal, vertex.platform, vertex.constraints)
+        return own, "sha256:" + hashlib.sha256(raw).hexdigest()
 
     def metadata(self, number: int) -> Metadata:
         return self.graph.metadata_of(self.vertices[number].digest)

@@ -316,7 +316,7 @@ def test_a_dockerfile_from_standard_input(cli) -> None:
     assert "DONE" in done.stderr
 
 
-@pytest.mark.parametrize("form", ["json", "text", "dot", "pb"])
+@pytest.mark.parametrize("form", ["json", "text", "dot", "pb", "svg", "mermaid"])
 def test_compile_executes_nothing(cli, project, tmp_path, form: str) -> None:
     folder = project("FROM base\nRUN exit 9\n")
     cli.run("compile", "--format", form, "-o", tmp_path / "out", folder)

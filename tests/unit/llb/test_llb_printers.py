@@ -77,9 +77,9 @@ def test_a_graph_is_written_as_dot() -> None:
 digraph llb {
   rankdir=LR;
   node [fontname="sans-serif"];
-  n0 [label="[1/2] FROM alpine" shape=ellipse tooltip="DIGEST"];
-  n1 [label="docker-image://docker.io/library/busybox:1.36" shape=ellipse tooltip="DIGEST"];
-  n2 [label="[2/2] RUN make" shape=box tooltip="DIGEST"];
+  n0 [label="FROM alpine" shape=ellipse tooltip="[1/2] FROM alpine\\nDIGEST"];
+  n1 [label="busybox:1.36" shape=ellipse tooltip="docker-image://docker.io/library/busybox:1.36\\nDIGEST"];
+  n2 [label="RUN make" shape=box tooltip="[2/2] RUN make\\nDIGEST"];
   n0 -> n2;
   n1 -> n2;
   head [label="" shape=doublecircle width=0.2];
@@ -134,7 +134,7 @@ def test_every_vertex_and_edge_of_a_recorded_graph_is_written(case: dict[str, An
     assert len(set(names)) == len(names) == len(graph)
     assert encode(text.read(said)) == encode(decode(encode(graph)))
     drawn = dot.render(graph)
-    assert drawn.count(" -> ") == sum(len(vertex.inputs) for vertex in graph) + 1
+    assert len(re.findall(r"^  n\d+ -> ", drawn, re.MULTILINE)) == sum(len(set(vertex.inputs)) for vertex in graph) + 1
     assert all(vertex.digest in drawn for vertex in graph)
 
 
@@ -142,5 +142,5 @@ def test_lines_of_names_cannot_break_the_output() -> None:
     top = Vertex.make(ops.Source(identifier='local://a"b\\c\nd'))
     graph = Graph(vertices=(top,), head=Edge(top))
     (line,) = (line for line in dot.render(graph).splitlines() if 'label="local' in line)
-    assert r'label="local://a\"b\\c\nd"' in line
+    assert r'label="local://a\"b\\c d"' in line
     assert text.render(graph).splitlines()[1:] == ["", "head %local-a-b-c-d"]
