@@ -21,12 +21,16 @@ PUBLIC = (
         "llb.files",
         "llb.graph",
         "llb.walk",
+        "llb.compare",
+        "llb.draw",
+        "llb.draw.svg",
+        "llb.stats",
         "llb.text",
         "llb.verify",
         "llb.platform",
     ),
     *("llb.wire", "frontends.base", "frontends.registry", "solver", "solver.ports", "solver.passes"),
-    *("llbkit", "llbkit.engine", "llbkit.request"),
+    *("llbkit", "llbkit.engine", "llbkit.errors", "llbkit.request", "llbkit.solution"),
 )
 
 

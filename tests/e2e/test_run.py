@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ from llbkit.errors import SourceError, VertexError
 from solver.events import VertexCompleted
 
 pytestmark = pytest.mark.root
+
+REPOSITORY = Path(__file__).parents[2]
 
 PROGRAM = "FROM base\nCOPY word /word\nRUN tr a-z A-Z < /word > /loud\nFROM scratch\nCOPY --from=1 /loud /\n"
 
@@ -126,6 +129,36 @@ def test_the_example_of_the_engine_runs(tmp_path, cli, monkeypatch) -> None:
     )
     exec(compile(code, "Engine.__doc__", "exec"), {})
     assert (tmp_path / "out.tar").exists()
+
+
+def test_the_example_of_the_document_runs(tmp_path, cli, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLBKIT_ROOT", str(cli.root))
+    page = (REPOSITORY / "docs" / "llb.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    exec(compile(code, "docs/llb.md", "exec"), {})
+    assert capsys.readouterr().out == "b'hello\\n'\n"
+    assert (tmp_path / "out" / "greeting").read_text() == "hello\n"
+
+
+def test_the_text_of_the_document_is_a_graph() -> None:
+    page = (REPOSITORY / "docs" / "llb.md").read_text()
+    graph = text.read(page.partition("## The text form\n\n```\n")[2].partition("```")[0])
+    assert len(graph) == 3
+    assert text.read(text.render(graph)).vertices == graph.vertices
+
+
+def test_a_picture_of_a_build_shows_what_ran_and_what_was_cached(cli, project, tmp_path) -> None:
+    folder = project("FROM base\nCOPY a /a\nRUN cat /a\n", {"a": "1"})
+    cli.build(folder)
+    (folder / "a").write_text("2")
+    done = cli.run("build", "--progress=rawjson", folder)
+    (tmp_path / "events").write_text(done.stderr)
+    cli.run("compile", folder, "--format", "text", "-o", tmp_path / "graph")
+    drawn = cli.run("llb", "draw", tmp_path / "graph", "--events", tmp_path / "events").stdout
+    assert "3 ran" in drawn
+    assert "2 cached" in drawn
+    assert "<title>[stage-1 2/2] RUN cat /a\nDockerfile:" in drawn
 
 
 def test_scratch_is_run(cli, tmp_path) -> None:

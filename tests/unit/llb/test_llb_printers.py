@@ -134,7 +134,10 @@ def test_every_vertex_and_edge_of_a_recorded_graph_is_written(case: dict[str, An
     assert len(set(names)) == len(names) == len(graph)
     assert encode(text.read(said)) == encode(decode(encode(graph)))
     drawn = dot.render(graph)
-    assert len(re.findall(r"^  n\d+ -> ", drawn, re.MULTILINE)) == sum(len(set(vertex.inputs)) for vertex in graph) + 1
+    assert (
+        len(re.findall(r"^  n\d+ -> ", drawn, re.MULTILINE))
+        == sum(len(set(vertex.inputs)) for vertex in graph) + 1
+    )
     assert all(vertex.digest in drawn for vertex in graph)
 
 
