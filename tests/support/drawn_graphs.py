@@ -187,7 +187,7 @@ class _Drawing:
         self.made: list[Edge] = []
 
     def rarely(self) -> bool:
-        return self.dice.random() < 0.08
+        return self.dice.random() < 0.1
 
     def some(self) -> Edge:
         return self.dice.choice(self.made)
@@ -236,8 +236,15 @@ class _Drawing:
                 return self.exec()
 
     def flat(self) -> Vertex:
-        whole = ops.FileAction(action=_COPY, input=-1, secondary_input=0, output=0)
-        return Vertex.make(ops.File(actions=(whole,)), (self.some(),))
+        """Return a copy of a whole tree to scratch; now and then of a part, to elsewhere, or onto something."""
+        copy = replace(
+            _COPY, src="/d" if self.rarely() else "/", dest=self.dice.choice(["/", "/", "/", "/new"])
+        )
+        if self.rarely():
+            item = ops.FileAction(action=copy, input=1, secondary_input=0, output=0)
+            return Vertex.make(ops.File(actions=(item,)), (self.some(), self.some()))
+        item = ops.FileAction(action=copy, input=-1, secondary_input=0, output=0)
+        return Vertex.make(ops.File(actions=(item,)), (self.some(),))
 
     def read(self) -> Vertex:
         """Return what reads the files of a chain of file ops, or of a copy of a whole tree; others may use them too."""
@@ -251,15 +258,29 @@ class _Drawing:
                     self.made.append(top)
         if self.rarely():
             self.made.append(top)
-        if self.dice.random() < 0.5:
-            copy = replace(_COPY, src=self.dice.choice(["/d", "/d", "/f", "/"]), dest="/read/")
-            item = ops.FileAction(action=copy, input=-1, secondary_input=0, output=0)
-            return Vertex.make(ops.File(actions=(item,)), (top,))
+        base = self.some()
         mount = ops.Mount(dest="/r", input=1, output=-1, readonly=self.dice.random() < 0.5)
-        if self.rarely():
-            mount = replace(mount, output=1)
+        match self.dice.choice(
+            ["copy"] * 6 + ["mount"] * 6 + ["on itself", "kept", "cache", "merge", "diff"]
+        ):
+            case "copy" | "on itself" as how:
+                onto = 0 if how == "on itself" else -1
+                copy = replace(_COPY, src=self.dice.choice(["/d", "/d", "/f", "/"]), dest="/read/")
+                item = ops.FileAction(action=copy, input=onto, secondary_input=0, output=0)
+                return Vertex.make(ops.File(actions=(item,)), (top,))
+            case "merge":
+                return Vertex.make(ops.Merge(inputs=(0, 1)), (base, top))
+            case "diff":
+                return Vertex.make(ops.Diff(lower=0, upper=1), (base, top))
+            case "kept":
+                mount = replace(mount, output=1)
+            case "cache":
+                cache = ops.CacheOpt(id="c")
+                mount = replace(mount, mount_type=ops.MountType.CACHE, cache=cache)
+            case _:
+                pass
         op = ops.Exec(meta=ops.Meta(args=("read",)), mounts=(ops.Mount(dest="/", input=0, output=0), mount))
-        return Vertex.make(op, (self.some(), top))
+        return Vertex.make(op, (base, top))
 
     def action(self) -> ops.Action:
         choose = self.dice.choice
@@ -284,8 +305,8 @@ class _Drawing:
     def file(self, base: Edge | None) -> Vertex:
         inputs: list[Edge] = [base] if base is not None else []
         raw: list[tuple[ops.Action, int]] = []
-        for _ in range(self.dice.choice([1, 1, 1, 2, 3])):
-            if self.dice.random() < 0.25:
+        for _ in range(self.dice.choice([1, 1, 2, 2, 3])):
+            if self.dice.random() < 0.2:
                 edge = self.some()
                 if edge not in inputs:
                     inputs.append(edge)
@@ -305,7 +326,9 @@ class _Drawing:
             for number, (action, source) in enumerate(raw)
         ]
         if len(actions) > 1 and self.rarely():
-            actions[0] = replace(actions[0], output=1)
+            first_output = self.dice.choice([0, 1])
+            actions[0] = replace(actions[0], output=first_output)
+            actions[-1] = replace(actions[-1], output=1 - first_output)
         if base is not None and self.rarely() and not isinstance(last := actions[-1].action, ops.Rm):
             owner = ops.Chown(user=ops.NamedUser(name="u", input=0))
             actions[-1] = replace(actions[-1], action=replace(last, owner=owner))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import solver.passes
 from grammar import Source
 from llb import ops
-from llb.graph import Edge, Graph, Metadata, Vertex
+from llb.graph import Edge, Graph, Metadata, ProgressGroup, Vertex
 from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.verify import verify
 from llb.walk import postorder
@@ -176,3 +177,231 @@ def test_every_pass_is_listed() -> None:
     folder = Path(str(solver.passes.__file__)).parent
     files = {path.stem.replace("_", "-") for path in folder.glob("*.py")}
     assert files - {"--init--", "rewrite", "sight"} == set(names)
+
+
+# -- one pass at a time
+
+
+def made(*actions: ops.Action, base: Vertex | None = None, source_: Vertex | None = None) -> Vertex:
+    """Return a file op of actions one after the other; copies read ``source_``."""
+    inputs = tuple(Edge(vertex) for vertex in (base, source_) if vertex is not None)
+    count, last = len(inputs), len(actions) - 1
+    items = tuple(
+        ops.FileAction(
+            action=action,
+            input=(0 if base is not None else -1) if number == 0 else count + number - 1,
+            secondary_input=count - 1 if isinstance(action, ops.Copy) else -1,
+            output=0 if number == last else -1,
+        )
+        for number, action in enumerate(actions)
+    )
+    return Vertex.make(ops.File(actions=items), inputs)
+
+
+def reading(files: Vertex, **mount: object) -> Vertex:
+    """Return a process on A that sees files at /r."""
+    seen = ops.Mount(dest="/r", input=1, **{"output": -1, "readonly": True, **mount})  # type: ignore[arg-type]
+    op = ops.Exec(meta=ops.Meta(args=("read",)), mounts=(ops.Mount(dest="/", input=0), seen))
+    return Vertex.make(op, (Edge(A), Edge(files)))
+
+
+ONE, TWO = ops.MkDir(path="/one"), ops.MkDir(path="/two")
+PLAIN = ops.Copy(src="/", dest="/", mode=-1, timestamp=-1, dir_copy_contents=True)
+COPY = ops.Copy(src="/x", dest="/y")
+
+
+def test_a_chain_that_is_only_read_is_fused() -> None:
+    out = optimize(graph(reading(made(TWO, base=made(COPY, base=B, source_=A)))))
+    assert out.head == Edge(reading(made(COPY, TWO, base=B, source_=A)))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        made(TWO, base=made(ONE, base=A)),
+        execute(made(TWO, base=made(ONE, base=A))),
+        merge(A, made(TWO, base=made(ONE))),
+        diff(A, made(TWO, base=made(ONE, base=A))),
+        reading(made(TWO, base=made(ONE)), output=1, readonly=False),
+        reading(made(TWO, base=made(ONE)), content_cache=ops.ContentCache.OFF),
+        reading(made(TWO, base=made(ONE)), mount_type=ops.MountType.CACHE, cache=ops.CacheOpt(id="c")),
+        reading(made(COPY, base=made(COPY, base=B, source_=A), source_=B)),
+        reading(made(TWO, base=execute(made(ONE, base=B)))),
+        merge(reading(made(TWO, base=made(ONE))), reading(made(ONE))),
+    ],
+    ids=[
+        "head",
+        "root",
+        "merge",
+        "diff",
+        "kept",
+        "not by content",
+        "cache",
+        "two copies",
+        "process",
+        "reader",
+    ],
+)
+def test_a_chain_is_not_fused_where_it_could_be_noticed(head: Vertex) -> None:
+    assert "fuse" not in passes.run(graph(head)).hits
+
+
+def test_the_head_is_fused_where_only_its_files_are_seen() -> None:
+    done = passes.run(graph(made(TWO, base=made(ONE, base=A))), FILES_PIPELINE)
+    assert done.graph.head == Edge(made(ONE, TWO, base=A))
+    assert done.hits == {"fuse": 1}
+
+
+def test_steps_that_are_cached_or_placed_differently_are_not_fused() -> None:
+    lower = made(ONE, base=A)
+    head = reading(made(TWO, base=lower))
+    assert "fuse" not in passes.run(graph(head, metadata={lower.digest: Metadata(ignore_cache=True)})).hits
+    grouped = Metadata(progress_group=ProgressGroup(id="g"))
+    assert "fuse" not in passes.run(graph(head, metadata={lower.digest: grouped})).hits
+    elsewhere = Vertex.make(lower.op, lower.inputs, constraints=("label==x",))
+    assert "fuse" not in passes.run(graph(reading(made(TWO, base=elsewhere)))).hits
+
+
+def test_a_fused_step_keeps_names_lines_and_the_origin_of_each_action() -> None:
+    text = Source("Dockerfile", "FROM a\nCOPY x y\nRUN true\n")
+    lower = made(COPY, base=B, source_=A)
+    upper = made(ONE, TWO, base=lower)
+    before = graph(
+        reading(upper),
+        metadata={
+            lower.digest: Metadata(description={"llb.customname": "COPY x y"}, caps=("x",)),
+            upper.digest: Metadata(description={"llb.customname": "WORKDIR"}, caps=("y",)),
+        },
+        source_map=SourceMap(
+            infos=(SourceInfo(source=text),),
+            locations={
+                lower.digest: (Location(info=0, lines=((2, 2),)),),
+                upper.digest: (Location(info=0, lines=((3, 3),)),),
+            },
+        ),
+    )
+    done = passes.run(before)
+    digest = done.moved[lower.digest]
+    assert done.moved[upper.digest] == digest
+    assert done.graph.metadata_of(digest) == Metadata(
+        description={"llb.customname": "COPY x y + WORKDIR"}, caps=("x", "y")
+    )
+    assert [span.start_line for span in done.graph.spans_of(digest)] == [3, 2]
+    parts = done.parts[digest]
+    assert [part.name for part in parts] == ["COPY x y", "WORKDIR", "WORKDIR"]
+    assert [part.spans[0].start_line for part in parts] == [2, 3, 3]
+
+
+def test_local_directories_that_differ_for_other_clients_only_are_read_once() -> None:
+    def local(**attrs: str) -> Vertex:
+        return Vertex.make(ops.Source(identifier="local://context", attrs=attrs))
+
+    one, twin = local(**{"local.unique": "1"}), local(**{"local.unique": "2", "local.sharedkeyhint": "x"})
+    other = local(**{"local.unique": "2", "local.includepattern": '["a"]'})
+    foreign = local(**{"local.unique": "2", "local.session": "s"})
+    out = optimize(
+        graph(merge(made(COPY, source_=one), *(made(ONE, COPY, source_=v) for v in (twin, other, foreign))))
+    )
+    assert [v for v in out if isinstance(v.op, ops.Source)] == [one, other, foreign]
+
+
+def test_a_vertex_is_listed_once() -> None:
+    out = passes.run(Graph(vertices=(A, A, execute(A)), head=Edge(execute(A))))
+    assert out.graph.vertices == (A, execute(A))
+    assert out.hits == {"dedupe": 1}
+
+
+def test_inputs_and_mounts_without_effect_are_dropped() -> None:
+    root, where = ops.Mount(dest="/", input=1), ops.Mount(dest="/m", input=2, output=-1)
+    covered = ops.Mount(dest="/m/", input=0, output=-1, readonly=True)
+    run_ = ops.Exec(meta=ops.Meta(args=("x",)), mounts=(root, covered, where))
+    before = Vertex.make(run_, (Edge(B), Edge(A), Edge(source("c"))))
+    out = optimize(graph(before))
+    assert out.head is not None
+    assert out.head.vertex.inputs == (Edge(A), Edge(source("c")))
+    assert isinstance(out.head.vertex.op, ops.Exec)
+    assert [(m.dest, m.input) for m in out.head.vertex.op.mounts] == [("/", 0), ("/m", 1)]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ops.Mount(dest="/m", input=0, output=1),
+        ops.Mount(dest="/m", input=0, output=-1, selector="may/be/missing"),
+        ops.Mount(dest="m", input=0, output=-1),
+        ops.Mount(dest="/m", input=-1, mount_type=ops.MountType.SECRET, secret=ops.SecretOpt(id="s")),
+        ops.Mount(dest="/m", input=-1, mount_type=ops.MountType.CACHE, cache=ops.CacheOpt(id="c")),
+    ],
+)
+def test_a_covered_mount_that_could_be_noticed_stays(hidden: ops.Mount) -> None:
+    mounts = (ops.Mount(dest="/", input=0), hidden, ops.Mount(dest="/m", input=0, output=-1))
+    before = graph(Vertex.make(ops.Exec(meta=ops.Meta(args=("x",)), mounts=mounts), (Edge(A),)))
+    assert optimize(before) is before
+
+
+def test_owners_keep_their_input_when_another_is_dropped() -> None:
+    owner = ops.Chown(user=ops.NamedUser(name="u", input=1))
+    item = ops.FileAction(action=ops.MkDir(path="/d", owner=owner), input=-1, secondary_input=-1)
+    out = optimize(graph(Vertex.make(ops.File(actions=(item,)), (Edge(A), Edge(B)))))
+    assert out.head is not None
+    assert out.head.vertex.inputs == (Edge(B),)
+    assert isinstance(out.head.vertex.op, ops.File)
+    action = out.head.vertex.op.actions[0].action
+    assert isinstance(action, ops.MkDir)
+    assert action.owner == ops.Chown(user=ops.NamedUser(name="u", input=0))
+
+
+def test_making_the_root_is_no_action_but_a_layer() -> None:
+    root = ops.MkDir(path="/", mode=0o700, make_parents=True)
+    assert optimize(graph(made(root, ONE, base=A))).head == Edge(made(ONE, base=A))
+    alone = graph(made(root, base=A))
+    assert optimize(alone) is alone
+    last = graph(made(ONE, root, base=A))
+    assert optimize(last) is last
+
+
+@pytest.mark.parametrize("repeated", [made(PLAIN, source_=B), made(ops.MkDir(path="/"), base=B)])
+def test_a_copy_reads_past_what_repeats_a_tree(repeated: Vertex) -> None:
+    assert optimize(graph(made(COPY, base=A, source_=repeated))).head == Edge(made(COPY, base=A, source_=B))
+    twice = made(PLAIN, source_=repeated)
+    assert optimize(graph(made(COPY, base=A, source_=twice))).head == Edge(made(COPY, base=A, source_=B))
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        made(replace(PLAIN, timestamp=0), source_=B),
+        made(replace(PLAIN, mode=0o644), source_=B),
+        made(replace(PLAIN, mode_str="u+x"), source_=B),
+        made(replace(PLAIN, owner=ops.Chown(user=1)), source_=B),
+        made(replace(PLAIN, exclude_patterns=("*.o",)), source_=B),
+        made(replace(PLAIN, src="/usr"), source_=B),
+        made(PLAIN, base=A, source_=B),
+        made(PLAIN, source_=Vertex.make(ops.Source(identifier="local://context"))),
+    ],
+)
+def test_a_copy_does_not_read_past_what_changes_something(repeated: Vertex) -> None:
+    assert "scratch-copies" not in passes.run(graph(made(COPY, base=A, source_=repeated))).hits
+
+
+@pytest.mark.parametrize("src", ["/", "/*", "/a/../..", ""])
+def test_a_copy_that_may_see_the_root_itself_does_not_read_past(src: str) -> None:
+    user = made(replace(COPY, src=src), base=A, source_=made(PLAIN, source_=B))
+    assert "scratch-copies" not in passes.run(graph(user)).hits
+
+
+def test_sources_come_first_in_the_order_in_which_they_are_needed() -> None:
+    head = copy(execute(A), copy(execute(B), source("c")))
+    out = optimize(graph(head))
+    assert list(out)[:3] == [A, B, source("c")]
+    verify(out)
+
+
+def test_what_was_done_is_told_by_step() -> None:
+    before = graph(
+        execute(merge(A)), metadata={merge(A).digest: Metadata(description={"llb.customname": "M"})}
+    )
+    done = passes.run(before)
+    assert [(one.name, one.before, one.after) for one in done.applied if one.notes] == [("identity", 3, 2)]
+    assert [note.step for note in done.notes] == ["M"]
+    assert passes.run(before, passes.NO_PASSES).graph is before
