@@ -95,7 +95,11 @@ class Fuse:
                 Part(title(graph, one), graph.spans_of(one.digest)) for one in origins
             )
             notes += [
-                Note(graph, one, f'only "{title(graph, chain[-1])}" stands on it, whose layers nobody sees')
+                Note(
+                    graph,
+                    one,
+                    f'only "{title(graph, chain[-1])}" stands on it, whose layers nobody sees: it becomes part of that',
+                )
                 for one in chain[:-1]
             ]
         rebuilt = rebuild(graph, edge(graph.head), whole, names)
