@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -48,16 +49,16 @@ class Diagnostic:
     def render(self, *, context: int = 2) -> str:
         """Return the diagnostic as plain text: header, source lines with a caret, related places, help.
 
-        A message that quotes a huge word is cut.
+        A message that quotes a huge word is cut; what is not UTF-8 is shown as U+FFFD.
         """
         lines = [f"{self.severity}: {_cut(self.message)}" + (f" [{self.code}]" if self.code else "")]
         if self.span is not None:
             lines += _snippet(self.span, context)
         for related in self.related:
-            lines.append(f"note: {related.message}")
+            lines.append(f"note: {_cut(related.message)}")
             lines += _snippet(related.span, 0)
         if self.help:
-            lines += [f"  help: {line}" for line in self.help.splitlines()]
+            lines += [f"  help: {_cut(line)}" for line in self.help.splitlines()]
         return "\n".join(lines)
 
 
@@ -104,8 +105,12 @@ def _snippet(span: Span, context: int) -> Iterable[str]:
         yield f"{' ' * width} ... {last - shown_last} more lines"
 
 
+_UNDECODED = re.compile("[\ud800-\udfff]")
+
+
 def _cut(message: str, limit: int = 1000) -> str:
-    return message if len(message) <= limit else f"{message[:limit]}…"
+    shown = message if len(message) <= limit else f"{message[:limit]}…"
+    return shown if shown.isascii() else _UNDECODED.sub("\N{REPLACEMENT CHARACTER}", shown)
 
 
 def _printable(text: str, limit: int = 160) -> str:

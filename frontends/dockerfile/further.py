@@ -29,23 +29,30 @@ def further(stages: Sequence[Stage]) -> Iterator[Diagnostic]:
         for command in stage.commands:
             yield from _command(command, names)
         if stage.name:
-            names.known[stage.name] = None
+            names.add(stage.name)
 
 
 class _Names:
-    """The stages so far. Not more than some unknown names are compared with them."""
+    """The stages so far. Not more than some unknown names are compared with them, and each name with each stage once."""
 
     def __init__(self) -> None:
-        self.known: dict[str, None] = {}
-        self._compared: dict[str, None] = {}
+        self._known: dict[str, None] = {}
+        self._order: list[str] = []
+        self._compared: dict[str, tuple[int, str]] = {}
+
+    def add(self, name: str) -> None:
+        """Add a stage."""
+        self._known[name] = None
+        self._order.append(name)
 
     def misspelt(self, name: str, span: Span | Callable[[], Span | None] | None) -> Iterator[Diagnostic]:
         """Yield a warning about a name that is no stage's, but close to one's: it would be asked for as an image."""
         wanted = name.lower()
-        if not name or "$" in name or wanted in self.known or len(self._compared) > MOST:
+        if not name or "$" in name or wanted in self._known or len(self._compared) > MOST:
             return
-        self._compared[wanted] = None
-        close = suggest(wanted, self.known)
+        count, close = self._compared.get(wanted, (0, ""))
+        close = close or suggest(wanted, self._order[count:])
+        self._compared[wanted] = (len(self._order), close)
         if close:
             yield errors.misspelt_stage(name, close, span() if callable(span) else span)
 

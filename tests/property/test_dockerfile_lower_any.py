@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from conformance.dockerfile_vectors import RecordedBridge
 from frontends.dockerfile.frontend import DockerfileFrontend
 from grammar import DiagnosticError, render_all
+from llb import StateError
+from llb.wire.encoding import encode
+from tests.support.dockerfiles import dockerfiles
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())
@@ -35,14 +39,17 @@ files = st.lists(lines, min_size=1, max_size=8).map("\n".join)
 
 def refusal(case: dict[str, object], *, labs: bool) -> DiagnosticError | None:
     try:
-        asyncio.run(DockerfileFrontend(labs=labs).convert(RecordedBridge(case, IMAGES)))
+        (one,) = asyncio.run(DockerfileFrontend(labs=labs).convert(RecordedBridge(case, IMAGES)))
     except DiagnosticError as error:
         return error
+    assert isinstance(json.loads(one.image.encode()), dict)
+    with suppress(StateError):  # RUN [] makes no sense as a step
+        encode(one.state.graph(platform=one.target_platform))
     return None
 
 
-@settings(max_examples=200)
-@given(files, st.booleans())
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(files, dockerfiles(valid_start=True)), st.booleans())
 def test_a_file_is_lowered_or_refused_with_places_in_it(text: str, labs: bool) -> None:
     error = refusal({"dockerfile": text, "options": {"dockerignore": "x\n"}}, labs=labs)
     if error is None:
@@ -53,10 +60,11 @@ def test_a_file_is_lowered_or_refused_with_places_in_it(text: str, labs: bool) -
         assert span.source.name == "ONBUILD" or span.source.text == text
 
 
-@given(files)
+@settings(deadline=None)
+@given(st.one_of(files, dockerfiles(valid_start=True)))
 def test_every_subrequest_answers_or_refuses(text: str) -> None:
     for request in ("lint", "outline", "targets", "convertllb"):
-        attrs = {"requestid": f"frontend.{request}"}
+        attrs = {"requestid": f"frontend.{request}", "cmdline": "a frontend that was asked for"}
         bridge = RecordedBridge({"dockerfile": text, "frontend_attrs": attrs}, IMAGES)
         try:
             answer = asyncio.run(DockerfileFrontend().build(bridge)).metadata
