@@ -275,7 +275,7 @@ class NamedContext:
                 "write oci-layout://store@sha256:...",
             )
         try:
-            named = str(parse_reference(self.name).with_digest(digest))
+            named = str(parse_reference(str(parse_reference(self.name).with_digest(digest))))
         except InvalidReferenceError as error:
             raise errors.context(
                 f"could not parse oci-layout reference {go_quote(self.name)}: {error.standard}"

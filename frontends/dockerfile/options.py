@@ -230,14 +230,17 @@ def _network(text: str) -> NetMode:
 
 
 def _resources(attrs: Mapping[str, str]) -> LinuxResources | None:
-    def number(key: str) -> int:
-        return _integer(key, attrs[key]) if attrs.get(key) else 0
+    def number(key: str, *, signed: bool = True) -> int:
+        value = _integer(key, attrs[key]) if attrs.get(key) else 0
+        if value < 0 and not signed:
+            raise errors.option(f"failed to parse {key}: {value} is negative", "write a number from 0 on")
+        return value
 
     limits = LinuxResources(
         memory=number("memory"),
         memory_swap=number("memswap"),
-        cpu_shares=number("cpushares"),
-        cpu_period=number("cpuperiod"),
+        cpu_shares=number("cpushares", signed=False),
+        cpu_period=number("cpuperiod", signed=False),
         cpu_quota=number("cpuquota"),
         cpuset_cpus=attrs.get("cpusetcpus", ""),
         cpuset_mems=attrs.get("cpusetmems", ""),
