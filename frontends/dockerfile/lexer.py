@@ -115,6 +115,7 @@ def cut(
     return kind, out
 
 
+_PLAIN = re.compile(rf"""[^{SPACE}'"\\`]*""")
 _SPACES = re.compile(f"[{SPACE}]*")
 
 
@@ -156,8 +157,15 @@ class _Scanner:
                 return out
             out.append(Token("FLAG", Piece(word, begin, self.at)))
 
+    def _plain(self) -> str:
+        """Read a word up to the first quote or escape character; all of it if there is none."""
+        found = _PLAIN.match(self.text, self.at, self.end)
+        assert found is not None, "an empty word is one too"
+        self.at = found.end()
+        return found[0]
+
     def _flag(self) -> str:
-        word: list[str] = []
+        word = [self._plain()]
         quote = ""
         while self.at < self.end:
             char = self.text[self.at]
@@ -201,7 +209,7 @@ class _Scanner:
                 out.append(Piece(replaced(word), begin, self.at))
 
     def _word(self) -> str:
-        word: list[str] = []
+        word = [self._plain()]
         quote = ""
         while self.at < self.end:
             char = self.text[self.at]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.check import Linter
@@ -32,6 +33,11 @@ COMMAND = "com.docker.dockerfile.v1.command"
 SCRATCH = "scratch"
 MOST_TEXT = 1 << 28
 """How many characters one file may make of its variables, for one platform."""
+
+
+@cache
+def _mode(escape: str, raw: bool = False) -> Mode:
+    return Mode(escape=escape, raw_quotes=raw, skip_unset_env=raw)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +77,7 @@ class Conversion:
     @property
     def mode(self) -> Mode:
         """How words are read."""
-        return Mode(escape=self.escape)
+        return _mode(self.escape)
 
     @property
     def created(self) -> str:
@@ -210,7 +216,7 @@ class StageState:
 
         A malformed text stays as it is. ``raw`` keeps quotes and variables that are not set.
         """
-        mode = replace(self.conversion.mode, raw_quotes=raw, skip_unset_env=raw)
+        mode = _mode(self.conversion.escape, raw)
         with suppress(WordError):
             text = expand(text, self.env if env is None else env, mode).text
             self.conversion.charge(len(text))
