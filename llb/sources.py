@@ -273,9 +273,9 @@ def git(
     >>> git("https://example.com/team/app.git", "v1.0:docs").graph().head.vertex.op.identifier
     'git://example.com/team/app.git#v1.0:docs'
     """
-    remote = giturl.parse(url)
-    found_ref, found_subdir = giturl.split_fragment(fragment or remote.fragment)
-    ref, subdir = ref or found_ref, giturl.clean_subdir(subdir) if subdir else found_subdir
+    remote = _remote(url)
+    found_ref, found_subdir = giturl.split_fragment(fragment) if fragment else (remote.ref, remote.subdir)
+    ref, subdir = ref or found_ref, subdir or found_subdir
     identifier = f"git://{remote.location}"
     if ref or subdir:
         identifier += f"#{ref}" + (f":{subdir}" if subdir else "")
@@ -315,6 +315,14 @@ def git(
         identifier=identifier, attrs=attrs, caps=tuple(caps), constraints=Constraints.of(options)
     )
     return state_of(node)
+
+
+def _remote(url: str) -> giturl.GitURL:
+    """Read an address; one that cannot be read stands for itself, and fails when it is fetched."""
+    try:
+        return giturl.parse_or_bare(url)
+    except giturl.GitURLError:
+        return giturl.GitURL(scheme="", full=url, location=url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

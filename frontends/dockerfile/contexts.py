@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ from llb.state import State
 
 LANGUAGE = "Dockerfile"
 IGNORE_FILE = ".dockerignore"
+_TAG = re.compile(r":[^/:]*$")
 _MAGIC = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 
@@ -237,6 +239,8 @@ class NamedContext:
                     raise errors.context(f"invalid git context {self.value}")
                 return state, None
             case "http" | "https":
+                if not gitref.is_http(self.value):
+                    raise errors.context("unknown protocol", f"write {kind}://...")
                 state = git_state(self.value)
                 return state or http(self.value, name=f"[context {self.key}] {self.value}"), None
             case "oci-layout":
@@ -268,7 +272,13 @@ class NamedContext:
         return state.with_image_config(config), _image_of(config)
 
     async def _layout(self, written: str) -> tuple[State, Image | None]:
-        store, _, digest = written.partition("@")
+        try:
+            digest = parse_reference(written).digest
+        except InvalidReferenceError as error:
+            quoted = go_quote(written)
+            raise errors.context(
+                f"could not parse oci-layout reference {quoted}: {error.standard}", error.help
+            ) from None
         if not digest:
             raise errors.context(
                 f"oci-layout reference {go_quote(written)} has no digest",
@@ -280,6 +290,7 @@ class NamedContext:
             raise errors.context(
                 f"could not parse oci-layout reference {go_quote(self.name)}: {error.standard}"
             ) from None
+        store = _TAG.sub("", written.removesuffix(f"@{digest}"))
         session = self.contexts.bridge.session_id
         found = await self.contexts.bridge.resolve_image(
             named,
@@ -332,7 +343,8 @@ def git_state(where: str, *, keep_git_dir: bool = False) -> State | None:
         return None
     return git(
         found.remote,
-        found.fragment,
+        ref=found.ref,
+        subdir=found.subdir,
         keep_git_dir=keep_git_dir if found.keep_git_dir is None else found.keep_git_dir,
         checksum=found.checksum,
         skip_submodules=found.submodules is False,

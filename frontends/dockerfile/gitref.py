@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
 
 from frontends.dockerfile import errors
+from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.gotext import parse_bool
+from llb import giturl
 
-_SCHEME = re.compile(r"^(https?|ssh|git)://", re.IGNORECASE)
-_SSH = re.compile(r"^[A-Za-z0-9_-]+@[A-Za-z0-9.-]+:.*$")
+_QUERIES = ("ref", "tag", "branch", "subdir", "checksum", "commit", "keep-git-dir", "submodules")
+_TRUTHS = ("keep-git-dir", "submodules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitRef:
-    """A repository and what is wanted of it. ``fragment`` is ``ref[:subdir]``; None is "not said"."""
+    """A repository and what is wanted of it; None is "not said"."""
 
     remote: str
-    fragment: str = ""
+    ref: str = ""
+    subdir: str = ""
     checksum: str = ""
     keep_git_dir: bool | None = None
     submodules: bool | None = None
@@ -38,72 +39,58 @@ def parse(text: str) -> GitRef | None:
     fragment (``#ref:subdir``) or its query (``?ref=...&subdir=...``).
 
     Raises:
-        DockerfileError: the query holds something unknown.
+        DockerfileError: the query holds something unknown, or says two things.
     """
     if text.startswith(("./", "../")):
         return None
-    if text.startswith("github.com/"):
-        return _of_url("https://" + text) if url_path("https://" + text) is not None else None
-    scheme = _SCHEME.match(text)
-    if scheme is None:
-        if not _SSH.match(text):
-            return None
-        remote, _, fragment = text.partition("#")
-        return GitRef(remote=remote, fragment=fragment)
-    path = url_path(text)
-    if path is None or (scheme[1].lower() in ("http", "https") and not path.endswith(".git")):
-        return None
-    return _of_url(text)
-
-
-def url_path(text: str) -> str | None:
-    """Return the path of an address; None if it is malformed, such as ``http://[``."""
+    short = text.startswith("github.com/")
     try:
-        return urlsplit(text).path
-    except ValueError:
+        url = giturl.parse(f"https://{text}" if short else text)
+    except giturl.GitURLError:
         return None
+    if not short and url.scheme in ("http", "https") and not url.path.endswith(".git"):
+        return None
+    return _asked(url)
 
 
-def _of_url(text: str) -> GitRef:
-    rest, _, fragment = text.partition("#")
-    remote, _, query = rest.partition("?")
-    if not query:
-        return GitRef(remote=remote, fragment=fragment)
-    asked = dict(parse_qsl(query, keep_blank_values=True))
-    known = {
-        "ref",
-        "tag",
-        "branch",
-        "subdir",
-        "checksum",
-        "commit",
-        "keep-git-dir",
-        "submodules",
-    }
-    for key in asked:
-        if key not in known:
-            raise errors.source(
-                f"unexpected query {key!r} in git address",
-                f"known are {', '.join(sorted(known))}",
-            )
+def _asked(url: giturl.GitURL) -> GitRef:
+    """Return what the fragment and the query of an address ask for."""
+    asked = {key: _only(key, values) for key, values in url.query.items()}
+    ref = _agreed("ref", url.ref, asked.get("ref", ""))
+    subdir = _agreed("subdir", url.subdir, asked.get("subdir", ""))
+    for kind, folder in (("tag", "refs/tags/"), ("branch", "refs/heads/")):
+        if kind in asked:
+            if kind == "branch" and "tag" in asked:
+                raise errors.source("branch conflicts with tag", "name one of them")
+            ref = _agreed("ref", ref, folder + asked[kind].removeprefix(folder))
     return GitRef(
-        remote=remote,
-        fragment=_fragment(fragment, asked),
+        remote=url.full,
+        ref=ref,
+        subdir=subdir,
         checksum=asked.get("checksum") or asked.get("commit", ""),
         keep_git_dir=_truth(asked, "keep-git-dir"),
         submodules=_truth(asked, "submodules"),
     )
 
 
-def _fragment(fragment: str, asked: Mapping[str, str]) -> str:
-    ref, _, subdir = fragment.partition(":")
-    if tag := asked.get("tag"):
-        ref = f"refs/tags/{tag}"
-    elif branch := asked.get("branch"):
-        ref = f"refs/heads/{branch}"
-    ref = asked.get("ref") or ref
-    subdir = asked.get("subdir") or subdir
-    return f"{ref}:{subdir}" if subdir else ref
+def _only(key: str, values: Sequence[str]) -> str:
+    """Return the one value of a parameter."""
+    if len(values) > 1:
+        raise errors.source(f"query {go_quote(key)} has multiple values", f"write {key} once")
+    (value,) = values
+    if not value and key not in _TRUTHS:
+        raise errors.source(f"query {go_quote(key)} has no value", f"write {key}=value")
+    if key not in _QUERIES:
+        raise errors.source(f"unexpected query {go_quote(key)}", f"known are {', '.join(_QUERIES)}")
+    return value
+
+
+def _agreed(what: str, first: str, second: str) -> str:
+    """Return what two places say, if at most one of them says something or both say the same."""
+    if first and second and first != second:
+        message = f"{what} conflicts: {go_quote(first)} vs {go_quote(second)}"
+        raise errors.source(message, f"name one {what}")
+    return first or second
 
 
 def _truth(asked: Mapping[str, str], key: str) -> bool | None:
@@ -111,8 +98,5 @@ def _truth(asked: Mapping[str, str], key: str) -> bool | None:
         return None
     found = parse_bool(asked[key]) if asked[key] else True
     if found is None:
-        raise errors.source(
-            f"invalid value {asked[key]!r} of {key} in git address",
-            "write true or false",
-        )
+        raise errors.source(f"invalid {key} value: {go_quote(asked[key])}", "write true or false")
     return found

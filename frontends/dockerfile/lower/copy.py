@@ -7,9 +7,9 @@ import re
 import secrets
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import unquote
 
 from frontends.dockerfile import errors, gitref
+from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.instructions import Copy, Inline
 from frontends.dockerfile.lower import paths
@@ -18,13 +18,12 @@ from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress
 from frontends.dockerfile.rules import copy_ignored_file
 from frontends.dockerfile.utf8 import require_utf8
 from frontends.dockerfile.words import Mode
-from llb import git, http, merge, scratch
+from llb import git, gourl, http, merge, scratch
 from llb.files import ActionSpec, copy, mkfile
 from llb.options import Options as StepOptions
 from llb.state import State
 
 _RAW = Mode(escape="\\", skip_process_quotes=True)
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REQUIRED = "file.copy.requiredpaths"
 
 
@@ -147,12 +146,19 @@ class _Copying:
     def _git(self, found: gitref.GitRef) -> ActionSpec:
         if not self.command.is_add:
             raise errors.source("source can't be a git ref for COPY", "use ADD")
-        keep = found.keep_git_dir if self.command.keep_git_dir is None else self.command.keep_git_dir
+        keep, checksum = self.command.keep_git_dir, self.checksum
+        if keep is not None and found.keep_git_dir not in (None, keep):
+            with pointed(partial(self.command.flags.span, "keep-git-dir")):
+                raise errors.source("inconsistent keep-git-dir configuration", "say it in one place")
+        if checksum and found.checksum not in ("", checksum):
+            with pointed(partial(self.command.flags.span, "checksum")):
+                raise errors.checksum(f"checksum mismatch {go_quote(checksum)} != {go_quote(found.checksum)}")
         state = git(
             found.remote,
-            found.fragment,
-            keep_git_dir=bool(keep),
-            checksum=self.checksum or found.checksum,
+            ref=found.ref,
+            subdir=found.subdir,
+            keep_git_dir=bool(found.keep_git_dir if keep is None else keep),
+            checksum=checksum or found.checksum,
             skip_submodules=found.submodules is False,
             name=self.shown,
         )
@@ -273,7 +279,9 @@ def _check_digest(text: str) -> None:
 
 def _filename(url: str) -> str:
     """Return the name that a file gets which is loaded from an address."""
-    path = gitref.url_path(url)
-    if path is None or _BAD_ESCAPE.search(path):
+    try:
+        path = gourl.parse(url).path
+    except gourl.URLError:
         return "__unnamed__"
-    return unquote(path.rstrip("/")).rpartition("/")[2] or "__unnamed__"
+    name = path.rstrip("/").rpartition("/")[2]
+    return "__unnamed__" if name in ("", ".") else name
