@@ -76,8 +76,8 @@ _ALIASES = {
 
 
 def normalize(platform: Platform) -> Platform:
-    """Return the platform in its canonical spelling."""
-    system = platform.os.lower()
+    """Return the platform in its canonical spelling; no operating system is Linux, which builds run on."""
+    system = platform.os.lower() or "linux"
     system = "darwin" if system == "macos" else system
     architecture, variant = platform.architecture.lower(), platform.variant.lower()
     if architecture in _ALIASES:

@@ -50,6 +50,19 @@ def scan(source: Source) -> dict[str, Directive]:
     return found
 
 
+def first_of(source: Source, name: str) -> Directive | None:
+    """Return the first directive of a name, whatever else is wrong with the file; None if the scan ends before one."""
+    names: set[str] = set()
+    for number in range(_first_line(source), source.line_count + 1):
+        match = _HASH.match(_line(source, number))
+        if match is None or match[1].lower() not in NAMES - names:
+            return None
+        names.add(match[1].lower())
+        if name in names:
+            return Directive(name, match[2], number, source.lines(number, number))
+    return None
+
+
 def escape_of(source: Source, found: dict[str, Directive]) -> str:
     """Return the escape character: the directive counts only if no ``#!`` line comes before it, as in BuildKit."""
     return found["escape"].value if "escape" in found and not has_shebang(source) else "\\"

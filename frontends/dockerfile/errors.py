@@ -80,10 +80,10 @@ def lint_violations(rules: Iterable[str]) -> DockerfileError:
     )
 
 
-def check_option(text: str, *, value: str = "") -> DockerfileError:
+def check_option(text: str, *, value: str | None = None) -> DockerfileError:
     """A ``check`` option is unknown or has a wrong value."""
     hint = "options are skip=all|RULE,..., experimental=all|RULE,... and error=true|false, separated by ';'"
-    if value:
+    if value is not None:
         message = f"failed to parse check option {go_quote(text)}: strconv.ParseBool: parsing {go_quote(value)}: invalid syntax"
         return DockerfileError(message, code="check-option", hint=hint)
     close = suggest(text.partition("=")[0], ("skip", "experimental", "error"))

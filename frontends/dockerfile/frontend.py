@@ -150,8 +150,8 @@ class _Reading:
         source = self.text.source
         if not source.text:
             raise errors.empty_file()
+        lint = Linter(check_config(source, self.contexts.options.check), self.findings)
         self.file = file = parse_on(source)
-        lint = Linter(check_config(file, self.contexts.options.check), self.findings)
         no_empty_continuation.check(lint, file.warnings)
         with no_garbage():
             program = read_program(file, lint)

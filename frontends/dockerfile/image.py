@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
+from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.gojson import go_json
 from frontends.dockerfile.utf8 import replaced
 from llb.ops import Platform
@@ -110,7 +112,7 @@ class Image:
             raw = json.loads(replaced(data.decode("utf-8", "surrogateescape")), object_pairs_hook=_object)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
-        return _read(_Members(raw, ""))
+        return _read(_Members(raw, _ROOT, "v1.DockerOCIImage"))
 
     def clone(self) -> Image:
         """Return a copy that shares nothing that can change."""
@@ -223,65 +225,106 @@ def _health(health: HealthConfig) -> dict[str, Any]:
 class _Members:
     """The members of a JSON object, each of the type that Go's decoder wants; null and missing are the empty value.
 
+    Names are found in any case, and the last of equal ones counts. What is wrong is told of in the decoder's words.
+
     Raises:
         ValueError: it is no object, or a member has another type.
     """
 
-    def __init__(self, raw: object, path: str) -> None:
+    def __init__(self, raw: object, path: str, kind: str) -> None:
         if raw is not None and not isinstance(raw, dict):
-            raise ValueError(f"{path or 'the config'} must be an object")
-        self._raw: dict[str, Any] = raw or {}
+            raise _mismatch(raw, path, kind)
+        self._raw: dict[str, Any] = {key.lower(): value for key, value in (raw or {}).items()}
         self._path = path
 
     def has(self, key: str) -> bool:
-        return self._raw.get(key) is not None
+        return self._raw.get(key.lower()) is not None
 
     def text(self, key: str) -> str:
-        return self._typed(key, str, "a string", "")
+        return self._typed(key, str, "string", "")
 
-    def number(self, key: str) -> int:
-        value = self._typed(key, int, "a number", 0)
-        return self._wrong(key, "a number") if isinstance(value, bool) else value
+    def time(self, key: str) -> str:
+        value = self._typed(key, str, "time.Time", "")
+        match = _TIME.fullmatch(value)
+        if value and match is None:
+            quoted = go_quote(value)
+            raise ValueError(
+                f'parsing time {quoted} as "2006-01-02T15:04:05Z07:00": cannot parse {quoted} as "2006"'
+            )
+        return match[1] + (match[2] or "").rstrip("0").rstrip(".") + match[3] if match else ""
+
+    def number(self, key: str, kind: str) -> int:
+        value = self._typed(key, object, kind, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
+            raise _mismatch(value, self._full(key), kind)
+        return value
 
     def flag(self, key: str) -> bool:
-        return self._typed(key, bool, "true or false", False)
+        return self._typed(key, bool, "bool", False)
 
-    def texts(self, key: str) -> list[str]:
-        items = self._typed(key, list, "a list of strings", [])
-        if not all(item is None or isinstance(item, str) for item in items):
-            self._wrong(key, "a list of strings")
+    def texts(self, key: str, kind: str = "string") -> list[str]:
+        items = self._typed(key, list, f"[]{kind}", [])
+        for number, item in enumerate(items):
+            if item is not None and not isinstance(item, str):
+                raise _mismatch(item, f"{self._full(key)}.{number}", kind, struct="")
         return [item or "" for item in items]
 
     def names(self, key: str) -> set[str]:
-        return set(self._typed(key, dict, "an object", {}))
+        items = self._typed(key, dict, "map[string]struct {}", {})
+        for name, item in items.items():
+            if item is not None and not isinstance(item, dict):
+                raise _mismatch(item, f"{self._full(key)}.{name}", "struct {}", struct="")
+        return set(items)
 
     def pairs(self, key: str) -> dict[str, str]:
-        items = self._typed(key, dict, "an object of strings", {})
-        if not all(item is None or isinstance(item, str) for item in items.values()):
-            self._wrong(key, "an object of strings")
+        items = self._typed(key, dict, "map[string]string", {})
+        for name, item in items.items():
+            if item is not None and not isinstance(item, str):
+                raise _mismatch(item, f"{self._full(key)}.{name}", "string")
         return {name: item or "" for name, item in items.items()}
 
-    def inner(self, key: str) -> _Members:
-        return _Members(self._raw.get(key), self._full(key))
+    def inner(self, key: str, kind: str) -> _Members:
+        return _Members(self._raw.get(key.lower()), self._full(key), kind)
 
-    def each(self, key: str) -> list[_Members]:
-        return [_Members(item, self._full(key)) for item in self._typed(key, list, "a list", [])]
+    def each(self, key: str, kind: str) -> list[_Members]:
+        items = self._typed(key, list, f"[]{kind}", [])
+        return [_Members(item, f"{self._full(key)}.{number}", kind) for number, item in enumerate(items)]
 
     def _full(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
+        return f"{self._path}.{key}"
 
-    def _typed(self, key: str, kind: type[T], what: str, empty: T) -> T:
-        value = self._raw.get(key)
+    def _typed(self, key: str, wanted: type[T], kind: str, empty: T) -> T:
+        value = self._raw.get(key.lower())
         if value is None:
             return empty
-        return value if isinstance(value, kind) else self._wrong(key, what)
+        if not isinstance(value, wanted):
+            raise _mismatch(value, self._full(key), kind)
+        return value
 
-    def _wrong(self, key: str, what: str) -> NoReturn:
-        raise ValueError(f"{self._full(key)} must be {what}")
+
+_ROOT = "DockerOCIImage"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _mismatch(value: object, path: str, kind: str, struct: str = "Go struct field ") -> ValueError:
+    """Return the error of Go's decoder for a JSON value of the wrong type."""
+    match value:
+        case bool():
+            found = "bool"
+        case int() | float():
+            found = f"number {value}" if kind in ("int", "time.Duration") else "number"
+        case str():
+            found = "string"
+        case list():
+            found = "array"
+        case _:
+            found = "object"
+    place = f"{struct}{path}" if path != _ROOT else "Go value"
+    return ValueError(f"json: cannot unmarshal {found} into {place} of type {kind}")
 
 
 def _read(raw: _Members) -> Image:
-    rootfs, config = raw.inner("rootfs"), raw.inner("config")
+    rootfs, config = raw.inner("rootfs", "v1.RootFS"), raw.inner("config", "v1.DockerOCIImageConfig")
     return Image(
         platform=Platform(
             architecture=raw.text("architecture"),
@@ -290,19 +333,19 @@ def _read(raw: _Members) -> Image:
             os_version=raw.text("os.version"),
             os_features=tuple(raw.texts("os.features")),
         ),
-        created=raw.text("created"),
+        created=raw.time("created"),
         author=raw.text("author"),
         rootfs_type=rootfs.text("type"),
-        diff_ids=rootfs.texts("diff_ids") if rootfs.has("diff_ids") else None,
+        diff_ids=rootfs.texts("diff_ids", "digest.Digest") if rootfs.has("diff_ids") else None,
         history=[
             History(
-                created=entry.text("created"),
+                created=entry.time("created"),
                 created_by=entry.text("created_by"),
                 author=entry.text("author"),
                 comment=entry.text("comment"),
                 empty_layer=entry.flag("empty_layer"),
             )
-            for entry in raw.each("history")
+            for entry in raw.each("history", "v1.History")
         ],
         config=ContainerConfig(
             user=config.text("User"),
@@ -315,7 +358,11 @@ def _read(raw: _Members) -> Image:
             labels=config.pairs("Labels"),
             stop_signal=config.text("StopSignal"),
             args_escaped=config.flag("ArgsEscaped"),
-            healthcheck=_read_health(config.inner("Healthcheck")) if config.has("Healthcheck") else None,
+            healthcheck=(
+                _read_health(config.inner("Healthcheck", "v1.HealthcheckConfig"))
+                if config.has("Healthcheck")
+                else None
+            ),
             on_build=config.texts("OnBuild"),
             shell=config.texts("Shell"),
         ),
@@ -325,9 +372,9 @@ def _read(raw: _Members) -> Image:
 def _read_health(raw: _Members) -> HealthConfig:
     return HealthConfig(
         test=tuple(raw.texts("Test")),
-        interval=raw.number("Interval"),
-        timeout=raw.number("Timeout"),
-        start_period=raw.number("StartPeriod"),
-        start_interval=raw.number("StartInterval"),
-        retries=raw.number("Retries"),
+        interval=raw.number("Interval", "time.Duration"),
+        timeout=raw.number("Timeout", "time.Duration"),
+        start_period=raw.number("StartPeriod", "time.Duration"),
+        start_interval=raw.number("StartInterval", "time.Duration"),
+        retries=raw.number("Retries", "int"),
     )

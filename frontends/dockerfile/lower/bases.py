@@ -115,7 +115,7 @@ class _Base:
         state.lowered = True
         if found is None:
             return
-        state.image, state.base_image = found.clone(), found
+        state.image = found.clone()
         state.image.created = ""
         if found.platform.architecture and found.platform.os:
             state.platform = platforms.normalize(found.platform)
@@ -153,9 +153,9 @@ class _Base:
     async def _based_on_context(self, platform: Platform) -> None:
         state = self.state
         found, config = await self._load(state)
-        state.image = config.clone() if config is not None else Image.empty(state.conversion.target)
+        state.base_image = config if config is not None else Image.empty(state.conversion.target)
+        state.image = state.base_image.clone()
         state.image.created = ""
-        state.base_image = config
         state.state = found.platform(platform)
         state.platform = platform
 
@@ -181,12 +181,13 @@ class _Base:
         state.image.created = ""
         if state.platform is None and conversion.implicit:
             platform = _detected(found.platform, platform, conversion.options.build_platforms)
-        lint = conversion.lint.with_comments(state.stage.comments)
-        invalid_base_image_platform.check(lint, name, platform, found.platform, state.place)
         pinned = parse_reference(answer.ref)
         if answer.digest:
             pinned = pinned.with_digest(answer.digest)
         empty = not found.diff_ids and all(entry.empty_layer for entry in found.history)
+        if not empty:
+            lint = conversion.lint.with_comments(state.stage.comments)
+            invalid_base_image_platform.check(lint, name, platform, found.platform, state.place)
         return pinned, platform, empty
 
     def _state_of(self, ref: Reference, platform: Platform) -> State:

@@ -16,6 +16,7 @@ from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Config, Linter
 from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.directives import first_of
 from frontends.dockerfile.faults import DockerfileError, Faults
 from frontends.dockerfile.further import further
 from frontends.dockerfile.image import Image
@@ -34,6 +35,7 @@ from frontends.dockerfile.rules import (
     reserved_stage_name,
 )
 from frontends.dockerfile.words import Mode, WordError, expand
+from grammar import Source
 from grammar.patterns import PatternError, PatternMatcher
 from llb.ops import Platform
 from llb.options import SourceText
@@ -247,14 +249,16 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
     target.image.config.labels.update(options.labels)
     conversion.lint.fail_on_findings()
     if platform is not None:
+        found = target.image.platform
+        same = (found.os, found.architecture) == (platform.os, platform.architecture)
         target.image.platform = replace(
-            target.image.platform,
+            found,
             os=platform.os,
             architecture=platform.architecture,
             variant=platform.variant,
-            os_version=platform.os_version or target.image.platform.os_version,
+            os_version=platform.os_version or (found.os_version if same else ""),
         )
-    elif target.image.platform.os and target.image.platform.architecture:
+    else:
         target.image.platform = platforms.normalize(target.image.platform)
     sbom: dict[str, State] = {}
     ignore_cache = target.ignore_cache
@@ -278,15 +282,17 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
     )
 
 
-def check_config(file: ParsedFile, given: Config | None) -> Config:
+def check_config(source: Source, given: Config | None) -> Config:
     """Return the check options: those of the build, else those of the file's directive.
+
+    They are read before anything else of the file, whose other errors come after theirs.
 
     Raises:
         DockerfileError: the directive is malformed.
     """
     if given is not None:
         return given
-    directive = file.directives.get("check")
+    directive = first_of(source, "check")
     try:
         return Config.parse(directive.first_word if directive is not None else "")
     except DockerfileError as error:

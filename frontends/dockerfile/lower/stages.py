@@ -107,13 +107,13 @@ class Stages:
         if state.stage.name:
             self._named[state.stage.name.lower()] = state
 
-    def _word(self, stage: Stage, text: str) -> Expansion:
-        """Expand a word of FROM with the global arguments."""
+    def _word(self, stage: Stage, text: str, failure: str = "") -> Expansion:
+        """Expand a word of FROM with the global arguments; an error begins with ``failure``."""
         seen = Expansion()
         try:
             return expand(text, self.conversion.global_args, self.conversion.mode, seen=seen)
         except WordError as error:
-            raise errors.word(str(error)).locate(stage.place) from None
+            raise errors.word(failure + str(error)).locate(stage.place) from None
         finally:
             lint = self.conversion.lint.with_comments(stage.comments)
             known = self.declared | self.conversion.global_args.keys()
@@ -125,7 +125,7 @@ class Stages:
 
     def _read_platform(self, stage: Stage) -> tuple[Platform, Expansion]:
         args = self.conversion.global_args
-        word = self._word(stage, stage.platform)
+        word = self._word(stage, stage.platform, "failed to process arguments for platform : ")
         lint = self.conversion.lint.with_comments(stage.comments)
         redundant_target_platform.check(lint, stage.platform, word, args, stage.place)
         from_platform_flag_const_disallowed.check(lint, stage.name, word, stage.place)

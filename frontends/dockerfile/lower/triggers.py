@@ -23,12 +23,14 @@ _WRONG_BASE = "the base image is wrong: build it again without that trigger"
 def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
     """Put the triggers of their bases in front of the steps of stages; tell whether they need anything new.
 
+    Those of images that nothing is built on are read too: what an instruction names, and what takes a stage's place.
+
     Raises:
         DockerfileError: a trigger is malformed; located at the stage that has it.
     """
     found = False
     for state in [state for state in stages.states if state in reachable]:
-        if state.triggered or state.lowered:
+        if state.triggered:
             continue
         state.triggered = True
         texts = _of_base(state.base) if state.base is not None else state.image.config.on_build

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -24,24 +25,54 @@ def test_null_and_missing_members_are_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "member"),
+    ("config", "message"),
     [
-        ({"Env": "PATH=/bin"}, "config.Env"),
-        ({"Env": [1]}, "config.Env"),
-        ({"Cmd": {"a": "b"}}, "config.Cmd"),
-        ({"User": 0}, "config.User"),
-        ({"Labels": {"a": 1}}, "config.Labels"),
-        ({"Labels": ["a"]}, "config.Labels"),
-        ({"ExposedPorts": ["80"]}, "config.ExposedPorts"),
-        ({"ArgsEscaped": "yes"}, "config.ArgsEscaped"),
-        ({"Healthcheck": []}, "config.Healthcheck"),
-        ({"Healthcheck": {"Interval": "1s"}}, "config.Healthcheck.Interval"),
-        ({"Healthcheck": {"Retries": True}}, "config.Healthcheck.Retries"),
+        ({"Env": "PATH=/bin"}, "string into Go struct field DockerOCIImage.config.Env of type []string"),
+        ({"Env": ["A=1", {}]}, "object into DockerOCIImage.config.Env.1 of type string"),
+        ({"User": 0}, "number into Go struct field DockerOCIImage.config.User of type string"),
+        ({"Labels": {"a": 1}}, "number into Go struct field DockerOCIImage.config.Labels.a of type string"),
+        (
+            {"Labels": ["a"]},
+            "array into Go struct field DockerOCIImage.config.Labels of type map[string]string",
+        ),
+        ({"ExposedPorts": {"80": 1}}, "number into DockerOCIImage.config.ExposedPorts.80 of type struct {}"),
+        (
+            {"ArgsEscaped": "yes"},
+            "string into Go struct field DockerOCIImage.config.ArgsEscaped of type bool",
+        ),
+        (
+            {"Healthcheck": []},
+            "array into Go struct field DockerOCIImage.config.Healthcheck of type v1.HealthcheckConfig",
+        ),
+        (
+            {"Healthcheck": {"Interval": 1.5}},
+            "number 1.5 into Go struct field DockerOCIImage.config.Healthcheck.Interval of type time.Duration",
+        ),
+        (
+            {"Healthcheck": {"Retries": 10**20}},
+            f"number {10**20} into Go struct field DockerOCIImage.config.Healthcheck.Retries of type int",
+        ),
+        (
+            {"Healthcheck": {"Retries": True}},
+            "bool into Go struct field DockerOCIImage.config.Healthcheck.Retries of type int",
+        ),
     ],
 )
-def test_a_member_of_the_wrong_type_is_named(config, member) -> None:
-    with pytest.raises(ValueError, match=rf"^{member} must be "):
+def test_a_member_of_the_wrong_type_is_told_of_in_the_words_of_go(config, message) -> None:
+    with pytest.raises(ValueError, match=f"^json: cannot unmarshal {re.escape(message)}$"):
         read(**config)
+
+
+def test_members_are_found_in_any_case_and_the_last_one_counts() -> None:
+    image = Image.read(b'{"OS": "linux", "os": "windows", "CONFIG": {"env": ["A=1"]}}')
+    assert (image.platform.os, image.config.env) == ("windows", ["A=1"])
+
+
+def test_times_are_written_as_go_writes_them_and_others_refused() -> None:
+    assert Image.read(b'{"created": "2020-01-02T03:04:05.600700Z"}').created == "2020-01-02T03:04:05.6007Z"
+    assert Image.read(b'{"created": "2020-01-02T03:04:05.000+02:00"}').created == "2020-01-02T03:04:05+02:00"
+    with pytest.raises(ValueError, match=r'^parsing time "yesterday" as '):
+        Image.read(b'{"history": [{"created": "yesterday"}]}')
 
 
 @pytest.mark.parametrize(
