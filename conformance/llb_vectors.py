@@ -408,8 +408,8 @@ def _owner(given: Json | None) -> Any:
 def _secret(item: Json) -> SecretSpec:
     target = item.get("target", "")
     fields = {key: item[key] for key in ("uid", "gid", "mode", "optional") if key in item}
-    env = item.get("env", "")
+    env = item.get("env")
     if item.get("as_env"):
-        env, target = env or target, ""
-        return SecretSpec(id=item.get("id", env), env=env, **fields)
+        env = target if env is None else env
+        return SecretSpec(id=item.get("id", target), env=env, **fields)
     return SecretSpec(id=item.get("id", target), target=target, env=env, **fields)

@@ -73,7 +73,7 @@ class Source:
         begin = starts[min(max(first, 1), len(starts)) - 1]
         last = min(max(last, first, 1), len(starts))
         end = starts[last] if last < len(starts) else len(self.text)
-        while end > begin and self.text[end - 1] in "\r\n":
+        while end > starts[last - 1] and self.text[end - 1] in "\r\n":
             end -= 1
         return Span(self, begin, end)
 
@@ -93,8 +93,8 @@ class Span:
 
     @property
     def end_line(self) -> int:
-        """The 1-based line of the span's last character."""
-        return self.source.line_column(max(self.start, self.end - 1))[0]
+        """The 1-based line the span ends on; an empty line that it reaches counts."""
+        return self.source.line_column(self.end)[0]
 
     @property
     def start_column(self) -> int:

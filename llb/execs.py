@@ -65,7 +65,11 @@ class ExecNode:
         meta = self._meta(settings, base, platform, caps)
         inputs = EdgeList(edge)
         mounts = self._binds(inputs, caps) + self._secrets(caps) + self._agents(caps)
-        variables = [m for m in self.mounts if isinstance(m, SecretSpec) and m.env]
+        variables = [
+            ops.SecretEnv(id=m.id, name=m.env, optional=m.optional)
+            for m in self.mounts
+            if isinstance(m, SecretSpec) and m.env is not None
+        ]
         if variables:
             caps.add("exec.secretenv")
         if settings.network is not ops.NetMode.UNSET:
@@ -81,7 +85,7 @@ class ExecNode:
             mounts=tuple(mounts),
             network=settings.network,
             security=settings.security,
-            secret_env=tuple(ops.SecretEnv(id=m.id, name=m.env, optional=m.optional) for m in variables),
+            secret_env=tuple(variables),
             cdi_devices=self.devices,
         )
         return Made(op=op, inputs=tuple(inputs.edges), caps=tuple(caps), platform=platform)

@@ -33,11 +33,11 @@ class MountSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretSpec:
-    """A secret as a file (``target``), as an environment variable (``env``), or both."""
+    """A secret as a file (``target``), as an environment variable (``env``, None: as none), or both."""
 
     id: str
     target: str = ""
-    env: str = ""
+    env: str | None = None
     uid: int = 0
     gid: int = 0
     mode: int = 0o400
@@ -119,9 +119,9 @@ def secret(
     gid: int = 0,
     mode: int = 0o400,
     optional: bool = False,
-    env: str = "",
+    env: str | None = None,
 ) -> SecretSpec:
-    """Show the secret ``id`` (default: its target) as a file that is in no layer, and as a variable if ``env``.
+    """Show the secret ``id`` (default: its target) as a file that is in no layer, and as a variable unless ``env`` is None.
 
     >>> from llb import image
     >>> step = image("alpine").run("cat /run/secrets/token", mounts=[secret("/run/secrets/token", id="token")])

@@ -71,7 +71,7 @@ class Node:
     tokens: tuple[str | Node, ...] = ()
     """The argument chain; ENV and LABEL have three a pair: key, value, ``=`` (or empty for the old form)."""
     flags: tuple[str, ...] = ()
-    """The ``--name=value`` words, unquoted."""
+    """The ``--name=value`` words, unquoted; what is beyond ASCII as `byte_runes`."""
     json: bool = False
     """True for the exec (JSON) form."""
     prev_comment: tuple[str, ...] = ()
@@ -149,6 +149,11 @@ class Node:
         return f"({' '.join(parts)})"
 
 
+def byte_runes(char: str) -> str:
+    """Return the UTF-8 bytes of a character as characters of Latin-1, which is how BuildKit reads flags."""
+    return char.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
 def flag_offsets(raw: str) -> list[int]:
     """Return where the characters of a flag stand in its text as written, with its quotes and backslashes."""
     out: list[int] = []
@@ -158,13 +163,13 @@ def flag_offsets(raw: str) -> list[int]:
         char = raw[at]
         if char == "\\" and at + 1 < len(raw):
             at += 1
-            out.append(at)
+            out += [at] * len(byte_runes(raw[at]))
         elif char == quote:
             quote = ""
         elif not quote and char in "'\"":
             quote = char
         elif char != "\\":
-            out.append(at)
+            out += [at] * len(byte_runes(char))
         at += 1
     return out or [0]
 

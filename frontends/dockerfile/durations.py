@@ -20,9 +20,12 @@ _UNITS = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
 
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _LONGEST = 1 << 63
+"""Longer than any duration of Go, in nanoseconds."""
+
 _SHORTEST = 1_000_000
 """The shortest time of a health check that is not 0, in nanoseconds."""
 
@@ -38,22 +41,35 @@ def parse_duration(text: str) -> int:
     if rest == "0":
         return 0
     if not rest:
-        raise ValueError(f'time: invalid duration "{text}"')
+        raise ValueError(f"time: invalid duration {_quoted(text)}")
     total = Decimal(0)
     at = 0
     while at < len(rest):
         match = _PART.match(rest, at)
         if match is None:
-            raise ValueError(f'time: invalid duration "{text}"')
+            raise ValueError(f"time: invalid duration {_quoted(text)}")
         if not match[2]:
-            raise ValueError(f'time: missing unit in duration "{text}"')
+            raise ValueError(f"time: missing unit in duration {_quoted(text)}")
         if match[2] not in _UNITS:
-            raise ValueError(f'time: unknown unit "{match[2]}" in duration "{text}"')
+            raise ValueError(f"time: unknown unit {_quoted(match[2])} in duration {_quoted(text)}")
         total += Decimal(match[1]) * _UNITS[match[2]]
         at = match.end()
         if total >= _LONGEST:
-            raise ValueError(f'time: invalid duration "{text}"')
+            raise ValueError(f"time: invalid duration {_quoted(text)}")
     return sign * int(total)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Go's time package quotes it."""
+    shown = (
+        "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+        if not " " <= char < "\x80"
+        else f"\\{char}"
+        if char in '"\\'
+        else char
+        for char in text
+    )
+    return f'"{"".join(shown)}"'
 
 
 def format_duration(nanoseconds: int) -> str:
@@ -98,7 +114,7 @@ def read_retries(text: str) -> int:
         return 0
     value = parse_int(text, 32)
     if value is None:
-        cause = "value out of range" if parse_int(text) is not None else "invalid syntax"
+        cause = "value out of range" if _INTEGER.fullmatch(text) else "invalid syntax"
         raise errors.arguments(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}", "write a number")
     if value < 0:
         raise errors.arguments(f"--retries cannot be negative ({value})")

@@ -128,8 +128,8 @@ def _refuse(text: str, item: _Stray | _Open | _Trailing) -> NoReturn:
     match item:
         case _Stray(parts):
             at, message = parts[-1].start, 'bare " in non-quoted-field'
-        case _Open():
-            at, message = len(text), 'extraneous or missing " in quoted-field'
+        case _Open(leaf):
+            at, message = leaf.start + leaf.text.rindex('"') + 1, 'extraneous or missing " in quoted-field'
         case _Trailing(quoted, _):
             at, message = quoted.end - 1, 'extraneous or missing " in quoted-field'
     column = len(text[:at].encode("utf-8", "surrogateescape")) + 1

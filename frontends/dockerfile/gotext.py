@@ -6,11 +6,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from math import isfinite
 
 from frontends.dockerfile.ast import go_quote
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+_DECIMAL = re.compile(r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:e[+-]?[0-9][0-9_]*)?", re.IGNORECASE)
+_HEXADECIMAL = re.compile(r"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+", re.IGNORECASE)
 _INTEGER = {8: re.compile(r"[0-7]+"), 10: re.compile(r"[0-9]+")}
 
 
@@ -38,6 +41,18 @@ def parse_int(text: str, bits: int = 64) -> int | None:
         return None
     value = -magnitude if text.startswith("-") else magnitude
     return value if -(1 << (bits - 1)) <= value < 1 << (bits - 1) else None
+
+
+def parse_float(text: str) -> float | None:
+    """Return what Go's ``strconv.ParseFloat`` does of a finite number; None where it fails."""
+    read = float if _DECIMAL.fullmatch(text) else float.fromhex if _HEXADECIMAL.fullmatch(text) else None
+    if read is None:
+        return None
+    try:
+        value = read(text)
+    except (ValueError, OverflowError):
+        return None
+    return value if isfinite(value) else None
 
 
 def quoted_list(items: Iterable[str]) -> str:

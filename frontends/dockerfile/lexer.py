@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import isinf
 from typing import Any
 
+from frontends.dockerfile.ast import byte_runes, go_quote
 from frontends.dockerfile.lines import Joined, Lines
 from frontends.dockerfile.utf8 import replaced
 from frontends.dockerfile.words import is_space
@@ -117,6 +118,8 @@ def cut(
 
 _PLAIN = re.compile(rf"""[^{SPACE}'"\\`]*""")
 _SPACES = re.compile(f"[{SPACE}]*")
+_LATIN_SPACE = re.compile("[\x85\xa0]")
+_ASCII_SPACES = re.compile(r"[\t\n\v\f\r ]*")
 
 
 class _Scanner:
@@ -145,10 +148,14 @@ class _Scanner:
         return DiagnosticError(Diagnostic(code=code, message=message, spans=spans, help=hint))
 
     def flags(self) -> list[Token]:
-        """Read ``--name=value`` words; quotes and backslashes are taken off."""
+        """Read ``--name=value`` words; quotes and backslashes are taken off.
+
+        BuildKit reads flags byte by byte: each byte of a character beyond ASCII becomes a character of its own, and
+        ends the word if it is one of the white space of Latin-1.
+        """
         out: list[Token] = []
         while True:
-            self.skip_space()
+            self.at = _ASCII_SPACES.match(self.text, self.at, self.end).end()  # type: ignore[union-attr]
             if not self.text.startswith("--", self.at, self.end):
                 return out
             begin = self.at
@@ -169,7 +176,7 @@ class _Scanner:
         quote = ""
         while self.at < self.end:
             char = self.text[self.at]
-            if not quote and is_space(char):
+            if not quote and char.isascii() and is_space(char):
                 break
             self.at += 1
             if char == quote:
@@ -178,10 +185,16 @@ class _Scanner:
                 quote = char
             elif char == "\\":
                 if self.at < self.end:
-                    word.append(self.text[self.at])
+                    word.append(byte_runes(self.text[self.at]))
                     self.at += 1
-            else:
+            elif char.isascii():
                 word.append(char)
+            else:
+                runes = byte_runes(char)
+                space = None if quote else _LATIN_SPACE.search(runes)
+                word.append(runes[: space.start()] if space else runes)
+                if space:
+                    break
         return "".join(word)
 
     def split(self) -> list[Piece]:
@@ -322,8 +335,6 @@ def _pairs(keyword: str) -> Callable[[_Scanner], list[Token]]:
         for word in words:
             name, equals, value = word.text.partition("=")
             if not equals:
-                from frontends.dockerfile.ast import go_quote
-
                 message = (
                     f"Syntax error - can't find = in {go_quote(word.text)}. Must be of the form: name=value"
                 )

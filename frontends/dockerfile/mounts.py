@@ -13,7 +13,7 @@ from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.flags import Value
 from frontends.dockerfile.flagvalues import CSVError, Field, fields
-from frontends.dockerfile.gotext import parse_bool, parse_uint
+from frontends.dockerfile.gotext import parse_bool, parse_float, parse_uint
 from frontends.dockerfile.suggest import did_you_mean
 from grammar import Span
 from llb.ops import CDIDevice
@@ -25,9 +25,8 @@ KEYS = (
     "dst", "destination", "ro", "rw", "readwrite", "env",
 )  # fmt: skip
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
-_SIZES = 1 << 63
-"""Sizes are smaller than this."""
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(?P<number>.*[0-9.]|.*(?= )) ?(?P<suffix>[^0-9. ]*)", re.DOTALL)
+_SUFFIX = re.compile(r"b?|([kmgtp])(?:i?b)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(slots=True)
@@ -233,10 +232,14 @@ def _size(key: str, value: str) -> int:
 
 
 def parse_size(text: str) -> int | None:
-    """Return a size such as ``64m`` in bytes; None if it is none."""
+    """Return a size such as ``64m`` in bytes, as Go's ``units.RAMInBytes`` does; None if it is none, or too large."""
     match = _SIZE.fullmatch(text)
-    value = float(match[1]) * _UNITS[match[2].lower()] if match is not None else _SIZES
-    return int(value) if value < _SIZES else None
+    suffix = match and _SUFFIX.fullmatch(match["suffix"])
+    number = parse_float(match["number"]) if match else None
+    if not suffix or number is None or number < 0:
+        return None
+    size = number * _UNITS[(suffix[1] or "").lower()]
+    return int(size) if size < 1 << 63 else None
 
 
 def mount_from(written: Value) -> tuple[str, Span | None]:

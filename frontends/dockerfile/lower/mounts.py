@@ -113,7 +113,7 @@ def _secret(mount: Mount) -> SecretSpec:
     return SecretSpec(
         id=name,
         target=target,
-        env=mount.env or "",
+        env=mount.env,
         uid=mount.uid or 0,
         gid=mount.gid or 0,
         mode=_SECRET_MODE if mount.mode is None else mount.mode,
