@@ -16,7 +16,6 @@ from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.chmod import read_mode
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
 from frontends.dockerfile.rules import copy_ignored_file
-from frontends.dockerfile.utf8 import require_utf8
 from frontends.dockerfile.words import Mode
 from llb import git, gourl, http, merge, scratch
 from llb.files import ActionSpec, copy, mkfile
@@ -80,7 +79,6 @@ class _Copying:
             self.mode = read_mode(self.chmod)
         with pointed(partial(command.flags.span, "checksum")):
             self._check_checksum()
-        require_utf8(command.exclude, command.span)
         name = stage.shown(command.code)
         self.shown = self._numbered(name)
         actions: list[ActionSpec] = []

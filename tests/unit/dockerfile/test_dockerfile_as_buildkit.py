@@ -129,7 +129,6 @@ def test_git_addresses_that_contradict_themselves_are_refused(line: str, text: s
         (".5k", 512),
         ("5.", 5),
         ("1.0000001k", 1024),
-        ("99999999999999999999", -1 << 63),
     ],
 )
 def test_sizes_are_floats_as_go_reads_them(written: str, size: int) -> None:
@@ -139,7 +138,8 @@ def test_sizes_are_floats_as_go_reads_them(written: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["1__0", "1_", "inf", "nan", "-1k", "1e", "1e400", "0x10", "١k", "1ki", "k"]
+    "written",
+    ["1__0", "1_", "inf", "nan", "-1k", "1e", "1e400", "0x10", "١k", "1ki", "k", "9223372036854775808"],
 )
 def test_what_is_no_size_is_refused(written: str) -> None:
     assert message(f"{FROM}RUN --mount=type=tmpfs,target=/t,size={written} x\n").startswith(
