@@ -52,7 +52,7 @@ class URL:
             if not pair or ";" in pair:
                 continue
             try:
-                name, text = (_decoded(part.replace("+", " ")) for part in (key, value))
+                name, text = (unescape(part.replace("+", " ")) for part in (key, value))
             except URLError:
                 continue
             out.setdefault(name, []).append(text)
@@ -75,7 +75,7 @@ def parse(text: str) -> URL:
     rest, mark, query = rest.partition("?")
     asked = query if mark else None
     if not rest.startswith("/"):
-        return URL(scheme=scheme, opaque=rest, query=asked, fragment=_decoded(fragment))
+        return URL(scheme=scheme, opaque=rest, query=asked, fragment=unescape(fragment))
     user, host = None, ""
     if rest.startswith("//"):
         authority, slash, path = rest[2:].partition("/")
@@ -85,9 +85,9 @@ def parse(text: str) -> URL:
         scheme=scheme,
         user=user,
         host=host,
-        path=_decoded(rest),
+        path=unescape(rest),
         query=asked,
-        fragment=_decoded(fragment),
+        fragment=unescape(fragment),
         raw_path=rest,
     )
 
@@ -96,7 +96,7 @@ def _authority(text: str) -> tuple[str | None, str]:
     user, at, host = text.rpartition("@")
     if at and not _USER.fullmatch(user):
         raise URLError("invalid userinfo")
-    _decoded(user)
+    unescape(user)
     if "[" in host:
         end = host.rfind("]")
         if end < 0:
@@ -111,12 +111,17 @@ def _authority(text: str) -> tuple[str | None, str]:
     return (user if at else None), host
 
 
-def _decoded(text: str) -> str:
-    """Return a text with its percent escapes read as bytes of UTF-8."""
+def unescape(text: str) -> str:
+    """Return a text with its percent escapes read as bytes of UTF-8.
+
+    Raises:
+        URLError: an escape has not two digits.
+    """
     if "%" not in text:
         return text
-    if any(match["hex"] is None for match in _ESCAPE.finditer(text)):
-        raise URLError("invalid URL escape")
+    for match in _ESCAPE.finditer(text):
+        if match["hex"] is None:
+            raise URLError(f'invalid URL escape "{text[match.start() : match.start() + 3]}"')
     data = re.sub(
         rb"%([0-9A-Fa-f]{2})",
         lambda match: bytes([int(match[1], 16)]),

@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 
 from frontends.dockerfile.ast import go_quote
+from llb.gourl import URLError, unescape
 from llb.ops import Platform
 from llb.platform import default, normalize
 
-_SYSTEM = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\))?$"
+_SYSTEM = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$"
 _COMPONENT = r"^[A-Za-z0-9_.-]+$"
 _SYSTEM_PATTERN, _COMPONENT_PATTERN = re.compile(_SYSTEM), re.compile(_COMPONENT)
 _SYSTEMS = frozenset(
@@ -71,8 +72,8 @@ NAMES = _SYSTEMS | _ARCHITECTURES
 class SpecifierError(ValueError):
     """A text is no platform; the message is containerd's."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(f"{message}: invalid argument")
+    def __init__(self, message: str, kind: str = ": invalid argument") -> None:
+        super().__init__(message + kind)
 
 
 def parse(text: str) -> Platform:
@@ -98,10 +99,10 @@ def parse(text: str) -> Platform:
                 f"{go_quote(part)} is an invalid component of {go_quote(text)}: platform specifier component must "
                 f"match {go_quote(_COMPONENT)}"
             )
-    features = tuple(part for part in (system[3] or "").split("+") if part)
+    version, features = _version(text, system[2] or ""), _features(text, system[3] or "")
     name = _system(system[1])
     if len(parts) == 1:
-        return _single(text, parts[0], name, system[2] or "", features)
+        return _single(text, parts[0], name, version, features)
     if len(parts) > 3:
         raise SpecifierError(f"{go_quote(text)}: cannot parse platform specifier")
     known = normalize(Platform(os=name, architecture=parts[1], variant=parts[2] if len(parts) == 3 else ""))
@@ -114,9 +115,30 @@ def parse(text: str) -> Platform:
         os=name,
         architecture=known.architecture,
         variant=variant,
-        os_version=system[2] or "",
+        os_version=version,
         os_features=features,
     )
+
+
+def _version(text: str, written: str) -> str:
+    try:
+        return unescape(written)
+    except URLError as error:
+        message = f"{go_quote(text)} has an invalid OS version {go_quote(written)}: {error}"
+        raise SpecifierError(message, "") from None
+
+
+def _features(text: str, written: str) -> tuple[str, ...]:
+    found = set()
+    for feature in written.split("+")[1:]:
+        try:
+            found.add(unescape(feature))
+        except URLError as error:
+            message = (
+                f"{go_quote(text)} has invalid OS features: invalid os feature {go_quote(feature)}: {error}"
+            )
+            raise SpecifierError(message, "") from None
+    return tuple(sorted(found))
 
 
 def _single(text: str, part: str, system: str, version: str, features: tuple[str, ...]) -> Platform:
@@ -141,11 +163,16 @@ def _system(name: str) -> str:
 
 
 def format_all(platform: Platform) -> str:
-    """Return ``os[(version)]/arch[/variant]``."""
+    """Return ``os[(version+feature...)]/arch[/variant]``."""
     if not platform.os:
         return "unknown"
-    system = f"{platform.os}({platform.os_version})" if platform.os_version else platform.os
+    details = "+".join(map(_escaped, (platform.os_version, *platform.os_features)))
+    system = f"{platform.os}({details})" if details else platform.os
     return "/".join(part for part in (system, platform.architecture, platform.variant) if part)
+
+
+def _escaped(text: str) -> str:
+    return re.sub("[%/()+]", lambda match: f"%{ord(match[0]):02X}", text)
 
 
 __all__ = ["SpecifierError", "format_all", "normalize", "parse"]

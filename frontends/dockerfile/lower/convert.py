@@ -252,11 +252,9 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
         found = target.image.platform
         same = (found.os, found.architecture) == (platform.os, platform.architecture)
         target.image.platform = replace(
-            found,
-            os=platform.os,
-            architecture=platform.architecture,
-            variant=platform.variant,
+            platform,
             os_version=platform.os_version or (found.os_version if same else ""),
+            os_features=platform.os_features or (found.os_features if same else ()),
         )
     else:
         target.image.platform = platforms.normalize(target.image.platform)

@@ -226,6 +226,34 @@ def test_the_version_of_an_operating_system_stays_on_its_platform(platform: str,
     assert config.get("os.version", "") == version
 
 
+@pytest.mark.parametrize(
+    ("written", "shown", "config"),
+    [
+        ("windows(10.0%2B1)/amd64", "windows(10.0%2B1)/amd64", {"os.version": "10.0+1"}),
+        ("windows(1+b+a+b)/amd64", "windows(1+a+b)/amd64", {"os.version": "1", "os.features": ["a", "b"]}),
+        ("windows(+a%28%2F%25%20b)/amd64", "windows(+a%28%2F%25 b)/amd64", {"os.features": ["a(/% b"]}),
+    ],
+)
+def test_versions_and_features_of_an_operating_system_are_escaped(
+    written: str, shown: str, config: dict[str, object]
+) -> None:
+    found = lower("FROM scratch\nARG TARGETPLATFORM\nENV x=$TARGETPLATFORM\n", platform=written)
+    made = json.loads(found.image.encode())
+    assert made["config"]["Env"] == [f"x={shown}"]
+    assert {key: value for key, value in made.items() if key.startswith("os.")} == config
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("windows(10.0%zz)/amd64", 'has an invalid OS version "10.0%zz": invalid URL escape "%zz"'),
+        ("windows(+x%2)/amd64", 'has invalid OS features: invalid os feature "x%2": invalid URL escape "%2"'),
+    ],
+)
+def test_malformed_escapes_of_a_platform_are_refused(written: str, expected: str) -> None:
+    assert message("FROM scratch\n", platform=written).endswith(expected)
+
+
 BAD = "registry.example.test/kit/onbuild-bad:1"
 
 
