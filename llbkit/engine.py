@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -131,7 +132,7 @@ class Engine:
         outputs: Sequence[Output | str] = (),
         names: Sequence[str] = (),
         platform: Platform | None = None,
-        config: bytes | None = None,
+        config: bytes | Mapping[str, object] | None = None,
         no_cache: bool = False,
         progress: Progress = discard,
         stdout: BinaryIO | None = None,
@@ -148,7 +149,8 @@ class Engine:
             outputs: where to write the result: `Output`, or its text (``type=local,dest=DIR``, ...).
             names: references of an image output.
             platform: of the result; None: that of its last step, or else this machine's.
-            config: image config (JSON) for image outputs; None: one without settings.
+            config: image config for image outputs, as JSON, or as a value to which the platform is added if it names none.
+                None: one without settings.
             no_cache: execute every step.
             progress: receives every event, on this thread.
             stdout: receives what an output with ``dest=-`` writes.
@@ -175,7 +177,12 @@ class Engine:
         async with self._bridge(request, progress) as bridge:
             ref = EngineRef(graph, bridge.job, optimizing=self._optimizing)
             value = await ref.value(seen_by(request.outputs))
-            one = PlatformResult(id=platforms.format(platform), platform=platform, ref=ref, config=config)
+            one = PlatformResult(
+                id=platforms.format(platform),
+                platform=platform,
+                ref=ref,
+                config=_on_platform(config, platform),
+            )
             response = await export_all(BuildResult(results=(one,)), request, self.worker, progress, stdout)
         return Solution(value, response, self.worker)
 
@@ -213,6 +220,14 @@ class Engine:
 
 def _absolute(directories: Mapping[str, Path | str]) -> dict[str, Path]:
     return {name: Path(path).absolute() for name, path in directories.items()}
+
+
+def _on_platform(config: bytes | Mapping[str, object] | None, platform: Platform) -> bytes | None:
+    """Return an image config as JSON that names its platform."""
+    if config is None or isinstance(config, bytes):
+        return config
+    known = {"architecture": platform.architecture, "os": platform.os, "variant": platform.variant}
+    return json.dumps({key: value for key, value in {**known, **config}.items() if value}).encode()
 
 
 def _secret(kind: str, where: str) -> Callable[[], bytes]:
