@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+import llb
+from llb import wire
+
 TOKEN = "hidden-word"
 GIT = {
     "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b",
@@ -132,3 +135,20 @@ def test_a_key_opens_a_repository_over_ssh(cli, project, tmp_path, sshd) -> None
     assert "--ssh default" in refused
     cli.build(folder, "--ssh", f"default={key}", "-o", tmp_path / "out")
     assert (tmp_path / "out" / "app" / "f").read_text() == "private\n"
+
+
+def test_known_hosts_are_checked(cli, tmp_path, sshd) -> None:
+    address, key, known = sshd
+    _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other")
+    place, kind, *_ = known.split()
+    other = f"{place} {kind} {(tmp_path / 'other.pub').read_text().split()[1]}"
+    for line, code in ((known, 0), (other, 1)):
+        definition = tmp_path / "definition.pb"
+        definition.write_bytes(wire.encode(llb.git(address, known_ssh_hosts=[line]).graph()))
+        out = tmp_path / f"out-{code}"
+        told = cli.run(
+            *("run", "--progress=plain", "--no-cache", "--ssh", f"default={key}", definition, "-o", out),
+            code=code,
+        ).stderr
+        assert (out / "f").exists() == (code == 0)
+    assert "the host's key is not the known one" in told
