@@ -128,7 +128,8 @@ class RecordedBridge:
 
         if source == "local://context":
             return {".dockerignore": text(self._given.get("dockerignore"))}
-        if source.startswith("local://") and source != "local://dockerfile":
+        own = f"local://{self.options.get('dockerfilekey') or 'dockerfile'}"
+        if source.startswith("local://") and source != own:
             return {".dockerignore": text(ignores.get(source.removeprefix("local://")))}
         encoded = self._given.get("http_context_file_b64")
         return {

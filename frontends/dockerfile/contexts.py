@@ -30,6 +30,7 @@ from llb.state import State
 
 LANGUAGE = "Dockerfile"
 IGNORE_FILE = ".dockerignore"
+_CONTEXT = "context"
 _TAG = re.compile(r":[^/:]*$")
 _MAGIC = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
@@ -53,10 +54,6 @@ class Contexts:
     def _attrs(self) -> Mapping[str, str]:
         return self.bridge.options
 
-    @property
-    def _local_name(self) -> str:
-        return self._attrs.get("contextkey") or "context"
-
     def _session(self, name: str) -> str:
         return self._attrs.get(f"local-sessionid:{name}") or self.bridge.session_id
 
@@ -67,7 +64,7 @@ class Contexts:
         if self._found:
             return
         self._filename = self.options.filename
-        where = self._attrs.get("context", "")
+        where = self._attrs.get(self._attrs.get("contextkey") or "context", "")
         keep = parse_bool(self._attrs.get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")) or False
         state = git_state(where, keep_git_dir=keep) if where else None
         if state is not None:
@@ -76,7 +73,7 @@ class Contexts:
             await self._find_http(where)
         else:
             inputs = await self.bridge.inputs()
-            self._main = inputs.get(self._local_name)
+            self._main = inputs.get(_CONTEXT)
             self._dockerfile = inputs.get(self._attrs.get("dockerfilekey") or "dockerfile")
         subdir = self._attrs.get("contextsubdir")
         if self._main is not None and subdir:
@@ -160,7 +157,7 @@ class Contexts:
             return self._patterns
 
     def _local_ignore(self) -> State:
-        name = self._local_name
+        name = _CONTEXT
         return local(
             name,
             session_id=self._session(name),
@@ -175,7 +172,7 @@ class Contexts:
         await self._find()
         if self._main is not None:
             return self._main
-        name = self._local_name
+        name = _CONTEXT
         return context_state(
             ContextNode(
                 name=name,

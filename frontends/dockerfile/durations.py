@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.gotext import parse_int
+from frontends.dockerfile.gotext import read_int
 
 _UNITS = {
     "ns": 1,
@@ -22,7 +22,6 @@ _UNITS = {
 }
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
 _LONGEST = 1 << 63
 """Longer than any duration of Go, in nanoseconds."""
 
@@ -112,10 +111,10 @@ def read_retries(text: str) -> int:
     """
     if not text:
         return 0
-    value = parse_int(text, 32)
-    if value is None:
-        cause = "value out of range" if _INTEGER.fullmatch(text) else "invalid syntax"
-        raise errors.arguments(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}", "write a number")
+    try:
+        value = read_int(text, 32)
+    except ValueError as error:
+        raise errors.arguments(str(error), "write a number") from None
     if value < 0:
         raise errors.arguments(f"--retries cannot be negative ({value})")
     return value

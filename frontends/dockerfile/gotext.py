@@ -14,6 +14,7 @@ _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _DECIMAL = re.compile(r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:e[+-]?[0-9][0-9_]*)?", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+", re.IGNORECASE)
+_SIGNED = re.compile(r"[+-]?[0-9]+")
 _INTEGER = {8: re.compile(r"[0-7]+"), 10: re.compile(r"[0-9]+")}
 
 
@@ -41,6 +42,19 @@ def parse_int(text: str, bits: int = 64) -> int | None:
         return None
     value = -magnitude if text.startswith("-") else magnitude
     return value if -(1 << (bits - 1)) <= value < 1 << (bits - 1) else None
+
+
+def read_int(text: str, bits: int = 64) -> int:
+    """Return what Go's ``strconv.ParseInt`` in base 10 does.
+
+    Raises:
+        ValueError: with Go's message.
+    """
+    value = parse_int(text, bits)
+    if value is None:
+        cause = "value out of range" if _SIGNED.fullmatch(text) else "invalid syntax"
+        raise ValueError(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}")
+    return value
 
 
 def parse_float(text: str) -> float | None:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.gojson import go_json
+from frontends.dockerfile.gojson import go_json, json_kind, read_json
 from frontends.dockerfile.utf8 import replaced
 from llb.ops import Platform
 
@@ -108,10 +107,7 @@ class Image:
         Raises:
             ValueError: it is not JSON, or not of the form of a config.
         """
-        try:
-            raw = json.loads(replaced(data.decode("utf-8", "surrogateescape")), object_pairs_hook=_object)
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
+        raw = read_json(replaced(data.decode("utf-8", "surrogateescape")), _object)
         return _read(_Members(raw, _ROOT, "v1.DockerOCIImage"))
 
     def clone(self) -> Image:
@@ -308,17 +304,9 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)",
 
 def _mismatch(value: object, path: str, kind: str, struct: str = "Go struct field ") -> ValueError:
     """Return the error of Go's decoder for a JSON value of the wrong type."""
-    match value:
-        case bool():
-            found = "bool"
-        case int() | float():
-            found = f"number {value}" if kind in ("int", "time.Duration") else "number"
-        case str():
-            found = "string"
-        case list():
-            found = "array"
-        case _:
-            found = "object"
+    found = json_kind(value)
+    if found == "number" and kind in ("int", "time.Duration"):
+        found += f" {value}"
     place = f"{struct}{path}" if path != _ROOT else "Go value"
     return ValueError(f"json: cannot unmarshal {found} into {place} of type {kind}")
 

@@ -13,7 +13,8 @@ from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.check import Config
 from frontends.dockerfile.faults import DockerfileError
-from frontends.dockerfile.gotext import parse_bool, parse_int
+from frontends.dockerfile.gojson import json_kind, read_json
+from frontends.dockerfile.gotext import parse_bool, read_int
 from frontends.dockerfile.utf8 import is_utf8
 from llb.graph import LinuxResources
 from llb.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit
@@ -88,7 +89,18 @@ def read_options(
     """
     _check_utf8(attrs)
     build_args = {k.removeprefix(_BUILD_ARG): v for k, v in attrs.items() if k.startswith(_BUILD_ARG)}
+    if attrs.get("override-copy-image"):
+        raise errors.option('support for "override-copy-image" was removed in BuildKit 0.11')
+    # In BuildKit's order, which decides what is told of first.
     wanted = _platforms(attrs.get("platform", ""))
+    resolve_mode = _resolve_mode(attrs.get("image-resolve-mode", ""))
+    extra_hosts = _hosts(attrs.get("add-hosts", ""))
+    shm_size = _shm_size(attrs.get("shm-size", ""))
+    ulimits = _ulimits(attrs.get("ulimit", ""))
+    network = _network(attrs.get("force-network-mode", ""))
+    resources = _resources(attrs)
+    multi_platform = _multi(attrs, build_args, len(wanted) > 1)
+    _check_imports(attrs.get("cache-imports", ""))
     return Options(
         build_args=build_args,
         labels={k.removeprefix(_LABEL): v for k, v in attrs.items() if k.startswith(_LABEL)},
@@ -96,16 +108,16 @@ def read_options(
         filename=attrs.get("filename") or "Dockerfile",
         platforms=wanted,
         build_platforms=tuple(build_platforms),
-        multi_platform=len(wanted) > 1 or _multi(attrs, build_args),
-        resolve_mode=_resolve_mode(attrs.get("image-resolve-mode", "")),
+        multi_platform=multi_platform,
+        resolve_mode=resolve_mode,
         no_cache=_no_cache(attrs.get("no-cache")),
-        extra_hosts=_hosts(attrs.get("add-hosts", "")),
-        shm_size=_shm_size(attrs.get("shm-size", "")),
-        ulimits=_ulimits(attrs.get("ulimit", "")),
+        extra_hosts=extra_hosts,
+        shm_size=shm_size,
+        ulimits=ulimits,
         cgroup_parent=attrs.get("cgroup-parent", ""),
-        network=_network(attrs.get("force-network-mode", "")),
-        hostname=attrs.get("hostname") or build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
-        resources=_resources(attrs),
+        network=network,
+        hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or attrs.get("hostname", ""),
+        resources=resources,
         proxy=_proxy(build_args),
         cache_namespace=build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
         check=_check(build_args),
@@ -135,14 +147,33 @@ def _platforms(text: str) -> tuple[Platform, ...]:
     return tuple(out)
 
 
-def _multi(attrs: Mapping[str, str], build_args: Mapping[str, str]) -> bool:
-    text = attrs.get("multi-platform") or build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+def _multi(attrs: Mapping[str, str], build_args: Mapping[str, str], several: bool) -> bool:
+    """Return whether the result is a map of platforms; ``several``: more than one is wanted."""
+    text = build_args.get("BUILDKIT_MULTI_PLATFORM") or attrs.get("multi-platform", "")
     if not text:
-        return False
+        return several
     found = parse_bool(text)
     if found is None:
         raise errors.option(f"invalid boolean value for multi-platform: {text}", "write true or false")
+    if several and not found:
+        raise errors.option(
+            "conflicting config: returning multiple target platforms is not allowed", "ask for one platform"
+        )
     return found
+
+
+def _check_imports(text: str) -> None:
+    """Refuse caches to import from that are no JSON list; they are used by the engine, not here."""
+    try:
+        value = read_json(text) if text else None
+    except ValueError as error:
+        cause = str(error)
+    else:
+        if value is None or (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+            return
+        kind = json_kind(value)
+        cause = f"json: cannot unmarshal {kind} into Go value of type []*moby_buildkit_v1.CacheOptionsEntry"
+    raise errors.option(f"failed to unmarshal cache-imports ({go_quote(text)}): {cause}")
 
 
 def _resolve_mode(text: str) -> ResolveMode:
@@ -154,7 +185,7 @@ def _resolve_mode(text: str) -> ResolveMode:
 def _no_cache(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    return tuple(name.strip() for name in _fields(text, "no-cache")) if text else ()
+    return tuple(text.split(",")) if text else ()
 
 
 def _fields(text: str, what: str) -> list[str]:
@@ -177,6 +208,8 @@ def _hosts(text: str) -> tuple[HostIP, ...]:
                 "write host=ip",
             )
         try:
+            if "%" in address:
+                raise ValueError(address)
             ip = ipaddress.ip_address(address)
         except ValueError:
             raise errors.option(
@@ -192,11 +225,10 @@ def _shm_size(text: str) -> int:
 
 
 def _integer(what: str, text: str) -> int:
-    value = parse_int(text)
-    if value is None:
-        cause = f"strconv.ParseInt: parsing {go_quote(text)}: invalid syntax"
-        raise errors.option(f"failed to parse {what}: {cause}", "write a number")
-    return value
+    try:
+        return read_int(text)
+    except ValueError as error:
+        raise errors.option(f"failed to parse {what}: {error}", "write a number") from None
 
 
 def _ulimits(text: str) -> tuple[Ulimit, ...]:
@@ -213,12 +245,17 @@ def _ulimit(field: str) -> Ulimit:
             f"failed to parse ulimit: invalid ulimit type: {name}",
             f"types are {', '.join(sorted(_LIMITS))}",
         )
-    values = [parse_int(part) for part in limits.split(":")]
-    if len(values) > 2 or None in values:
-        raise errors.option(f"failed to parse ulimit: invalid ulimit value {limits}", hint)
-    soft, hard = cast("int", values[0]), cast("int", values[-1])
+    values = limits.split(":")
+    if len(values) > 2:
+        message = f"too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"
+        raise errors.option(f"failed to parse ulimit: {message}", hint)
+    try:
+        hard, soft = read_int(values[-1]), read_int(values[0])
+    except ValueError as error:
+        raise errors.option(f"failed to parse ulimit: {error}", hint) from None
     if hard != -1 and (soft == -1 or soft > hard):
-        message = f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        found = f"soft: -1 (unlimited), hard: {hard}" if soft == -1 else f"{soft} > {hard}"
+        message = f"ulimit soft limit must be less than or equal to hard limit: {found}"
         raise errors.option(f"failed to parse ulimit: {message}", hint)
     return Ulimit(name=name, soft=soft, hard=hard)
 

@@ -315,3 +315,70 @@ def test_an_empty_base_may_have_any_platform_and_none_is_linux() -> None:
     assert warnings({"architecture": "arm64", "os": "linux"}) == []
     (found,) = warnings({"architecture": "amd64", "rootfs": layers})
     assert 'pulled with platform "linux/amd64", expected "linux/amd64"' in found
+
+
+ULIMIT = "failed to parse ulimit: "
+
+
+@pytest.mark.parametrize(
+    ("attrs", "expected"),
+    [
+        ({"ulimit": "nofile=x"}, ULIMIT + 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ({"ulimit": "nofile=1:"}, ULIMIT + 'strconv.ParseInt: parsing "": invalid syntax'),
+        (
+            {"ulimit": "nofile=1:2:3"},
+            ULIMIT + "too many limit value arguments - 1:2:3, can only have up to two, `soft[:hard]`",
+        ),
+        (
+            {"ulimit": "nofile=-1:5"},
+            ULIMIT
+            + "ulimit soft limit must be less than or equal to hard limit: soft: -1 (unlimited), hard: 5",
+        ),
+        (
+            {"shm-size": "9223372036854775808"},
+            'failed to parse shm size: strconv.ParseInt: parsing "9223372036854775808": value out of range',
+        ),
+        (
+            {"add-hosts": "a=fe80::1%eth0"},
+            "failed to parse additional hosts: failed to parse IP fe80::1%eth0",
+        ),
+        ({"override-copy-image": "x"}, 'support for "override-copy-image" was removed in BuildKit 0.11'),
+        ({"cache-imports": "["}, 'failed to unmarshal cache-imports ("["): unexpected end of JSON input'),
+        (
+            {"cache-imports": "x"},
+            "failed to unmarshal cache-imports (\"x\"): invalid character 'x' looking for beginning of value",
+        ),
+        (
+            {"cache-imports": "{}"},
+            (
+                'failed to unmarshal cache-imports ("{}"): json: cannot unmarshal object into Go value of type '
+                "[]*moby_buildkit_v1.CacheOptionsEntry"
+            ),
+        ),
+        (
+            {"platform": "linux/amd64,linux/arm64", "multi-platform": "false"},
+            "conflicting config: returning multiple target platforms is not allowed",
+        ),
+        ({"shm-size": "x", "image-resolve-mode": "q"}, "invalid image-resolve-mode: q"),
+        (
+            {"multi-platform": "m", "shm-size": "x"},
+            'failed to parse shm size: strconv.ParseInt: parsing "x": invalid syntax',
+        ),
+        ({"contextkey": "ctx", "ctx": f"{HOST}?bogus=1"}, 'unexpected query "bogus"'),
+    ],
+)
+def test_attributes_are_refused_in_order_and_word(attrs: dict[str, str], expected: str) -> None:
+    assert message("FROM scratch\n", **attrs) == expected
+
+
+def test_build_arguments_win_over_attributes() -> None:
+    attrs = {"hostname": "a", "build-arg:BUILDKIT_SANDBOX_HOSTNAME": "b"}
+    (op,) = [v.op for v in lower(f"{FROM}RUN x\n", **attrs).state.graph() if isinstance(v.op, Exec)]
+    assert op.meta.hostname == "b"
+    attrs = {"multi-platform": "no boolean", "build-arg:BUILDKIT_MULTI_PLATFORM": "true"}
+    assert lower("FROM scratch\n", **attrs).platform is None
+
+
+def test_names_of_stages_that_ignore_the_cache_are_taken_as_they_are() -> None:
+    assert not lower("FROM alpine AS b\nRUN x\n", **{"no-cache": " b"}).ignore_cache
+    assert lower("FROM alpine AS b\nRUN x\n", **{"no-cache": "a,B"}).ignore_cache
