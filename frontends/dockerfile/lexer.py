@@ -117,6 +117,7 @@ def cut(
 
 
 _PLAIN = re.compile(rf"""[^{SPACE}'"\\`]*""")
+_PLAIN_FLAG = re.compile(r"[!#-&(-\[\]-~]*")
 _SPACES = re.compile(f"[{SPACE}]*")
 _LATIN_SPACE = re.compile("[\x85\xa0]")
 _ASCII_SPACES = re.compile(r"[\t\n\v\f\r ]*")
@@ -164,15 +165,15 @@ class _Scanner:
                 return out
             out.append(Token("FLAG", Piece(word, begin, self.at)))
 
-    def _plain(self) -> str:
+    def _plain(self, plain: re.Pattern[str] = _PLAIN) -> str:
         """Read a word up to the first quote or escape character; all of it if there is none."""
-        found = _PLAIN.match(self.text, self.at, self.end)
+        found = plain.match(self.text, self.at, self.end)
         assert found is not None, "an empty word is one too"
         self.at = found.end()
         return found[0]
 
     def _flag(self) -> str:
-        word = [self._plain()]
+        word = [self._plain(_PLAIN_FLAG)]
         quote = ""
         while self.at < self.end:
             char = self.text[self.at]
