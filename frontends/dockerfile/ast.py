@@ -149,9 +149,14 @@ class Node:
         return f"({' '.join(parts)})"
 
 
-def byte_runes(char: str) -> str:
-    """Return the UTF-8 bytes of a character as characters of Latin-1, which is how BuildKit reads flags."""
-    return char.encode("utf-8", "surrogateescape").decode("latin-1")
+def byte_runes(text: str) -> str:
+    """Return the UTF-8 bytes of a text as characters of Latin-1, which is how BuildKit reads flags."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def of_byte_runes(runes: str) -> str:
+    """Return the text whose `byte_runes` these are."""
+    return runes.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def flag_offsets(raw: str) -> list[int]:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from frontends.dockerfile.ast import Node, ParsedFile
+from frontends.dockerfile.ast import Node, ParsedFile, of_byte_runes
 from frontends.dockerfile.directives import is_directive
 from frontends.dockerfile.lexer import KEYWORDS
 from frontends.dockerfile.lines import heredocs_of
@@ -19,7 +19,7 @@ from grammar.patterns import SPACE
 
 _PAIRS = ("env", "label")
 _LISTS = ("add", "copy", "volume", "expose", "from", "arg")
-_NOT_PLAIN = re.compile(f"[{SPACE}'\"\\\\]")
+_NOT_PLAIN = re.compile(f"[{SPACE}\x85\xa0'\"\\\\]")
 _BARE = "\v"
 """White space that is no JSON's, and after which no line goes on."""
 
@@ -87,12 +87,12 @@ def _instruction(node: Node, escape: str) -> str:
 
 def _flag(flag: str) -> str:
     """Return a flag as it must be written; its quotes and backslashes are read in every file alike."""
-    if not _NOT_PLAIN.search(flag):
-        return flag
-    name, equals, value = flag.removeprefix("--").partition("=")
-    if not equals or _NOT_PLAIN.search(name):
-        return f"--{_quoted(name + equals + value)}"
-    return f"--{name}={_quoted(value)}"
+    written = flag
+    if _NOT_PLAIN.search(flag):
+        name, equals, value = flag.removeprefix("--").partition("=")
+        whole = not equals or _NOT_PLAIN.search(name)
+        written = f"--{_quoted(name + equals + value)}" if whole else f"--{name}={_quoted(value)}"
+    return of_byte_runes(written)
 
 
 def _quoted(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from frontends.dockerfile.ast import Node, ParsedFile
+from frontends.dockerfile.ast import Node, ParsedFile, byte_runes
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.printing import print_file, print_node
 from grammar import DiagnosticError, Source, Span
@@ -97,7 +97,7 @@ def check_parts(node: Node, whole: Span) -> None:
         for at, flag in enumerate(node.flags):
             written = node.flag_span(at).text
             assert written.startswith("--")
-            assert written == flag or any(char in written for char in "'\"\\")
+            assert byte_runes(written) == flag or any(char in written for char in "'\"\\")
     if node.child is not None:
         check_parts(node.child, whole)
 
