@@ -102,10 +102,16 @@ class Statement:
         """
         out: list[dict[str, Any]] = [{} for _ in kinds]
         for part in parts:
-            if not isinstance(part, Branch) or part.rule not in ("flag", "pair", "group"):
-                continue
-            key = part.parts[0]
-            name = key.text.rstrip("=(")
+            match part:
+                case Leaf("FLAG", name):
+                    key = part
+                case Leaf("PAIR", text):
+                    name = text.partition("=")[0]
+                    key = part._replace(text=name, end=part.start + len(name))
+                case Branch("group", (Leaf() as key, *_)):
+                    name = key.text[:-1]
+                case _:
+                    continue
             for kind, fields in zip(kinds, out, strict=True):
                 if name in shapes(kind) and name not in without:
                     self._option(part, key, name, kind, fields)
@@ -117,21 +123,19 @@ class Statement:
                 raise self.fault(key, "llb-option", f"there is no option {name!r} here", hint)
         return out
 
-    def _option(self, part: Branch, key: Leaf, name: str, kind: type, fields: dict[str, Any]) -> None:
+    def _option(self, part: Leaf | Branch, key: Leaf, name: str, kind: type, fields: dict[str, Any]) -> None:
         shape = shapes(kind)[name]
         nested = is_dataclass(shape.kind)
-        if nested != (part.rule == "group") or (part.rule == "flag" and shape.kind is not bool):
+        bare = isinstance(part, Leaf) and part.kind == "FLAG"
+        if nested != isinstance(part, Branch) or (bare and shape.kind is not bool):
             form = f"{name}(...)" if nested else f"{name}=VALUE"
             raise self.fault(key, "llb-option", f"{name} needs a value", f"write {form}")
         value: Any
-        match part:
-            case Branch("flag"):
-                value = True
-            case Branch("pair", (_, Leaf() as leaf)):
-                value = self.value(leaf, lambda text: valued(shape.kind, text))
-            case Branch(_, (_, *inner)):
-                (given,) = self.options(inner, shape.kind)
-                value = self.made(key, shape.kind, given)
+        if isinstance(part, Branch):
+            (given,) = self.options(part.parts[1:], shape.kind)
+            value = self.made(key, shape.kind, given)
+        else:
+            value = True if bare else self.value(value_of(part), lambda text: valued(shape.kind, text))
         if shape.many:
             fields[name] = (*fields.get(name, ()), value)
         elif name in fields:
@@ -146,6 +150,12 @@ class Statement:
             DiagnosticError: one is missing.
         """
         return self.value(leaf, lambda _: made(kind, values))
+
+
+def value_of(pair: Leaf) -> Leaf:
+    """Return the value of ``name=value`` as a leaf of its own."""
+    place = pair.text.index("=") + 1
+    return Leaf("WORD", pair.text[place:], pair.start + place, pair.end)
 
 
 def content(statement: Statement, parts: Sequence[object]) -> bytes:

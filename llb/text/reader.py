@@ -19,7 +19,7 @@ from grammar.recover import Syntax
 from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
 from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.text.fields import unpacked
-from llb.text.parts import Statement, content, locations, metadata_of
+from llb.text.parts import Statement, content, locations, metadata_of, value_of
 from llb.text.vertices import Names, vertex_of
 from llb.verify import problems
 
@@ -33,7 +33,7 @@ _TERMINALS = {
     "WORD": "a word or a string",
     "INT": "a number",
     "FLAG": "an option",
-    "KEY": "option=value",
+    "PAIR": "option=value",
     "GROUP": "option(...)",
     "KIND": "cache, secret, ssh or tmpfs",
     "YES_NO": "yes or no",
@@ -176,9 +176,11 @@ class _Reader:
         language, definition, unknown = "", None, b""
         for part in parts:
             match part:
-                case Branch("pair", (Leaf(text="language="), Leaf() as value)):
-                    language = statement.word(value)
-                case Branch("pair" | "flag" | "group", (Leaf() as key, *_)):
+                case Leaf("PAIR", text) if text.startswith("language="):
+                    language = statement.word(value_of(part))
+                case Leaf("PAIR" | "FLAG") as key:
+                    raise statement.fault(key, "llb-option", "a text has the option language= only")
+                case Branch("group", (Leaf() as key, *_)):
                     raise statement.fault(key, "llb-option", "a text has the option language= only")
                 case Branch("definition", lines):
                     definition = content(statement, lines)

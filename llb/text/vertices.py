@@ -13,7 +13,7 @@ from llb import ops
 from llb.errors import DefinitionError
 from llb.graph import Edge, Vertex
 from llb.text.fields import made
-from llb.text.parts import Statement, content
+from llb.text.parts import Statement, content, value_of
 from llb.text.printer import output_of_none
 
 _SIDE = frozenset(
@@ -386,10 +386,9 @@ def _fields(
     data: bytes | None = None
     if kind is ops.MkFile:
         data = content(statement, parts)
-        texts = [part for part in parts if isinstance(part, Branch) and part.rule == "pair"]
-        for part in texts:
-            if part.parts[0].text == "text=":
-                data += statement.word(part.parts[1]).encode()
+        for part in parts:
+            if isinstance(part, Leaf) and part.kind == "PAIR" and part.text.startswith("text="):
+                data += statement.word(value_of(part)).encode()
                 parts = [other for other in parts if other is not part]
     (given,) = statement.options(parts, kind, without=(*positional, "owner", "data"))
     if data is not None:
