@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, Literal
 
 from llb import ops
@@ -191,27 +192,13 @@ def _change(
 ) -> Change | None:
     """Return what changed between two vertices that match; None if nothing did."""
     one, other = old.vertices[before], new.vertices[after]
-    fields = _own_changes(old, new, before, after)
+    fields = _own_changes(old, new, before, after, match)
     fields += _beside(old.metadata(before), new.metadata(after), named=bool(fields))
     moved = []
     if old.normal[before] != new.normal[after]:
-        for place, (below, index) in enumerate(new.inputs[after]):
-            was = old.inputs[before][place] if place < len(old.inputs[before]) else None
-            if was is None or (match.get(was[0]), was[1]) != (below, index):
-                fields.append(
-                    FieldChange(
-                        f"input {place}",
-                        _edge(old, was) if was is not None else None,
-                        _edge(new, (below, index)),
-                    )
-                )
-            elif below in causes:
-                moved.append(place)
-        fields += [
-            FieldChange(f"input {place}", _edge(old, was), None)
-            for place, was in enumerate(old.inputs[before])
-            if place >= len(new.inputs[after])
-        ]
+        if old.own[before] == new.own[after] or not fields:
+            fields += _other_inputs(old, new, before, after, match)
+        moved = [place for place, (below, _) in enumerate(new.inputs[after]) if below in causes]
     if not fields and not moved:
         return None
     found = dict.fromkeys(cause for place in moved for cause in causes[new.inputs[after][place][0]])
@@ -226,10 +213,42 @@ def _change(
     )
 
 
-def _own_changes(old: _Side, new: _Side, before: int, after: int) -> list[FieldChange]:
+def _other_inputs(
+    old: _Side, new: _Side, before: int, after: int, match: Mapping[int, int]
+) -> list[FieldChange]:
+    """Return the inputs, by number, that are other vertices."""
+    found = []
+    for place, (was, now) in enumerate(zip_longest(old.inputs[before], new.inputs[after])):
+        if was is None or now is None or (match.get(was[0]), was[1]) != now:
+            found.append(
+                FieldChange(
+                    f"input {place}",
+                    None if was is None else _edge(old, was),
+                    None if now is None else _edge(new, now),
+                )
+            )
+    return found
+
+
+def _own_changes(
+    old: _Side, new: _Side, before: int, after: int, match: Mapping[int, int]
+) -> list[FieldChange]:
+    """Return the fields that changed of the op itself; of its inputs, what is read where."""
+    if old.own[before] == new.own[after]:
+        return []
+
+    def was(place: int) -> str:
+        number, index = old.inputs[before][place]
+        return _edge(new, (match[number], index)) if number in match else _edge(old, (number, index))
+
     one, other = old.vertices[before], new.vertices[after]
-    found = field_changes(_looking(one, old.ops[before]), _looking(other, new.ops[after]))
-    if not found and old.own[before] != new.own[after] and len(one.inputs) == len(other.inputs):
+    found = field_changes(
+        _looking(one, old.ops[before]),
+        _looking(other, new.ops[after]),
+        (was, lambda place: _edge(new, new.inputs[after][place])),
+    )
+    same_inputs = [(match.get(number), index) for number, index in old.inputs[before]] == new.inputs[after]
+    if not found and same_inputs:
         found = [FieldChange("wire bytes", f"{len(one.raw)} bytes", f"{len(other.raw)} bytes")]
     return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from llb import ops
 from llb import platform as platforms
@@ -38,9 +39,13 @@ class FieldChange:
         return {"field": self.field, "before": self.before, "after": self.after}
 
 
-def field_changes(one: Vertex, other: Vertex) -> list[FieldChange]:
-    """Return the fields in which two vertices differ; their inputs are no field."""
-    before, after = words_of(one), words_of(other)
+Place: TypeAlias = Callable[[int], str]
+"""Gives the input of a number a name."""
+
+
+def field_changes(one: Vertex, other: Vertex, places: tuple[Place, Place]) -> list[FieldChange]:
+    """Return the fields in which two vertices differ; ``places`` name the inputs of each."""
+    before, after = words_of(one, places[0]), words_of(other, places[1])
     return [
         FieldChange(name, before.get(name), after.get(name))
         for name in dict.fromkeys([*before, *after])
@@ -48,29 +53,34 @@ def field_changes(one: Vertex, other: Vertex) -> list[FieldChange]:
     ]
 
 
-def words_of(vertex: Vertex) -> dict[str, str]:
-    """Return every field of a vertex that is not the usual, as text."""
+def words_of(vertex: Vertex, named: Place) -> dict[str, str]:
+    """Return every field of a vertex that is not the usual, as text; ``named`` gives its inputs names."""
     out: dict[str, str] = {}
+    count = len(vertex.inputs)
+
+    def place(number: int) -> str:
+        return "scratch" if number < 0 else named(number) if number < count else f"action {number - count}"
+
     match vertex.op:
         case ops.Source() as op:
             out |= _source(op)
         case ops.Exec() as op:
-            out |= _exec(op)
+            out |= _exec(op, place)
         case ops.File() as op:
             for number, item in enumerate(op.actions):
-                out |= _action(item, f"action {number} " if len(op.actions) > 1 else "")
+                out |= _action(item, f"action {number} " if len(op.actions) > 1 else "", place)
         case ops.Merge() as op:
-            out["layers"] = " ".join(f"input {number}" for number in op.inputs)
+            out["layers"] = ", ".join(map(place, op.inputs))
         case ops.Diff() as op:
-            out |= {"lower": _input(op.lower), "upper": _input(op.upper)}
+            out |= {"lower": place(op.lower), "upper": place(op.upper)}
         case ops.Build() as op:
-            out["builder"] = _input(op.builder)
-            out |= {f"input {name}": _input(number) for name, number in op.inputs.items()}
+            out["builder"] = place(op.builder)
+            out |= {f"input {name}": place(number) for name, number in op.inputs.items()}
             out |= {f"attr {name}": value for name, value in op.attrs.items()}
             if op.definition is not None:
                 out["definition"] = _bytes(op.definition)
         case ops.Passthrough() as op:
-            out |= {"id": op.id, "outputs": " ".join(map(str, op.outputs))}
+            out |= {"id": op.id, "outputs": ", ".join(map(place, op.outputs))}
         case _:
             assert_never(vertex.op)
     if vertex.platform is not None:
@@ -89,7 +99,7 @@ def _source(op: ops.Source) -> dict[str, str]:
     return out | {f"attr {key}": value for key, value in op.attrs.items()}
 
 
-def _exec(op: ops.Exec) -> dict[str, str]:
+def _exec(op: ops.Exec, place: Place) -> dict[str, str]:
     meta = op.meta
     args = meta.args
     shell = len(args) == 3 and args[0].endswith("sh") and args[1] == "-c"
@@ -110,7 +120,7 @@ def _exec(op: ops.Exec) -> dict[str, str]:
         out[key] = f"{out[key]} {value}" if key in out else value or "yes"
     for mount in op.mounts:
         kind = mount.mount_type.name.lower()
-        words = [kind, *([_input(mount.input)] if mount.input >= 0 else [])]
+        words = [kind, *([place(mount.input)] if mount.input >= 0 else [])]
         given = getattr(mount, kind, None)
         words += told(given) if given is not None else []
         words += told(mount, "dest", "input", "mount_type", kind)
@@ -120,7 +130,7 @@ def _exec(op: ops.Exec) -> dict[str, str]:
     return out
 
 
-def _action(item: ops.FileAction, prefix: str) -> dict[str, str]:
+def _action(item: ops.FileAction, prefix: str, place: Place) -> dict[str, str]:
     action = item.action
     out = {f"{prefix}kind": type(action).__name__.lower()}
     for field in fields(action):
@@ -129,31 +139,27 @@ def _action(item: ops.FileAction, prefix: str) -> dict[str, str]:
             out[f"{prefix}data"] = _data(value)
         elif field.name == "owner":
             if value is not None:
-                out[f"{prefix}owner"] = f"{_who(value.user)}:{_who(value.group)}"
+                out[f"{prefix}owner"] = f"{_who(value.user, place)}:{_who(value.group, place)}"
         elif isinstance(value, str):
             if value:
                 out[f"{prefix}{field.name}"] = value
         elif words := told(action, *(other.name for other in fields(action) if other.name != field.name)):
             out[f"{prefix}{field.name}"] = " ".join(word.partition("=")[2] or "yes" for word in words)
-    out[f"{prefix}on"] = _input(item.input)
+    out[f"{prefix}on"] = place(item.input)
     if item.secondary_input != -1:
-        out[f"{prefix}from"] = _input(item.secondary_input)
+        out[f"{prefix}from"] = place(item.secondary_input)
     out[f"{prefix}output"] = str(item.output)
     return out
 
 
-def _who(user: ops.UserOpt | None) -> str:
+def _who(user: ops.UserOpt | None, place: Place) -> str:
     match user:
         case None:
             return ""
         case int():
             return str(user)
         case _:
-            return f"{user.name!r} of {_input(user.input)}"
-
-
-def _input(number: int) -> str:
-    return "scratch" if number < 0 else f"input {number}"
+            return f"{user.name!r} of {place(user.input)}"
 
 
 def _data(data: bytes) -> str:

@@ -39,7 +39,7 @@ def _output(function: F) -> F:
 _graph = click.argument("where", metavar="[FILE | -]", default="-")
 
 
-@command.command("dump")
+@command.command("dump", short_help="Print a graph in another form.")
 @_graph
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "pb"]), default="text", help="[default: text]"
@@ -52,7 +52,7 @@ def dump(where: str, form: str, output: Path | None) -> None:
     _write(WRITERS[form](_load(where).graph), output)
 
 
-@command.command("verify")
+@command.command("verify", short_help="Check a graph.")
 @_graph
 def verify(where: str) -> int:
     """Check a graph and print what is wrong with it; exit with 1 if anything is."""
@@ -66,7 +66,7 @@ def verify(where: str) -> int:
     return 0
 
 
-@command.command("stats")
+@command.command("stats", short_help="Count what a graph holds.")
 @_graph
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(where: str, as_json: bool) -> None:
@@ -77,7 +77,7 @@ def stats(where: str, as_json: bool) -> None:
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else found.text(), nl=as_json)
 
 
-@command.command("draw")
+@command.command("draw", short_help="Draw a graph: SVG, Mermaid or DOT.")
 @_graph
 @click.option(
     "--format", "form", type=click.Choice(["svg", "mermaid", "dot"]), help="[default: by --output, else svg]"
@@ -102,7 +102,7 @@ def draw(where: str, form: str | None, events: Path | None, output: Path | None)
     _write(drawn(_load(where).graph, form, told).encode("utf-8", "surrogateescape"), output)
 
 
-@command.command("diff")
+@command.command("diff", short_help="Say what changed between two graphs.")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -135,7 +135,8 @@ def test_the_example_of_the_document_runs(tmp_path, cli, monkeypatch, capsys) ->
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLBKIT_ROOT", str(cli.root))
     page = (REPOSITORY / "docs" / "llb.md").read_text()
-    code = page.partition("```python\n")[2].partition("```")[0]
+    section = page.partition("## Run a graph from Python")[2]
+    code = section.partition("```python\n")[2].partition("```")[0]
     exec(compile(code, "docs/llb.md", "exec"), {})
     assert capsys.readouterr().out == "b'hello\\n'\n"
     assert (tmp_path / "out" / "greeting").read_text() == "hello\n"

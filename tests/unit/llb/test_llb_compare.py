@@ -105,6 +105,24 @@ def test_every_field_has_a_name() -> None:
     ]
 
 
+def test_an_added_mount_does_not_change_the_others() -> None:
+    base, tools, data = llb.image("alpine:3.19"), llb.image("tools:1"), llb.image("data:1")
+    one = base.run(["a"], mounts=[llb.bind(tools, "/tools")]).root
+    two = base.run(["a"], mounts=[llb.bind(data, "/data"), llb.bind(tools, "/tools")]).root
+    found = compare(one.graph(platform=PLATFORM), two.graph(platform=PLATFORM))
+    assert [(change.kind, list(map(str, change.fields))) for change in found.changes] == [
+        ("added", []),
+        ("changed", ["mount /data: added `bind data:1 output=-1 readonly`"]),
+    ]
+
+
+def test_a_file_read_from_elsewhere_is_told_by_its_role() -> None:
+    one = llb.scratch().copy(llb.image("a:1"), "/x", "/x").graph(platform=PLATFORM)
+    two = llb.scratch().copy(llb.image("b:1"), "/x", "/y").graph(platform=PLATFORM)
+    changes = [change for change in compare(one, two).changes if change.kind == "changed"]
+    assert [str(field) for field in changes[-1].fields] == ["dest: `/x` → `/y`"]
+
+
 def test_changed_contents_show_where() -> None:
     text = "".join(f"line {number}\n" for number in range(100))
     one = llb.scratch().mkfile("/f", text).mkfile("/same", "x").graph(platform=PLATFORM)
