@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from llb.draw.picture import Outcome
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-_TEXT = re.compile(r"^(%[\w-]+\s*=|@[\w.-]+\s*=|head\s|located\s|elsewhere\s|unknown\s)", re.MULTILINE)
+_TEXT = re.compile(
+    rb"(?:[ \t]*(?:#[^\n]*)?\r?\n)*(?:%[\w-]+\s*=|@[\w.-]+\s*=|(?:head|located|elsewhere|unknown)\s)"
+)
 _LOOKED_AT = 1 << 16
 
 
@@ -107,15 +109,15 @@ def parse(name: str, data: bytes) -> GraphFile:
 def form_of(data: bytes) -> str:
     """Return the form of a graph's bytes: ``pb``, ``json``, ``text``, or "" for none of them.
 
-    A definition has control characters in its first bytes, which the others never have.
+    The text form is known by its first line that is no comment. A definition has control characters in its first bytes,
+    which JSON never has.
     """
     head = data[:_LOOKED_AT]
+    if _TEXT.match(head):
+        return "text"
     if _CONTROL.search(head):
         return "pb"
-    said = head.decode("utf-8", "replace")
-    if said.lstrip().startswith("{"):
-        return "json"
-    return "text" if _TEXT.search(said) else ""
+    return "json" if head.lstrip().startswith(b"{") else ""
 
 
 def without_cache(graph: Graph) -> Graph:

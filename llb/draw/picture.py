@@ -92,7 +92,9 @@ def picture(graph: Graph, outcomes: Iterable[Outcome] | None = None) -> Picture:
     boxes = []
     for vertex in graph.vertices:
         inputs = [names[numbers[edge.vertex.digest]] for edge in vertex.inputs]
-        name = name_of(vertex, graph.metadata_of(vertex.digest), inputs)
+        metadata = graph.metadata_of(vertex.digest)
+        name = name_of(vertex, metadata, inputs)
+        given = "llb.customname" in metadata.description
         names.append(name)
         found = known.of(vertex, name)
         result: Result = "" if outcomes is None else "pruned" if found is None else found.result
@@ -100,7 +102,7 @@ def picture(graph: Graph, outcomes: Iterable[Outcome] | None = None) -> Picture:
         boxes.append(
             Box(
                 kind=type(vertex.op).__name__.lower(),
-                title=_title(match["rest"] if match else name, vertex),
+                title=_title(match["rest"] if match else name if given else _default(vertex, name), vertex),
                 details=(name[:_LONGEST], *_lines(graph, vertex.digest), vertex.digest),
                 digest=vertex.digest,
                 stage=(match["stage"] or "") if match else "",
@@ -122,6 +124,19 @@ def seconds(value: float) -> str:
     if value >= 100:
         return f"{int(value) // 60}m{int(value) % 60:02}s"
     return f"{value:.1f}s" if value >= 1 else f"{value * 1000:.0f}ms"
+
+
+def _default(vertex: Vertex, name: str) -> str:
+    """Return a short name for a vertex that was given none; arrows show what it reads."""
+    match vertex.op:
+        case ops.Exec(meta=ops.Meta(args=("/bin/sh", "-c", command))):
+            return command
+        case ops.Merge():
+            return f"merge of {len(vertex.op.inputs)}"
+        case ops.Diff():
+            return "diff"
+        case _:
+            return name
 
 
 def _title(name: str, vertex: Vertex) -> str:

@@ -171,6 +171,18 @@ def test_what_is_no_graph_is_refused(data: bytes) -> None:
         graphs.parse("x", data)
 
 
+def test_a_definition_that_holds_a_text_is_no_text() -> None:
+    from llb.graph import Edge, Graph, Vertex
+    from llb.ops import File, FileAction, MkFile
+
+    step = FileAction(
+        action=MkFile(path="/x", data=b"\n%a = source local://x\nhead %a\n"), input=-1, secondary_input=-1
+    )
+    top = Vertex.make(File(actions=(step,)), constraints=None)
+    assert graphs.form_of(encode(Graph(vertices=(top,), head=Edge(top)))) == "pb"
+    assert graphs.form_of(b"# \x1b[1m\n\nhead scratch\n") == "text"
+
+
 def test_a_directory_and_a_missing_file_are_refused(tmp_path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FlagError):
