@@ -19,8 +19,9 @@ from grammar.recover import Syntax
 from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
 from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.text.fields import unpacked
+from llb.text.inputs import Names
 from llb.text.parts import Statement, content, locations, metadata_of, value_of
-from llb.text.vertices import Names, vertex_of
+from llb.text.vertices import vertex_of
 from llb.verify import problems
 
 _BEGIN = re.compile(r"^(?=[^\s#])", re.MULTILINE)

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from grammar import DiagnosticError, Related, Span, nearest
 from grammar.lift import Branch, Leaf
 from llb import ops
 from llb.errors import DefinitionError
-from llb.graph import Edge, Vertex
+from llb.graph import Vertex
+from llb.text.actions import file_op
 from llb.text.fields import made
-from llb.text.parts import Statement, content, value_of
+from llb.text.inputs import Inputs, Names
+from llb.text.parts import Statement, content
 from llb.text.printer import output_of_none
 
 _SIDE = frozenset(
@@ -46,95 +46,13 @@ _LINES: Mapping[str, frozenset[str]] = {
 }
 
 
-@dataclass(slots=True)
-class Names:
-    """The vertices that statements have named so far."""
-
-    _known: dict[str, Vertex] = field(default_factory=dict)
-    _first: dict[str, Span] = field(default_factory=dict)
-    _lost: set[str] = field(default_factory=set)
-
-    def add(self, statement: Statement, name: Leaf, vertex: Vertex) -> None:
-        """Give a vertex its name.
-
-        Raises:
-            DiagnosticError: another one has it.
-        """
-        if name.text in self._known:
-            first = (Related("it is given first here", self._first[name.text]),)
-            raise statement.fault(name, "llb-name", f"the name {name.text} is given twice", related=first)
-        self._known[name.text] = vertex
-        self._first[name.text] = statement.span(name)
-
-    def lost(self, name: str) -> None:
-        """Remember a vertex that could not be read, so that those who use it are not reported as well."""
-        self._lost.add(name)
-
-    def edge(self, statement: Statement, place: Leaf) -> Edge | None:
-        """Return the edge that ``%name`` or ``%name.index`` means; None for scratch.
-
-        Raises:
-            DiagnosticError: there is no such vertex before this place. It is empty if the vertex was lost.
-        """
-        if place.text == "scratch":
-            return None
-        name, _, index = place.text.partition(".")
-        if name in self._known:
-            return Edge(self._known[name], int(index or 0))
-        if name in self._lost:
-            raise DiagnosticError(())
-        if not name.startswith("%"):
-            raise statement.fault(place, "llb-name", f"{place.text} means nothing here")
-        close = nearest(name, self._known)
-        hint = f"did you mean {close}?" if close else "a vertex stands before those that use it"
-        raise statement.fault(place, "llb-name", f"there is no vertex {name} before this line", hint)
-
-
-@dataclass(slots=True)
-class _Inputs:
-    """The inputs of one vertex: as listed, or in the order in which its lines name them."""
-
-    statement: Statement
-    names: Names
-    edges: list[Edge] = field(default_factory=list)
-    listed: bool = False
-    actions: int = -1
-    _numbers: dict[tuple[str, int], int] = field(default_factory=dict)
-
-    def list(self, places: Sequence[Leaf]) -> None:
-        self.listed = True
-        for place in places:
-            edge = self.names.edge(self.statement, place)
-            if edge is None:
-                raise self.statement.fault(place, "llb-name", "scratch is no input")
-            self._numbers.setdefault((edge.vertex.digest, edge.index), len(self.edges))
-            self.edges.append(edge)
-
-    def of(self, place: Leaf) -> int:
-        kind, _, number = place.text.partition(" ")
-        if kind == "input":
-            if not self.listed or int(number) >= len(self.edges):
-                raise self.statement.fault(place, "llb-name", f"there is no {place.text}")
-            return int(number)
-        edge = self.names.edge(self.statement, place)
-        if edge is None:
-            return -1
-        key = (edge.vertex.digest, edge.index)
-        if key not in self._numbers:
-            if self.listed:
-                raise self.statement.fault(place, "llb-name", f"{place.text} is not among the inputs")
-            self._numbers[key] = len(self.edges)
-            self.edges.append(edge)
-        return self._numbers[key]
-
-
 def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> Vertex:
     """Return the vertex that a statement describes.
 
     Raises:
         DiagnosticError: a line has no meaning, or names what is not there.
     """
-    inputs = _Inputs(statement, names)
+    inputs = Inputs(statement, names)
     platform: ops.Platform | None = None
     constraints: tuple[str, ...] | None = ()
     lines: list[Any] = []
@@ -180,7 +98,7 @@ def _platform(statement: Statement, text: Leaf, options: Sequence[object]) -> op
     return statement.made(text, ops.Platform, {**names, **given})
 
 
-def _source(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inputs) -> ops.Op:
+def _source(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     identifier, *rest = lines
     return ops.Source(identifier=statement.word(identifier), attrs=_attrs(statement, rest))
 
@@ -196,7 +114,7 @@ def _attrs(statement: Statement, lines: Sequence[Any]) -> dict[str, str]:
     return out
 
 
-def _exec(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inputs) -> ops.Op:
+def _exec(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     words, *rest = lines
     many: dict[str, list[Any]] = {
         key: [] for key in ("env", "host", "ulimit", "mount", "secret_env", "device")
@@ -267,7 +185,7 @@ _MOUNT_OPTIONS: Mapping[ops.MountType, type] = {
 }
 
 
-def _mount(statement: Statement, dest: Leaf, parts: Sequence[Any], inputs: _Inputs) -> ops.Mount:
+def _mount(statement: Statement, dest: Leaf, parts: Sequence[Any], inputs: Inputs) -> ops.Mount:
     kind = ops.MountType.BIND
     place: int | None = None
     output: int | None = None
@@ -301,119 +219,16 @@ def _mount(statement: Statement, dest: Leaf, parts: Sequence[Any], inputs: _Inpu
     )
 
 
-def _file(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inputs) -> ops.Op:
-    # Results of actions are numbered behind the inputs, whose number is known at the end only: until then they are -2, -3, ...
-    drafts = [_action(statement, part, inputs) for part in lines]
-    count = len(inputs.edges)
-    actions = []
-    for number, draft in enumerate(drafts):
-        places: dict[str, int] = {}
-        before = count + number - 1 if number else -1
-        for key, usual in (("input", before), ("secondary_input", -1)):
-            place = draft.places.get(key, usual)
-            places[key] = count - place - 2 if place < -1 else place
-            if places[key] >= count + number:
-                leaf = draft.leaves[key]
-                raise statement.fault(leaf, "llb-name", f"{leaf.text} does not come before this one")
-        output = (0 if number == len(drafts) - 1 else -1) if draft.output is None else draft.output
-        actions.append(ops.FileAction(action=draft.action, output=output, **places))
-    return ops.File(actions=tuple(actions))
-
-
-@dataclass(slots=True)
-class _Draft:
-    action: ops.Action
-    places: dict[str, int]
-    leaves: dict[str, Leaf]
-    output: int | None
-
-
-_PLACES: tuple[str, ...] = ("input", "secondary_input")
-_ACTIONS: Mapping[str, tuple[Callable[..., ops.Action], tuple[str, ...]]] = {
-    "copy": (ops.Copy, ("src", "dest")),
-    "mkfile": (ops.MkFile, ("path",)),
-    "mkdir": (ops.MkDir, ("path",)),
-    "rm": (ops.Rm, ("path",)),
-    "symlink": (ops.Symlink, ("newpath", "oldpath")),
-}
-
-
-def _action(statement: Statement, line: Branch, inputs: _Inputs) -> _Draft:
-    kind, positional = _ACTIONS[line.rule]
-    assert isinstance(kind, type)
-    leaves: dict[str, Leaf] = {}
-    owners: dict[str, tuple[Leaf, ...]] = {}
-    output: int | None = None
-    parts = list(line.parts)
-    if line.rule == "copy":
-        leaves["secondary_input"] = parts.pop(0)
-    words = [statement.word(parts.pop(0)) for _ in positional]
-    for part in parts:
-        match part:
-            case Branch("on", (Leaf() as leaf,)):
-                leaves["input"] = leaf
-            case Branch("beside", (Leaf() as leaf,)):
-                if line.rule == "copy":
-                    raise statement.fault(leaf, "llb-option", "a copy names what it reads with from")
-                leaves["secondary_input"] = leaf
-            case Branch("owner_user" | "owner_group" | "no_owner" as rule, who):
-                if line.rule == "rm":
-                    raise statement.fault(line.parts[0], "llb-option", "rm has no owner")
-                owners[rule] = who
-            case Branch("output", (Leaf() as leaf,)):
-                output = int(leaf.text)
-    places: dict[str, int] = {key: _place(leaves[key], inputs) for key in _PLACES if key in leaves}
-    given = _fields(statement, kind, parts, positional)
-    if owners:
-        users = {
-            rule: _user(owners[rule], inputs, statement)
-            for rule in ("owner_user", "owner_group")
-            if rule in owners
-        }
-        given["owner"] = ops.Chown(user=users.get("owner_user"), group=users.get("owner_group"))
-    return _Draft(made(kind, {**given, **dict(zip(positional, words, strict=True))}), places, leaves, output)
-
-
-def _place(leaf: Leaf, inputs: _Inputs) -> int:
-    word, _, number = leaf.text.partition(" ")
-    return -2 - int(number) if word == "action" else inputs.of(leaf)
-
-
-def _fields(
-    statement: Statement, kind: type, parts: Sequence[Any], positional: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return the fields that options and lines of content give."""
-    data: bytes | None = None
-    if kind is ops.MkFile:
-        data = content(statement, parts)
-        for part in parts:
-            if isinstance(part, Leaf) and part.kind == "PAIR" and part.text.startswith("text="):
-                data += statement.word(value_of(part)).encode()
-                parts = [other for other in parts if other is not part]
-    (given,) = statement.options(parts, kind, without=(*positional, "owner", "data"))
-    if data is not None:
-        given["data"] = data
-    if given.get("mode_str") and kind is ops.Copy:
-        given.setdefault("mode", 0)
-    return dict(given)
-
-
-def _user(who: tuple[Leaf, ...], inputs: _Inputs, statement: Statement) -> ops.UserOpt:
-    if len(who) == 1:
-        return int(who[0].text)
-    return ops.NamedUser(name=statement.word(who[0]), input=inputs.of(who[1]))
-
-
-def _merge(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inputs) -> ops.Op:
+def _merge(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     return ops.Merge(inputs=tuple(map(inputs.of, lines[0].parts)))
 
 
-def _diff(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inputs) -> ops.Op:
+def _diff(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     lower = inputs.of(lines[0])
     return ops.Diff(lower=lower, upper=inputs.of(lines[1]))
 
 
-def _build(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inputs) -> ops.Op:
+def _build(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     builder, named, definition = -1, {}, None
     for part in lines:
         match part:
@@ -426,7 +241,7 @@ def _build(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inpu
     return ops.Build(builder=builder, inputs=named, definition=definition, attrs=_attrs(statement, lines))
 
 
-def _passthrough(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: _Inputs) -> ops.Op:
+def _passthrough(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     identity, outputs, after, *_ = lines
     numbers = tuple(map(inputs.of, outputs.parts))
     for place in after.parts:
@@ -434,10 +249,10 @@ def _passthrough(statement: Statement, name: Leaf, lines: Sequence[Any], inputs:
     return ops.Passthrough(id=statement.word(identity), outputs=numbers)
 
 
-_OPS: Mapping[str, Callable[[Statement, Leaf, Sequence[Any], _Inputs], ops.Op]] = {
+_OPS: Mapping[str, Callable[[Statement, Leaf, Sequence[Any], Inputs], ops.Op]] = {
     "source": _source,
     "exec": _exec,
-    "file": _file,
+    "file": file_op,
     "merge": _merge,
     "diff": _diff,
     "build": _build,

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines of ``file`` statements to file actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grammar.lift import Branch, Leaf
+from llb import ops
+from llb.text.fields import made
+from llb.text.inputs import Inputs
+from llb.text.parts import Statement, content, value_of
+
+
+def file_op(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
+    """Return the op of a ``file`` statement."""
+    # Results of actions are numbered behind the inputs, whose number is known at the end only: until then they are -2, -3, ...
+    drafts = [_action(statement, part, inputs) for part in lines]
+    count = len(inputs.edges)
+    actions = []
+    for number, draft in enumerate(drafts):
+        places: dict[str, int] = {}
+        before = count + number - 1 if number else -1
+        for key, usual in (("input", before), ("secondary_input", -1)):
+            place = draft.places.get(key, usual)
+            places[key] = count - place - 2 if place < -1 else place
+            if places[key] >= count + number:
+                leaf = draft.leaves[key]
+                raise statement.fault(leaf, "llb-name", f"{leaf.text} does not come before this one")
+        output = (0 if number == len(drafts) - 1 else -1) if draft.output is None else draft.output
+        actions.append(ops.FileAction(action=draft.action, output=output, **places))
+    return ops.File(actions=tuple(actions))
+
+
+@dataclass(slots=True)
+class _Draft:
+    action: ops.Action
+    places: dict[str, int]
+    leaves: dict[str, Leaf]
+    output: int | None
+
+
+_PLACES: tuple[str, ...] = ("input", "secondary_input")
+_ACTIONS: Mapping[str, tuple[Callable[..., ops.Action], tuple[str, ...]]] = {
+    "copy": (ops.Copy, ("src", "dest")),
+    "mkfile": (ops.MkFile, ("path",)),
+    "mkdir": (ops.MkDir, ("path",)),
+    "rm": (ops.Rm, ("path",)),
+    "symlink": (ops.Symlink, ("newpath", "oldpath")),
+}
+
+
+def _action(statement: Statement, line: Branch, inputs: Inputs) -> _Draft:
+    kind, positional = _ACTIONS[line.rule]
+    assert isinstance(kind, type)
+    leaves: dict[str, Leaf] = {}
+    owners: dict[str, tuple[Leaf, ...]] = {}
+    output: int | None = None
+    parts = list(line.parts)
+    if line.rule == "copy":
+        leaves["secondary_input"] = parts.pop(0)
+    words = [statement.word(parts.pop(0)) for _ in positional]
+    for part in parts:
+        match part:
+            case Branch("on", (Leaf() as leaf,)):
+                leaves["input"] = leaf
+            case Branch("beside", (Leaf() as leaf,)):
+                if line.rule == "copy":
+                    raise statement.fault(leaf, "llb-option", "a copy names what it reads with from")
+                leaves["secondary_input"] = leaf
+            case Branch("owner_user" | "owner_group" | "no_owner" as rule, who):
+                if line.rule == "rm":
+                    raise statement.fault(line.parts[0], "llb-option", "rm has no owner")
+                owners[rule] = who
+            case Branch("output", (Leaf() as leaf,)):
+                output = int(leaf.text)
+    places: dict[str, int] = {key: _place(leaves[key], inputs) for key in _PLACES if key in leaves}
+    given = _fields(statement, kind, parts, positional)
+    if owners:
+        users = {
+            rule: _user(owners[rule], inputs, statement)
+            for rule in ("owner_user", "owner_group")
+            if rule in owners
+        }
+        given["owner"] = ops.Chown(user=users.get("owner_user"), group=users.get("owner_group"))
+    return _Draft(made(kind, {**given, **dict(zip(positional, words, strict=True))}), places, leaves, output)
+
+
+def _place(leaf: Leaf, inputs: Inputs) -> int:
+    word, _, number = leaf.text.partition(" ")
+    return -2 - int(number) if word == "action" else inputs.of(leaf)
+
+
+def _fields(
+    statement: Statement, kind: type, parts: Sequence[Any], positional: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the fields that options and lines of content give."""
+    data: bytes | None = None
+    if kind is ops.MkFile:
+        data = content(statement, parts)
+        for part in parts:
+            if isinstance(part, Leaf) and part.kind == "PAIR" and part.text.startswith("text="):
+                data += statement.word(value_of(part)).encode()
+                parts = [other for other in parts if other is not part]
+    (given,) = statement.options(parts, kind, without=(*positional, "owner", "data"))
+    if data is not None:
+        given["data"] = data
+    if given.get("mode_str") and kind is ops.Copy:
+        given.setdefault("mode", 0)
+    return dict(given)
+
+
+def _user(who: tuple[Leaf, ...], inputs: Inputs, statement: Statement) -> ops.UserOpt:
+    if len(who) == 1:
+        return int(who[0].text)
+    return ops.NamedUser(name=statement.word(who[0]), input=inputs.of(who[1]))
