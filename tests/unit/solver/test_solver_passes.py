@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.solving import graph_of, solver_of
 
 import solver.passes
 from grammar import Source
@@ -16,6 +17,7 @@ from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.verify import verify
 from llb.walk import postorder
 from solver import passes
+from solver.fake import FakeWorker, number, run, total
 from solver.passes import FILES_PIPELINE, PIPELINE, optimize
 from solver.passes.prune import Prune
 
@@ -405,3 +407,16 @@ def test_what_was_done_is_told_by_step() -> None:
     assert [(one.name, one.before, one.after) for one in done.applied if one.notes] == [("identity", 3, 2)]
     assert [note.step for note in done.notes] == ["M"]
     assert passes.run(before, passes.NO_PASSES).graph is before
+
+
+def test_keys_of_sources_are_asked_for_first() -> None:
+    worker = FakeWorker()
+    late = total("end", total("middle", number("early", 1)), number("late", 2))
+    asked = optimize(graph_of(late))
+
+    async def main() -> object:
+        async with solver_of(worker).job(session=None) as job:
+            return await job.solve(asked)
+
+    assert run(worker.clock, main()) == 3
+    assert list(worker.keys) == ["early", "late", "middle", "end"]
