@@ -24,6 +24,8 @@ from solver.passes.rewrite import (
 from solver.passes.sight import Use, seen_of, uses
 from solver.passes.unused import moved
 
+_MOST_NAMES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
@@ -50,7 +52,7 @@ class Fuse:
     does not fuse (a target that is exported itself). Since only one of the ops copies, a change to what one op copies
     never makes another copy be made again.
 
-    *Names, lines and errors:* the fused step is called by both names and has both steps' lines; ``parts`` tells which action
+    *Names, lines and errors:* the fused step is called by both names (of many: first, last and how many) and has all lines; ``parts`` tells which action
     comes from which step, so a failure is shown at its own line.
     """
 
@@ -90,7 +92,7 @@ class Fuse:
             )
             became[vertex] = fused
             whole |= dict.fromkeys(chain, fused)
-            names[fused.digest] = " + ".join(title(graph, one) for one in chain)
+            names[fused.digest] = _name([title(graph, one) for one in chain])
             parts[fused.digest] = tuple(
                 Part(title(graph, one), graph.spans_of(one.digest)) for one in origins
             )
@@ -172,6 +174,12 @@ class _Chains:
     def _alike(self, upper: Vertex, lower: Vertex) -> bool:
         one, other = (_unnamed(self.graph.metadata_of(vertex.digest)) for vertex in (upper, lower))
         return one == other
+
+
+def _name(steps: Sequence[str]) -> str:
+    if len(steps) > _MOST_NAMES:
+        steps = [steps[0], f"{len(steps) - 2} more", steps[-1]]
+    return " + ".join(steps)
 
 
 def copies(vertex: Vertex) -> bool:

@@ -135,6 +135,9 @@ class _Chain:
         self._active: dict[int, ActiveSnapshot] = {}
         self._committed: dict[int, Snapshot] = {}
         self._trees: dict[int, Tree] = {}
+        self._last_use: dict[int, int] = {}
+        for number, item in enumerate(self._actions):
+            self._last_use |= {item.input: number, item.secondary_input: number}
 
     def run(self) -> list[Result]:
         outputs: dict[int, int] = {}
@@ -176,11 +179,10 @@ class _Chain:
     def _wanted_after(self, index: int, number: int) -> bool:
         """Whether a state is an output, read by action ``number`` itself, or used by a later one."""
         own = self._actions[index - len(self._inputs)]
-        users = self._actions[number + 1 :]
         return (
             own.output >= 0
             or self._actions[number].secondary_input == index
-            or any(index in (item.input, item.secondary_input) for item in users)
+            or self._last_use.get(index, -1) > number
         )
 
     def _perform(self, item: FileAction, root: WritableRoot) -> None:

@@ -420,3 +420,17 @@ def test_keys_of_sources_are_asked_for_first() -> None:
 
     assert run(worker.clock, main()) == 3
     assert list(worker.keys) == ["early", "late", "middle", "end"]
+
+
+def test_a_long_chain_becomes_one_step_with_a_short_name() -> None:
+    files = B
+    for step in range(2000):
+        files = made(ops.MkDir(path=f"/{step}"), base=files)
+    done = passes.run(graph(reading(files)))
+    assert done.hits["fuse"] == 1999
+    fused = done.graph.vertices[2]
+    assert isinstance(fused.op, ops.File)
+    assert len(fused.op.actions) == len(done.parts[fused.digest]) == 2000
+    assert done.graph.metadata_of(fused.digest).description == {
+        "llb.customname": "mkdir /0 + 1998 more + mkdir /1999"
+    }
