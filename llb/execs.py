@@ -187,7 +187,6 @@ class _Splitter:
     """Words of a command line; the state is the word being read (None between words) and the open quote."""
 
     def __init__(self, command: str) -> None:
-        self._command = command
         self._rest = iter(command)
         self._words: list[str] = []
         self._word: list[str] | None = None
@@ -220,7 +219,7 @@ class _Splitter:
     def _escaped(self) -> str:
         char = next(self._rest, None)
         if char is None:
-            raise StateError(f"{self._command!r}: nothing follows the last backslash")
+            raise StateError("EOF found after escape character")
         return char
 
     def _quoted(self, quote: str) -> None:
@@ -229,7 +228,7 @@ class _Splitter:
             if char == quote:
                 return
             self._add(self._escaped() if char == "\\" and quote == '"' else char)
-        raise StateError(f"{self._command!r}: a {quote} is not closed")
+        raise StateError("EOF found when expecting closing quote")
 
 
 def split(command: str) -> tuple[str, ...]:

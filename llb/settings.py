@@ -97,6 +97,17 @@ class Carried:
         return settings
 
 
+def canonical_ip(text: str) -> str:
+    """Return an IP address as Go writes it; what is none stays as it is."""
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
 def image_settings(config: bytes | str) -> Change:
     """Return the change that an image config makes to settings.
 
@@ -107,11 +118,17 @@ def image_settings(config: bytes | str) -> Change:
         data = json.loads(config)
         inner = data.get("config") or {}
         env = [str(item).partition("=") for item in inner.get("Env") or []]
-        folder = str(inner.get("WorkingDir") or "/")
+        folder = str(inner.get("WorkingDir") or "")
         platform = None
         if data.get("os") and data.get("architecture"):
             platform = platforms.normalize(
-                Platform(architecture=data["architecture"], os=data["os"], variant=data.get("variant") or "")
+                Platform(
+                    architecture=data["architecture"],
+                    os=data["os"],
+                    variant=data.get("variant") or "",
+                    os_version=data.get("os.version") or "",
+                    os_features=tuple(data.get("os.features") or ()),
+                )
             )
     except (ValueError, AttributeError, TypeError) as error:
         raise StateError(f"not an image config: {error}") from error
@@ -120,7 +137,7 @@ def image_settings(config: bytes | str) -> Change:
         for key, _, value in env:
             if key:
                 settings = settings.with_env(key, value)
-        settings = settings.with_dir(folder)
+        settings = settings.with_dir(folder) if folder else settings
         return settings.set(platform=platform) if platform is not None else settings
 
     return change

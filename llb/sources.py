@@ -288,17 +288,18 @@ def git(
             caps.add(f"source.git.{key}")
 
     put("keepgitdir", "true" if keep_git_dir else "")
+    chosen = auth_header_secret is not None or auth_token_secret is not None
     for key, given, default in (
         ("git.authheadersecret", auth_header_secret, "GIT_AUTH_HEADER"),
         ("git.authtokensecret", auth_token_secret, "GIT_AUTH_TOKEN"),
     ):
         if name := default if given is None else given:
             attrs[key] = name
-        if given:
-            caps.add("source.git.httpauth")
+            if chosen:
+                caps.add("source.git.httpauth")
     if remote.is_ssh:
         if known_ssh_hosts:
-            attrs["git.knownsshhosts"] = "".join(line.rstrip("\n") + "\n" for line in known_ssh_hosts)
+            attrs["git.knownsshhosts"] = "".join(line.removesuffix("\n") + "\n" for line in known_ssh_hosts)
         caps |= {"source.git.knownsshhosts", "source.git.mountsshsock"}
         attrs["git.mountsshsock"] = mount_ssh_sock or "default"
     put("checksum", checksum)
@@ -392,6 +393,7 @@ def file_attrs(
     if chmod:
         attrs["http.perm"] = f"0{chmod:o}"
         caps.add("source.http.perm")
-    if chown is not None:
-        attrs["http.uid"], attrs["http.gid"] = str(chown[0]), str(chown[1])
-        caps.add("soruce.http.uidgid")
+    for key, number in zip(("http.uid", "http.gid"), chown or (), strict=False):
+        if number:
+            attrs[key] = str(number)
+            caps.add("soruce.http.uidgid")

@@ -56,7 +56,7 @@ def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
     """
     real = [state for state in inputs if state.output is not None]
     if not real:
-        return inputs[0] if inputs else State()
+        return State()
     if len(real) == 1:
         return real[0]
     node = _StackNode(
@@ -79,7 +79,7 @@ def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
     Diff(lower=0, upper=1)
     """
     if lower.output is None:
-        return upper
+        return upper if upper.output is not None else State()
     node = _StackNode(
         sources=(lower.output, upper.output),
         constraints=Constraints.of(options),

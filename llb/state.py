@@ -23,7 +23,7 @@ from llb.mounts import AnyMount, MountSpec
 from llb.nodes import Base, GraphNode, Output, assemble
 from llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
 from llb.options import Constraints, Options, as_platform
-from llb.settings import Carried, Change, image_settings
+from llb.settings import Carried, Change, canonical_ip, image_settings
 
 Command: TypeAlias = str | Sequence[str]
 
@@ -136,7 +136,8 @@ class State:
         >>> step.graph().head.vertex.op.meta.extra_hosts
         (HostIP(host='db', ip='10.0.0.5'),)
         """
-        return self._set(lambda s: s.set(extra_hosts=(*s.extra_hosts, HostIP(host=host, ip=ip))))
+        entry = HostIP(host=host, ip=canonical_ip(ip))
+        return self._set(lambda s: s.set(extra_hosts=(*s.extra_hosts, entry)))
 
     def add_ulimit(self, name: str, soft: int, hard: int) -> State:
         """Add a resource limit for the steps that follow.

@@ -18,6 +18,7 @@ from frontends.dockerfile.gotext import parse_bool, read_int
 from frontends.dockerfile.utf8 import is_utf8
 from llb.graph import LinuxResources
 from llb.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit
+from llb.settings import canonical_ip
 
 _BUILD_ARG, _LABEL = "build-arg:", "label:"
 _CHECK = "BUILDKIT_DOCKERFILE_CHECK"
@@ -216,7 +217,7 @@ def _hosts(text: str) -> tuple[HostIP, ...]:
                 f"failed to parse additional hosts: failed to parse IP {address}",
                 "write host=ip",
             ) from None
-        out.append(HostIP(host=host, ip=str(ip)))
+        out.append(HostIP(host=host, ip=canonical_ip(str(ip))))
     return tuple(out)
 
 
