@@ -8,6 +8,7 @@ sees; so they are loaded first.
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -23,7 +24,6 @@ PUBLIC = (
         "llb.walk",
         "llb.compare",
         "llb.draw",
-        "llb.draw.svg",
         "llb.stats",
         "llb.text",
         "llb.verify",
@@ -40,6 +40,8 @@ def write(folder: Path) -> None:
         module = import_module(name)
         for item in getattr(module, "__all__", ()):
             vars(module).setdefault(item, getattr(module, item))
+    warnings.simplefilter("ignore")  # about types that only a type checker imports
+    warnings.filterwarnings("error", message=".*does not resolve|.*already been added")
     pdoc.render.configure(docformat="google")
     pdoc.pdoc(*PUBLIC, output_directory=folder)
 

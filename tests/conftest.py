@@ -9,6 +9,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow machine fails no test.
+settings.register_profile("llbkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("llbkit")
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -19,7 +19,7 @@ from llb.sourcemap import Location, SourceInfo, SourceMap
 from llb.verify import verify
 from llb.walk import no_garbage, postorder
 from llb.wire import ops_pb2 as pb
-from llb.wire.scan import fault, leftover
+from llb.wire.scan import fault, leftover, payloads
 
 
 def decode(data: bytes, *, verified: bool = True) -> Graph:
@@ -34,15 +34,15 @@ def decode(data: bytes, *, verified: bool = True) -> Graph:
         where = fault(data, "Definition")
         raise DefinitionError(f"not a pb.Definition: {where}") from error
     with no_garbage():
-        graph = _graph(definition, _has_unknown(definition))
+        graph = _graph(definition, data, _has_unknown(definition))
         graph.remember(data)
     if verified:
         verify(graph)
     return graph
 
 
-def _graph(definition: pb.Definition, foreign: bool) -> Graph:
-    """Return the graph of a definition; ``foreign``: look for fields of later versions."""
+def _graph(definition: pb.Definition, data: bytes, foreign: bool) -> Graph:
+    """Return the graph of a definition, read from ``data``; ``foreign``: look for fields of later versions."""
     unknown = _unknown(definition) if foreign else b""
     raws = list(getattr(definition, "def"))
     if not raws:
@@ -67,7 +67,7 @@ def _graph(definition: pb.Definition, foreign: bool) -> Graph:
                 if digest in vertices
             }
         ),
-        source_map=_source_map(definition.Source, foreign),
+        source_map=_source_map(definition.Source, data, foreign),
         terminal=_metadata(definition.metadata[pointer], foreign)
         if pointer in definition.metadata
         else NO_METADATA,
@@ -128,7 +128,7 @@ def _vertex(
 ) -> Vertex:
     """Return a vertex; ``platform`` is that of the message if it has one."""
     return Vertex(
-        op=_op(message, digest),
+        op=_op(message, digest, raw),
         inputs=inputs,
         digest=digest,
         raw=raw,
@@ -162,7 +162,7 @@ def canonical(message: pb.Op, inputs: Sequence[tuple[str, int]]) -> bytes:
     from llb.wire.encoding import encode_op
 
     return encode_op(
-        _op(message, "op"),
+        _op(message, "op", message.SerializeToString(deterministic=True)),
         inputs,
         _platform(message.platform) if message.HasField("platform") else None,
         tuple(message.constraints.filter) if message.HasField("constraints") else None,
@@ -176,7 +176,7 @@ def decode_op(raw: bytes) -> tuple[ops.Op, tuple[tuple[str, int], ...]]:
         DefinitionError: the bytes are no op.
     """
     message = _parse(raw, 0)
-    return _op(message, "op"), tuple((i.digest, i.index) for i in message.inputs)
+    return _op(message, "op", raw), tuple((i.digest, i.index) for i in message.inputs)
 
 
 def _platform(message: pb.Platform) -> ops.Platform:
@@ -189,7 +189,7 @@ def _platform(message: pb.Platform) -> ops.Platform:
     )
 
 
-def _op(message: pb.Op, name: str) -> ops.Op:
+def _op(message: pb.Op, name: str, raw: bytes) -> ops.Op:
     kind = message.WhichOneof("op")
     try:
         match kind:
@@ -200,7 +200,7 @@ def _op(message: pb.Op, name: str) -> ops.Op:
             case "file":
                 return ops.File(actions=tuple(_action(a, n) for n, a in enumerate(message.file.actions)))
             case "build":
-                return _build(message.build)
+                return _build(message.build, raw)
             case "merge":
                 return ops.Merge(inputs=tuple(i.input for i in message.merge.inputs))
             case "diff":
@@ -232,13 +232,16 @@ def _diff(message: pb.DiffOp) -> ops.Diff:
     return ops.Diff(lower=message.lower.input, upper=message.upper.input)
 
 
-def _build(message: pb.BuildOp) -> ops.Build:
+def _build(message: pb.BuildOp, raw: bytes) -> ops.Build:
+    nested = [
+        held
+        for op in payloads(raw, pb.Op.BUILD_FIELD_NUMBER)
+        for held in payloads(op, pb.BuildOp.DEF_FIELD_NUMBER)
+    ]
     return ops.Build(
         builder=message.builder,
         inputs={name: item.input for name, item in message.inputs.items()},
-        definition=getattr(message, "def").SerializeToString(deterministic=True)
-        if message.HasField("def")
-        else None,
+        definition=_nested(getattr(message, "def"), nested) if message.HasField("def") else None,
         attrs=dict(message.attrs),
     )
 
@@ -412,16 +415,28 @@ def _denied(names: list[str]) -> bytes:
     return b"".join(pb.OpMetadata(caps={name: False}).SerializeToString() for name in names)
 
 
-def _source_map(message: pb.Source, foreign: bool) -> SourceMap:
+def _nested(message: pb.Definition, raw: Sequence[bytes]) -> bytes:
+    """Return the bytes of a definition inside something else as they are in ``raw``, where it stands once."""
+    return raw[0] if len(raw) == 1 else message.SerializeToString(deterministic=True)
+
+
+def _source_map(message: pb.Source, data: bytes, foreign: bool) -> SourceMap:
+    raws: list[bytes] = []
+    if any(info.HasField("definition") for info in message.infos):
+        raws = [
+            info
+            for source in payloads(data, pb.Definition.SOURCE_FIELD_NUMBER)
+            for info in payloads(source, pb.Source.INFOS_FIELD_NUMBER)
+        ]
     infos = tuple(
         SourceInfo(
             source=Text.from_bytes(info.filename, info.data, info.language),
-            definition=info.definition.SerializeToString(deterministic=True)
+            definition=_nested(info.definition, payloads(raws[number], pb.SourceInfo.DEFINITION_FIELD_NUMBER))
             if info.HasField("definition")
             else None,
             unknown=_unknown(info) if foreign else b"",
         )
-        for info in message.infos
+        for number, info in enumerate(message.infos)
     )
     locations = {}
     for digest, entry in message.locations.items():

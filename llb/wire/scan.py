@@ -65,6 +65,11 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         yield Chunk(number, kind, data[start:place], head - start)
 
 
+def payloads(data: bytes, number: int) -> list[bytes]:
+    """Return the very bytes of the messages in field ``number`` of a sound message, in their order."""
+    return [chunk.payload for chunk in chunks(data) if chunk.number == number and chunk.kind == _DELIMITED]
+
+
 def leftover(data: bytes, name: str) -> bytes:
     """Return what a sound message ``pb.<name>`` holds beside its known fields, as bytes to append to the rest.
 
