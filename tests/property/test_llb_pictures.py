@@ -6,7 +6,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.drawn_ops import graphs
 
@@ -16,6 +16,8 @@ from llb.draw.layout import layout
 from llb.draw.picture import Arrow, Box, Picture
 from llb.graph import Graph
 from llb.stats import measure
+
+SLOW = [HealthCheck.too_slow]  # a machine that others use as well is no fault of ours
 
 
 @st.composite
@@ -35,7 +37,7 @@ def pictures(draw: st.DrawFn) -> Picture:
     return Picture(boxes=boxes, arrows=tuple(arrows), head=count - 1)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
 @given(pictures())
 def test_boxes_frames_and_arrows_have_places_of_their_own(drawn: Picture) -> None:
     found = layout(drawn)
@@ -59,7 +61,7 @@ def test_boxes_frames_and_arrows_have_places_of_their_own(drawn: Picture) -> Non
             assert rows[one.target] <= rows[other.source] or rows[other.target] <= rows[one.source]
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(graphs())
 def test_any_graph_can_be_drawn_and_counted(graph: Graph) -> None:
     ET.fromstring(svg.render(graph))
@@ -68,7 +70,7 @@ def test_any_graph_can_be_drawn_and_counted(graph: Graph) -> None:
     assert measure(graph).text()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(graphs(), graphs())
 def test_comparing_finds_a_change_where_there_is_one(one: Graph, other: Graph) -> None:
     assert not compare(one, one)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.drawn_ops import TEXT, graphs
 from support.foreign_wire import foreign
@@ -14,6 +14,8 @@ from llb.errors import DefinitionError
 from llb.graph import Graph
 from llb.text.fields import plain, word
 from llb.wire import decode, encode, jsonform
+
+SLOW = [HealthCheck.too_slow]  # a machine that others use as well is no fault of ours
 
 
 def _is_same(back: Graph, graph: Graph) -> None:
@@ -38,6 +40,7 @@ def _is_same(back: Graph, graph: Graph) -> None:
     ]
 
 
+@settings(deadline=None, suppress_health_check=SLOW)
 @given(graphs())
 def test_a_graph_survives_being_written_and_read(graph: Graph) -> None:
     said = text.render(graph)
@@ -47,7 +50,7 @@ def test_a_graph_survives_being_written_and_read(graph: Graph) -> None:
     assert text.render(back) == said
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(graphs(), st.data())
 def test_definitions_of_other_writers_survive_too(graph: Graph, data: st.DataObject) -> None:
     written, _ = data.draw(foreign(graph))
@@ -57,11 +60,13 @@ def test_definitions_of_other_writers_survive_too(graph: Graph, data: st.DataObj
     assert text.render(text.read(said)) == said
 
 
+@settings(deadline=None, suppress_health_check=SLOW)
 @given(TEXT)
 def test_any_text_is_one_word(value: str) -> None:
     assert plain(word(value)) == value
 
 
+@settings(deadline=None, suppress_health_check=SLOW)
 @given(graphs(), st.data())
 def test_a_damaged_text_is_read_or_reported_with_a_place(graph: Graph, data: st.DataObject) -> None:
     said = text.render(graph)
@@ -82,6 +87,7 @@ def test_a_damaged_text_is_read_or_reported_with_a_place(graph: Graph, data: st.
     assert all(one.span is not None and one.span.source is damaged and one.render() for one in found)
 
 
+@settings(deadline=None, suppress_health_check=SLOW)
 @given(graphs())
 def test_a_graph_survives_json(graph: Graph) -> None:
     back = jsonform.read(jsonform.render(graph))
@@ -89,7 +95,7 @@ def test_a_graph_survives_json(graph: Graph) -> None:
     assert encode(back) == encode(graph)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(graphs(), st.data())
 def test_definitions_of_other_writers_survive_json(graph: Graph, data: st.DataObject) -> None:
     written, _ = data.draw(foreign(graph))
@@ -97,6 +103,7 @@ def test_definitions_of_other_writers_survive_json(graph: Graph, data: st.DataOb
     _is_same(jsonform.read(jsonform.render(decoded)), decoded)
 
 
+@settings(deadline=None, suppress_health_check=SLOW)
 @given(graphs(), st.data())
 def test_damaged_json_is_read_or_a_definition_error(graph: Graph, data: st.DataObject) -> None:
     said = jsonform.render(graph)

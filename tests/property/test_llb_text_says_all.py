@@ -37,7 +37,7 @@ def _steps(one: Any, other: Any) -> Iterator[Any]:
         yield other
 
 
-@settings(max_examples=250)
+@settings(max_examples=250, deadline=None)
 @given(
     st.one_of(
         *(st.tuples(kind, kind) for kind in (EXECS, *FILE_OPS_OF_ONE_KIND, MERGES, DIFFS, BUILDS, SOURCES))
@@ -63,6 +63,7 @@ def _is_sound(op: ops.Op) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_a_graph_is_one_block_a_vertex(graph: Graph) -> None:
     lines = text.render(graph).split("\n")
