@@ -80,6 +80,7 @@ def optimize(graph: Graph) -> Graph:
 
 def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Optimized:
     """Run passes one after the other; return the graph, what every vertex has become, and what each pass did."""
+    first, given = graph, set[str]()
     moved: dict[str, str] = {}
     hits: dict[str, int] = {}
     notes: tuple[Note, ...] = ()
@@ -89,9 +90,9 @@ def run(graph: Graph, passes: Sequence[Pass] = PIPELINE) -> Optimized:
         for one in passes:
             step = one.run(graph)
             if step.moved:
-                made = set(moved.values())
+                given = given or {vertex.digest for vertex in first}
                 moved = {old: step.moved.get(new, new) for old, new in moved.items()}
-                moved |= {old: new for old, new in step.moved.items() if old not in moved and old not in made}
+                moved |= {old: new for old, new in step.moved.items() if old in given and old not in moved}
             parts = {step.moved.get(digest, digest): known for digest, known in parts.items()} | dict(
                 step.parts
             )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
@@ -28,6 +29,8 @@ class Identity:
     ``diff(scratch, a)``      ``a``             over nothing, all of a stack is new
     ``diff(a, a)``            scratch           nothing of a stack is new over itself
     ``merge(scratch, a, b)``  ``merge(a, b)``   scratch has no layers to lay over or under others
+    output of a read-only     ``a``             nothing can be written there, so it is what is mounted
+    mount of ``a``
     ========================  ================  ========================================================
 
     In each row both sides are the same stack of layers, so the layers of what is exported are the same, one by one.
@@ -48,7 +51,7 @@ class Identity:
         for vertex in graph.vertices:
             walk.visit(vertex)
         head = walk.result(graph.head)
-        if head == graph.head or not walk.hits:
+        if head == graph.head or not (walk.hits or walk.passed):
             return unchanged(graph)
         successors = {
             old: new.vertex for old, new in walk.became.items() if new is not None and new.vertex != old
@@ -59,6 +62,14 @@ class Identity:
         rebuilt = rebuild(graph, head, {**walk.solid, **inherits})
         left = set(rebuilt.vertices)
         notes = tuple(Note(graph, vertex, _reason(vertex)) for vertex in walk.hits if vertex not in left)
+        notes += tuple(
+            Note(
+                graph,
+                vertex,
+                "it cannot write to a read-only mount: who uses that output uses what is mounted",
+            )
+            for vertex in walk.passed
+        )
         if not notes:
             return unchanged(graph)
         return Rewritten(graph=rebuilt, moved=moved, hits={self.name: len(notes)}, notes=notes)
@@ -80,8 +91,18 @@ def _is_candidate(vertex: Vertex) -> bool:
             return len(inputs) == 1
         case ops.Diff(lower=lower, upper=upper):
             return lower < 0 or (upper >= 0 and vertex.inputs[lower] == vertex.inputs[upper])
+        case ops.Exec(mounts=mounts):
+            return any(_passes_on(mount) for mount in mounts)
         case _:
             return False
+
+
+def _passes_on(mount: ops.Mount) -> bool:
+    """Whether a mount's output is what is mounted: not that of the root, in which mount points are made."""
+    bind = mount.readonly and mount.mount_type is ops.MountType.BIND
+    return (
+        bind and mount.output >= 0 and mount.input >= 0 and posixpath.normpath(mount.dest) not in ("/", "//")
+    )
 
 
 class _Walk:
@@ -94,9 +115,17 @@ class _Walk:
         self.became: dict[Vertex, _Result] = {}
         self.hits: dict[Vertex, None] = {}
         self.solid: dict[Vertex, Vertex] = {}
+        self.passed: dict[Vertex, None] = {}
 
     def result(self, edge: Edge) -> _Result:
         new = self.became[edge.vertex]
+        if new is not None and isinstance(new.vertex.op, ops.Exec):
+            for mount in new.vertex.op.mounts:
+                if mount.output == edge.index and _passes_on(mount):
+                    source = new.vertex.inputs[mount.input]
+                    if not _is_local(source.vertex):
+                        self.passed[edge.vertex] = None
+                        return source
         if edge.vertex in self.hits:
             return new
         assert new is not None, "only what is taken out becomes scratch"

@@ -434,3 +434,14 @@ def test_a_long_chain_becomes_one_step_with_a_short_name() -> None:
     assert done.graph.metadata_of(fused.digest).description == {
         "llb.customname": "mkdir /0 + 1998 more + mkdir /1999"
     }
+
+
+def test_the_output_of_a_read_only_mount_is_what_is_mounted() -> None:
+    process = reading(B, output=1)
+    read = Vertex.make(made(COPY, base=A, source_=A).op, (Edge(A), Edge(process, 1)))
+    done = passes.run(graph(read))
+    assert done.graph.head == Edge(made(COPY, base=A, source_=B))
+    assert done.hits == {"identity": 1}
+    writable = reading(B, output=1, readonly=False)
+    before = graph(Vertex.make(read.op, (Edge(A), Edge(writable, 1))))
+    assert "identity" not in passes.run(before).hits
