@@ -116,16 +116,11 @@ class _Walk:
         self.hits: dict[Vertex, None] = {}
         self.solid: dict[Vertex, Vertex] = {}
         self.passed: dict[Vertex, None] = {}
+        self._sources: dict[Edge, Edge] = {}
 
     def result(self, edge: Edge) -> _Result:
+        edge = self._mounted(edge)
         new = self.became[edge.vertex]
-        if new is not None and isinstance(new.vertex.op, ops.Exec):
-            for mount in new.vertex.op.mounts:
-                if mount.output == edge.index and _passes_on(mount):
-                    source = new.vertex.inputs[mount.input]
-                    if not _is_local(source.vertex):
-                        self.passed[edge.vertex] = None
-                        return source
         if edge.vertex in self.hits:
             return new
         assert new is not None, "only what is taken out becomes scratch"
@@ -146,10 +141,29 @@ class _Walk:
             self.solid[vertex] = self._with_solid(vertex) or vertex
         self.became[vertex] = outcome
 
+    def _mounted(self, edge: Edge) -> Edge:
+        """Return what is mounted where an edge is the output of a read-only mount; it may be such an output again."""
+        op = edge.vertex.op
+        if not isinstance(op, ops.Exec):
+            return edge
+        if edge not in self._sources:
+            self._sources[edge] = edge
+            for mount in op.mounts:
+                if mount.output == edge.index and _passes_on(mount):
+                    below = edge.vertex.inputs[mount.input]
+                    source = self._sources.get(below, below)  # known, for the exec was visited
+                    if not _is_local(source.vertex):
+                        self._sources[edge] = source
+                        self.passed[edge.vertex] = None
+        return self._sources[edge]
+
     def _with_solid(self, vertex: Vertex) -> Vertex | None:
         """Return a vertex on what its inputs have become, scratch as what it was before."""
-        inputs = [self.result(edge) or Edge(self.solid[edge.vertex], edge.index) for edge in vertex.inputs]
+        inputs = [self.result(edge) or self._as_solid(self._mounted(edge)) for edge in vertex.inputs]
         return vertex if inputs == list(vertex.inputs) else with_inputs(vertex, vertex.op, inputs)
+
+    def _as_solid(self, edge: Edge) -> Edge:
+        return Edge(self.solid[edge.vertex], edge.index)
 
     def _keep(self, vertex: Vertex) -> None:
         """Leave a vertex, and so everything below it, as it was."""

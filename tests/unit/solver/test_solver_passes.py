@@ -445,3 +445,10 @@ def test_the_output_of_a_read_only_mount_is_what_is_mounted() -> None:
     writable = reading(B, output=1, readonly=False)
     before = graph(Vertex.make(read.op, (Edge(A), Edge(writable, 1))))
     assert "identity" not in passes.run(before).hits
+
+
+def test_a_process_on_an_empty_read_only_output_mounts_what_is_empty() -> None:
+    process = reading(diff(A, A), output=1)
+    user = ops.Exec(meta=ops.Meta(args=("x",)), mounts=(ops.Mount(dest="/", input=0),))
+    out = optimize(graph(Vertex.make(user, (Edge(process, 1),))))
+    assert out.head == Edge(Vertex.make(user, (Edge(diff(A, A)),)))
