@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import strategies as st
-from support.filemodel import DIR, TIME, Layer, Model, ModelError, Tree, apply
+from support.filemodel import DIR, TIME, Layer, Model, ModelError, Tree, apply, up
 
 from llb import ops
 from llb.graph import Edge, Graph, Metadata, Vertex
@@ -82,6 +82,10 @@ def _difference(lower: Stack, upper: Stack) -> Stack:
     below, above = apply(lower), apply(upper)
     nodes: Tree = {path: node for path, node in above.items() if below.get(path) != node}
     nodes |= {path: "whiteout" for path in below if path not in above}
+    for path in list(nodes):
+        while path := up(path):
+            if path in above:  # directories between are part of the layer
+                nodes.setdefault(path, above[path])
     return [Layer(nodes)]
 
 
