@@ -60,6 +60,7 @@ class DockerfileFrontend:
 
     async def _build(self, bridge: Bridge, contexts: Contexts) -> BuildResult:
         contexts.options = self._options(bridge)
+        requests.check_caps(bridge.options.get("frontend.caps", ""))
         if request := bridge.options.get("requestid", ""):
             return BuildResult(results=(), metadata=await self._answer(request, bridge, contexts))
         converted = await self.convert(bridge, contexts)

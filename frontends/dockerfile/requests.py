@@ -27,10 +27,24 @@ OUTLINE = "frontend.outline"
 TARGETS = "frontend.targets"
 CONVERT = "frontend.convertllb"
 DESCRIBE = "frontend.subrequests.describe"
+_CAPS = tuple(
+    f"moby.buildkit.frontend.{name}" for name in ("inputs", "subrequests", "contexts", "gitquerystring")
+)
 KNOWN = (OUTLINE, TARGETS, LINT, CONVERT, DESCRIBE)
 _VERSION, _CONVERT_VERSION = "1.0.0", "0.1.0"
 
 Json = Mapping[str, object]
+
+
+def check_caps(wanted: str) -> None:
+    """Raise a DockerfileError if a client needs what this frontend cannot do.
+
+    ``wanted`` is a list of capabilities; what follows a ``+`` is said to whoever chooses the frontend.
+    """
+    for cap in wanted.split(",") if wanted else ():
+        name = cap.partition("+")[0]
+        if name not in _CAPS:
+            raise errors.option(f"unsupported frontend capability {name}", f"known are {', '.join(_CAPS)}")
 
 
 def check_id(request: str) -> None:

@@ -382,3 +382,12 @@ def test_build_arguments_win_over_attributes() -> None:
 def test_names_of_stages_that_ignore_the_cache_are_taken_as_they_are() -> None:
     assert not lower("FROM alpine AS b\nRUN x\n", **{"no-cache": " b"}).ignore_cache
     assert lower("FROM alpine AS b\nRUN x\n", **{"no-cache": "a,B"}).ignore_cache
+
+
+def test_a_client_may_need_what_the_frontend_can_do_and_no_more() -> None:
+    def build(caps: str) -> None:
+        asyncio.run(DockerfileFrontend().build(bridge_of("FROM scratch\n", **{"frontend.caps": caps})))
+
+    build("moby.buildkit.frontend.subrequests,moby.buildkit.frontend.contexts+forward")
+    with pytest.raises(DockerfileError, match=r"^unsupported frontend capability new\.cap$"):
+        build("moby.buildkit.frontend.inputs,new.cap+forward")
