@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,7 +30,6 @@ from llb.state import State
 LANGUAGE = "Dockerfile"
 IGNORE_FILE = ".dockerignore"
 _CONTEXT = "context"
-_TAG = re.compile(r":[^/:]*$")
 _MAGIC = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 
@@ -287,7 +285,7 @@ class NamedContext:
             raise errors.context(
                 f"could not parse oci-layout reference {go_quote(self.name)}: {error.standard}"
             ) from None
-        store = _TAG.sub("", written.removesuffix(f"@{digest}"))
+        store = written.removesuffix(f"@{digest}")
         session = self.contexts.bridge.session_id
         found = await self.contexts.bridge.resolve_image(
             named,
