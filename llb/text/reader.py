@@ -152,7 +152,7 @@ class _Reader:
                 self.terminal = metadata_of(statement, parts) or NO_METADATA
                 self.head.append(self.names.edge(statement, place))
             case Branch("elsewhere", (Leaf() as digest, *parts)):
-                self.located.append((statement.word(digest), statement, parts))
+                self._locate(statement.word(digest), statement, parts)
             case Branch("located"):
                 self.all_located = True
             case Branch("beyond", (Leaf() as data,)):
@@ -168,7 +168,12 @@ class _Reader:
         if (found := metadata_of(statement, body.parts)) is not None:
             before = self.metadata.get(vertex.digest)
             self.metadata[vertex.digest] = found if before is None else merge_metadata(before, found)
-        self.located.append((vertex.digest, statement, body.parts))
+        self._locate(vertex.digest, statement, body.parts)
+
+    def _locate(self, digest: str, statement: Statement, parts: Sequence[object]) -> None:
+        """Keep the lines of locations until all texts are known, and nothing else of the tree."""
+        if found := [part for part in parts if isinstance(part, Branch) and part.rule == "at"]:
+            self.located.append((digest, statement, found))
 
     def _text(self, statement: Statement, label: Leaf, name: Leaf, parts: Sequence[object]) -> None:
         if label.text in self.labels:
