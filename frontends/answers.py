@@ -13,6 +13,7 @@ from typing import Any
 
 Value = Mapping[str, Any]
 _RULE = "-" * 20
+_LONGEST = 500  # characters of a line; a screen holds fewer, and a megabyte for each warning is no help
 
 
 def _as_written(name: str) -> str:
@@ -61,8 +62,11 @@ def outline_text(answer: Value) -> str:
 
 def lint_text(answer: Value, *, shown: Callable[[str], str] = _as_written) -> str:
     """Return the warnings of an answer to ``frontend.lint``, in the file's order; ``shown`` maps file names."""
+    sources = [
+        (shown(source["filename"]), _lines(source.get("data", ""))) for source in answer.get("sources") or ()
+    ]
     return "".join(
-        f"\nWARNING: {_title(item)}\n{item['detail']}\n{_snippet(answer, item['location'], shown)}"
+        f"\nWARNING: {_title(item)}\n{item['detail']}\n{_snippet(sources, item['location'])}"
         for item in sorted(answer.get("warnings") or (), key=_order)
     )
 
@@ -91,19 +95,24 @@ def _order(warning: Value) -> tuple[int, int, str]:
     return location.get("sourceIndex", 0), ranges[0]["start"].get("line", 0), ""
 
 
-def _snippet(answer: Value, location: Value, shown: Callable[[str], str]) -> str:
+def _lines(data: str) -> list[str]:
+    """Return a source's lines as they are shown: without what goes on after `_LONGEST` characters."""
+    lines = base64.b64decode(data).decode("utf-8", "replace").split("\n")
+    return [line if len(line) <= _LONGEST else line[:_LONGEST] + "…" for line in lines]
+
+
+def _snippet(sources: Sequence[tuple[str, list[str]]], location: Value) -> str:
     """Return the lines of a location, marked, with those around: two of a single line, else one."""
     ranges = location.get("ranges") or ()
     if not ranges:
         return ""
-    source = answer["sources"][location.get("sourceIndex", 0)]
-    lines = base64.b64decode(source["data"]).decode("utf-8", "replace").split("\n")
+    name, lines = sources[location.get("sourceIndex", 0)]
     marked = {line for item in ranges for line in range(item["start"]["line"], item["end"]["line"] + 1)}
     first, last = min(marked), max(marked)
     around = 2 if first == last else 1
     numbers = range(max(1, first - around), min(len(lines), last + around) + 1)
     out = [f" {n:3} | {'>>>' if n in marked else '   '} {lines[n - 1]}" for n in numbers]
-    return "\n".join([f"{shown(source['filename'])}:{first}", _RULE, *out, _RULE, ""])
+    return "\n".join([f"{name}:{first}", _RULE, *out, _RULE, ""])
 
 
 def _table(rows: Iterable[Sequence[str]], *, gap: int) -> str:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
 
+from frontends import answers
 from llbkit.cli.calls import Call, show
 from llbkit.csvflags import FlagError
 from llbkit.request import BuildOutcome
@@ -63,3 +65,11 @@ def test_a_snippet_names_the_file_where_it_lies_here(capsys: pytest.CaptureFixtu
 def test_a_frontend_that_answers_nothing_is_told_of() -> None:
     with pytest.raises(FlagError):
         show(Call.parse("outline"), BuildOutcome(response={}, metadata={}), None)
+
+
+def test_a_snippet_cuts_lines_that_no_screen_holds() -> None:
+    source = {"filename": "Dockerfile", "data": base64.b64encode(b"x" * 100_000).decode()}
+    where = {"ranges": [{"start": {"line": 1}, "end": {"line": 1}}]}
+    text = answers.lint_text({"warnings": [{**WARNING, "location": where}] * 3, "sources": [source]})
+    assert text.count("x…\n") == 3
+    assert len(text) < 3000
