@@ -29,6 +29,7 @@ from worker.base import (
 )
 from worker.content.store import ContentStore
 from worker.oci import Descriptor
+from worker.ops.nul import refuse_nul
 from worker.pools import Pools, can_mount
 from worker.snapshot.layers import LayerStore
 from worker.statedir import StateDir
@@ -240,8 +241,13 @@ class LocalWorker:
     # -- solver.ports.Worker
 
     def operation(self, vertex: Vertex, metadata: VertexMetadata, session: object) -> Operation:
-        """Return the operation of a vertex."""
+        """Return the operation of a vertex.
+
+        Raises:
+            WorkerError: the op cannot be executed here: it is not supported, or says what no system call can be told.
+        """
         assert isinstance(session, Session), "jobs on this worker bring a Session"
+        refuse_nul(vertex.op)
         match vertex.op:
             case ops.Exec():
                 from worker.ops.exec import ExecOperation
