@@ -85,8 +85,7 @@ class PlainDisplay(Display):
             sizes = f" {amount(event.current)} / {amount(event.total)}"
         elif event.current:
             sizes = f" {amount(event.current)}"
-        label = event.id if event.id == event.name or not event.name else f"{event.name} {event.id}"
-        return [f"{label}{sizes}{' done' if done else ''}"]
+        return [f"{_label(event)}{sizes}{' done' if done else ''}"]
 
     def _drain(self, now: float) -> None:
         if self._active is None or (self._active.done and self._active.digest not in self._pending):
@@ -123,3 +122,11 @@ class PlainDisplay(Display):
 
     def _print(self, line: str) -> None:
         self._stream.write(line + "\n")
+
+
+def _label(event: VertexStatus) -> str:
+    """Return a status line's text: what is done, and to what if its name does not say so already."""
+    if not event.name or event.id.startswith(event.name):
+        return event.id
+    subject = event.id.removeprefix("sha256:")
+    return event.name if subject[:12] in event.name else f"{event.name} {event.id}"

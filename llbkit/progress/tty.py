@@ -115,14 +115,15 @@ class TTYDisplay(Display):
 
 
 def _columns(stream: TextIO) -> int:
+    """Return the terminal's width; 80 if it says none, as the pseudo-terminals of CI services do."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
 
 
 def _columns_of(left: str, right: str, width: int) -> str:
-    room = width - len(right) - 2
+    room = max(0, width - len(right) - 2)
     if len(left) > room:
         left = left[: max(0, room - 1)] + "…"
     return f"{left:<{room}} {right}"

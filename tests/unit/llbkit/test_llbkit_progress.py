@@ -4,8 +4,14 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import json
+import os
+import struct
+import termios
+
+import pytest
 
 from llbkit.progress import open_display
 from llbkit.progress.model import StepView, printable
@@ -126,3 +132,30 @@ def test_a_line_that_never_ends_is_shown_in_pieces() -> None:
     assert "".join([*lines, *step.rest_line()]) == "x€" * 200_000
     assert step.take_lines(b"\xff" * 70_000) != []
     assert step.take_lines(b"\x80" * 70_000) != []
+
+
+@pytest.mark.parametrize("width", [0, 1, 3, 8])
+def test_tty_fits_any_terminal_also_one_that_tells_no_width(width: int) -> None:
+    controller, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    with (
+        os.fdopen(controller, "rb"),
+        os.fdopen(terminal, "w") as stream,
+        open_display("tty", stream) as display,
+    ):
+        for event in (added("a" * 100), started("a" * 100, 1), completed("a" * 100, 2.5)):
+            display(event)
+
+
+@pytest.mark.parametrize(
+    ("identity", "name", "shown"),
+    [
+        ("extracting sha256:" + "a" * 64, "extracting", "extracting sha256:" + "a" * 64),
+        ("sha256:" + "a" * 64, "pushing layer " + "a" * 12, "pushing layer " + "a" * 12),
+        ("out.tar", "writing", "writing out.tar"),
+        ("x", "", "x"),
+    ],
+)
+def test_plain_names_the_subject_of_a_status_once(identity: str, name: str, shown: str) -> None:
+    status = VertexStatus(id=identity, digest="sha256:a", name=name, current=1, total=2, time=1, started=1)
+    assert f"#1 {shown} 1B / 2B\n" in play("plain", added("a"), started("a", 1), status)
