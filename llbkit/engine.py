@@ -18,7 +18,7 @@ from llb import Graph, Platform
 from llb import platform as platforms
 from llbkit import config
 from llbkit.bridge import EngineBridge, EngineRef
-from llbkit.export import export_all, seen_by
+from llbkit.export import check_outputs, export_all, seen_by
 from llbkit.graphs import without_cache
 from llbkit.request import BuildOutcome, BuildRequest, Output
 from llbkit.solution import Solution
@@ -95,6 +95,7 @@ class Engine:
             solver.errors.VertexError: a step failed.
             worker.base.WorkerError: an export failed or the environment lacks something.
         """
+        check_outputs(request)
         async with self._bridge(request, progress) as bridge:
             result = await self._frontend(request, bridge)
             if "result.txt" in result.metadata or "result.json" in result.metadata:
@@ -169,6 +170,7 @@ class Engine:
             outputs=tuple(Output.parse(one) if isinstance(one, str) else one for one in outputs),
             names=tuple(names),
         )
+        check_outputs(request)
         if no_cache:
             graph = without_cache(graph)
         if platform is None:

@@ -39,6 +39,25 @@ def seen_by(outputs: Sequence[Output]) -> Seen:
     return Seen.FILES if outputs and all(output.type in _FILES_ONLY for output in outputs) else Seen.LAYERS
 
 
+def check_outputs(request: BuildRequest) -> None:
+    """Check the attributes of every output before anything is built.
+
+    Raises:
+        WorkerError: one is unknown or makes no sense.
+    """
+    outputs = [output for output in request.outputs if output.type != "cacheonly"]
+    if not outputs:
+        return
+    from worker.exporters.base import ExportRequest
+    from worker.exporters.export import check
+
+    for output in outputs:
+        check(
+            output.type,
+            ExportRequest(results=(), attrs=output.attrs, names=request.names, dest=_file(output)),
+        )
+
+
 async def export_all(
     result: BuildResult,
     request: BuildRequest,
@@ -78,11 +97,15 @@ async def export_all(
             metadata=result.metadata,
             attrs=output.attrs,
             names=request.names,
-            dest=Path(output.dest) if output.dest not in ("", "-") else None,
+            dest=_file(output),
             stream=stdout if output.dest == "-" else None,
         )
         response |= await _one(number, output, wanted, worker, progress)
     return response
+
+
+def _file(output: Output) -> Path | None:
+    return Path(output.dest) if output.dest not in ("", "-") else None
 
 
 async def _value(one: PlatformResult, seen: Seen) -> object:

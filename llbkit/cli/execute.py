@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -88,11 +89,16 @@ def check_files(values: Mapping[str, Any]) -> None:
     """Check that the files to report into can be written: before the build, not after.
 
     Raises:
-        FlagError: their directory does not exist.
+        FlagError: one cannot, or its directory does not exist.
     """
-    for flag in ("metadata_file", "iidfile"):
-        if values[flag] and not values[flag].parent.is_dir():
-            raise FlagError(f"--{flag.replace('_', '-')}: there is no directory {values[flag].parent}")
+    for name in ("metadata_file", "iidfile"):
+        path, flag = values[name], f"--{name.replace('_', '-')}"
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise FlagError(f"{flag}: there is no directory {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise FlagError(f"{flag}: {path} cannot be written", help="choose a file that you may write")
 
 
 def outputs_of(values: Mapping[str, Any], *, usual: Sequence[Output]) -> tuple[Output, ...]:
@@ -109,6 +115,9 @@ def outputs_of(values: Mapping[str, Any], *, usual: Sequence[Output]) -> tuple[O
     outputs = outputs or list(usual)
     if sum(output.dest == "-" for output in outputs) > 1:
         raise FlagError("--output: only one output can go to standard output")
+    places = [os.path.realpath(output.dest) for output in outputs if output.dest not in ("", "-")]
+    if twice := next((place for place in places if places.count(place) > 1 and not _special(place)), None):
+        raise FlagError(f"--output: two outputs are written to {twice}", help="give each a dest of its own")
     if sys.stdout.isatty() and any(output.dest == "-" for output in outputs):
         raise FlagError(
             "--output: refusing to write an archive to a terminal", help="add dest=FILE, or redirect"
@@ -119,6 +128,11 @@ def outputs_of(values: Mapping[str, Any], *, usual: Sequence[Output]) -> tuple[O
         )
     extra = _annotations(values["annotations"])
     return tuple(replace(output, attrs={**extra, **output.attrs}) for output in outputs)
+
+
+def _special(path: str) -> bool:
+    """Tell whether a path is a device or a pipe, which takes one output after the other."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def brought(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,3 +192,24 @@ def _running(command: str) -> bool:
             except OSError:
                 continue
     return False
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    ["COPY a\0 /", "COPY busybox /a\0", "WORKDIR /\0", "ADD git@a\0b:c /x", "COPY <<\0 /x\na\n\0"],
+)
+def test_a_nul_byte_is_an_error_of_its_line(cli, project, instruction) -> None:
+    done = cli.build(project(f"FROM scratch\nCOPY busybox /b\n{instruction}\n", base=False), code=1)
+    assert "NUL byte" in done.stderr
+    assert "Dockerfile:3" in done.stderr
+    assert "internal error" not in done.stderr
+
+
+def test_a_wrong_output_is_told_before_anything_is_built(cli, project, tmp_path) -> None:
+    folder = project("FROM base\nRUN echo built\n")
+    for spec in ("type=oci,dest=x.tar,dset=y", "type=image,compression=foo", "type=registry"):
+        done = cli.build(folder, "-o", spec, code=1)
+        assert "#1" not in done.stderr
+    out = tmp_path / "x.tar"
+    twice = cli.build(folder, "-o", f"type=oci,dest={out}", "-o", f"type=tar,dest={out}", code=2)
+    assert str(out) in twice.stderr

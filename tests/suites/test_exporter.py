@@ -31,7 +31,7 @@ from worker.content.transport import Transport
 from worker.descent import remove_tree
 from worker.exporters.base import ExportError, ExportRequest, ExportTools, PlatformExport
 from worker.exporters.config import LayerFacts, complete_history, image_config
-from worker.exporters.export import EXPORTERS, export
+from worker.exporters.export import EXPORTERS, check, export
 from worker.images import ImageStore
 from worker.metadata import Metadata
 from worker.pools import Cancelled, Token
@@ -98,6 +98,14 @@ def test_an_unknown_attribute_is_refused_with_the_nearest_known(tools, files, tm
     with pytest.raises(ExportError) as caught:
         run(tools, files, kind, dest=tmp_path / "o", platform_splitt="1", compresion="gzip")
     assert caught.value.help
+
+
+@pytest.mark.parametrize("kind", sorted(EXPORTERS))
+@pytest.mark.parametrize("attrs", [{"compresion": "gzip"}, {"sbom": "true"}, {"source-date-epoch": "x"}])
+def test_wrong_attributes_are_found_before_there_is_a_result(tmp_path, kind, attrs):
+    with pytest.raises(ExportError):
+        check(kind, ExportRequest(results=(), names=("x",), dest=tmp_path, attrs=attrs))
+    check(kind, ExportRequest(results=(), names=("x",), dest=tmp_path))
 
 
 @pytest.mark.parametrize("kind", sorted(EXPORTERS))

@@ -124,8 +124,10 @@ def output(request: ExportRequest) -> Iterator[BinaryIO]:
         if special
         else request.dest.with_name(f".{request.dest.name}.{os.getpid()}-{time.time_ns():x}")
     )
+    made = False
     try:
         with temporary.open("wb") as stream:
+            made = not special
             yield stream
         if not special:
             temporary.replace(request.dest)
@@ -135,6 +137,6 @@ def output(request: ExportRequest) -> Iterator[BinaryIO]:
             help="check the path, the rights and the space",
         ) from error
     finally:
-        if not special:
-            with suppress(FileNotFoundError, NotADirectoryError):
+        if made:
+            with suppress(FileNotFoundError):
                 temporary.unlink()

@@ -240,6 +240,23 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
     return replace(options, metadata={**request.metadata, **found})
 
 
+def files_options(request: ExportRequest, attrs: Attrs) -> tuple[bool, int | None]:
+    """Read what outputs of files share: whether platforms get directories of their own, and the time of all files.
+
+    Call it after the exporter has read its own.
+
+    Raises:
+        ExportError: an attribute is unknown or wrong, or asks for what is not supported.
+    """
+    split = attrs.flag("platform-split", request.multi)
+    time = epoch(request, attrs)
+    attrs.text("attestation-prefix")
+    for key in ("sbom", "provenance"):
+        attrs.refuse(key)
+    attrs.rest()
+    return split, time
+
+
 def epoch(request: ExportRequest, attrs: Attrs) -> int | None:
     """Return SOURCE_DATE_EPOCH in seconds: the attribute, or what the frontend said, or None.
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from worker.content.archive import blob_path, compact
+from worker.exporters import oci
 from worker.exporters.archives import dated, references, write_archive
-from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, image_options
+from worker.exporters.base import ExportError, ExportRequest, Run
 from worker.exporters.commit import Image, commit
 from worker.oci import Descriptor
 
@@ -21,9 +22,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
             "type=docker holds one platform, the build has an index",
             help="use type=oci, or build for one --platform",
         )
-    attrs = Attrs(request.attrs)
-    tar = attrs.flag("tar", True)
-    options = image_options(request, attrs)
+    tar, options = oci.read(request)
     image = dated(commit(request, options, run), options, run)
     assert image.config is not None
     write_archive(

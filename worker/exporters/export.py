@@ -18,6 +18,24 @@ EXPORTERS: Mapping[str, Callable[[ExportRequest, Run], dict[str, str]]] = {
     "tar": tar.export,
 }
 
+_READERS: Mapping[str, Callable[[ExportRequest], object]] = {
+    "docker": oci.read,
+    "image": image.read,
+    "local": local.read,
+    "oci": oci.read,
+    "registry": registry.read,
+    "tar": tar.read,
+}
+
+
+def check(kind: str, request: ExportRequest) -> None:
+    """Find what is wrong with a request that has no results yet, so that nobody waits for a build in vain.
+
+    Raises:
+        ExportError: an attribute is not known or makes no sense, or a name is missing.
+    """
+    _READERS[kind](request)
+
 
 def export(
     kind: str, request: ExportRequest, tools: ExportTools, *, cancel: CancelToken, report: StatusReport

@@ -33,17 +33,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     Raises:
         WorkerError: an attribute or name is wrong, or a registry refuses.
     """
-    attrs = Attrs(request.attrs)
-    delivery = _Delivery(
-        push=attrs.flag("push"),
-        by_digest=attrs.flag("push-by-digest"),
-        insecure=attrs.flag("registry.insecure") or None,
-        store=attrs.flag("store", True),
-        canonical=attrs.flag("name-canonical"),
-        dangling=attrs.text("dangling-name-prefix"),
-        dangling_only=attrs.flag("danging-name-empty-only"),
-    )
-    options = image_options(request, attrs)
+    delivery, options = _read(request)
     targets = _targets(options, delivery)
     image = commit(request, options, run)
     stored = _stored_names(image, options, delivery)
@@ -54,6 +44,31 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     for target in targets if delivery.push else ():
         _push(target, image, delivery, run)
     return image.response(options.names or [name for name in stored if delivery.store])
+
+
+def read(request: ExportRequest) -> None:
+    """Read the attributes and names, as far as they are known before there is a result.
+
+    Raises:
+        ExportError: one is unknown or wrong.
+    """
+    delivery, options = _read(request)
+    if request.attrs.get("name") != "*":
+        _targets(options, delivery)
+
+
+def _read(request: ExportRequest) -> tuple[_Delivery, ImageOptions]:
+    attrs = Attrs(request.attrs)
+    delivery = _Delivery(
+        push=attrs.flag("push"),
+        by_digest=attrs.flag("push-by-digest"),
+        insecure=attrs.flag("registry.insecure") or None,
+        store=attrs.flag("store", True),
+        canonical=attrs.flag("name-canonical"),
+        dangling=attrs.text("dangling-name-prefix"),
+        dangling_only=attrs.flag("danging-name-empty-only"),
+    )
+    return delivery, image_options(request, attrs)
 
 
 def _targets(options: ImageOptions, delivery: _Delivery) -> list[Reference]:

@@ -19,11 +19,22 @@ from typing import NamedTuple
 from worker.base import StorageError
 from worker.bytescopy import BytesCopier
 from worker.descent import Descent, remove_tree
-from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, epoch, platform_dir
+from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, files_options, platform_dir
 from worker.exporters.merged import prune, sources, union
 from worker.tree import portable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def read(request: ExportRequest) -> tuple[str, bool, int | None]:
+    """Return the mode, whether platforms get directories of their own, and the time of all files.
+
+    Raises:
+        ExportError: an attribute is unknown or wrong.
+    """
+    attrs = Attrs(request.attrs)
+    mode = attrs.choice("mode", ("copy", "delete"), "copy")
+    return mode, *files_options(request, attrs)
 
 
 def export(request: ExportRequest, run: Run) -> dict[str, str]:
@@ -32,14 +43,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     Raises:
         WorkerError: an attribute is wrong, or the directory cannot be written.
     """
-    attrs = Attrs(request.attrs)
-    mode = attrs.choice("mode", ("copy", "delete"), "copy")
-    split = attrs.flag("platform-split", request.multi)
-    clamp = epoch(request, attrs)
-    attrs.text("attestation-prefix")
-    for key in ("sbom", "provenance"):
-        attrs.refuse(key)
-    attrs.rest()
+    mode, split, clamp = read(request)
     if request.dest is None:
         raise ExportError("type=local needs a directory", help="add dest=DIR")
     merged = not split and len(request.results) > 1

@@ -4,8 +4,19 @@
 from __future__ import annotations
 
 from worker.exporters.archives import dated, write_archive
-from worker.exporters.base import Attrs, ExportRequest, Run, image_options
+from worker.exporters.base import Attrs, ExportRequest, ImageOptions, Run, image_options
 from worker.exporters.commit import commit
+
+
+def read(request: ExportRequest) -> tuple[bool, ImageOptions]:
+    """Return whether a tar archive is asked for, and the shared attributes.
+
+    Raises:
+        ExportError: an attribute is unknown or wrong.
+    """
+    attrs = Attrs(request.attrs)
+    tar = attrs.flag("tar", True)
+    return tar, image_options(request, attrs)
 
 
 def export(request: ExportRequest, run: Run) -> dict[str, str]:
@@ -14,9 +25,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     Raises:
         WorkerError: an attribute is wrong, or the layout cannot be written.
     """
-    attrs = Attrs(request.attrs)
-    tar = attrs.flag("tar", True)
-    options = image_options(request, attrs)
+    tar, options = read(request)
     image = dated(commit(request, options, run), options, run)
     write_archive(request, image, options, run, tar=tar, manifest=None)
     return image.response(options.names)

@@ -15,4 +15,17 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     Raises:
         WorkerError: an attribute or name is wrong, or a registry refuses.
     """
-    return image.export(replace(request, attrs={"push": "true", "store": "false", **request.attrs}), run)
+    return image.export(_pushed(request), run)
+
+
+def read(request: ExportRequest) -> None:
+    """Read the attributes and names, as far as they are known before there is a result.
+
+    Raises:
+        ExportError: one is unknown or wrong.
+    """
+    image.read(_pushed(request))
+
+
+def _pushed(request: ExportRequest) -> ExportRequest:
+    return replace(request, attrs={"push": "true", "store": "false", **request.attrs})

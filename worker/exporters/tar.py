@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from worker.content.tarwrite import write_end, write_tree
 from worker.exporters.archives import output
-from worker.exporters.base import Attrs, ExportRequest, Run, epoch, platform_dir
+from worker.exporters.base import Attrs, ExportRequest, Run, files_options, platform_dir
 from worker.exporters.merged import sources, union
+
+
+def read(request: ExportRequest) -> tuple[bool, int | None]:
+    """Return whether platforms get directories of their own, and the time of all files.
+
+    Raises:
+        ExportError: an attribute is unknown or wrong.
+    """
+    return files_options(request, Attrs(request.attrs))
 
 
 def export(request: ExportRequest, run: Run) -> dict[str, str]:
@@ -18,13 +27,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     Raises:
         WorkerError: an attribute is wrong, or the archive cannot be written.
     """
-    attrs = Attrs(request.attrs)
-    split = attrs.flag("platform-split", request.multi)
-    time = epoch(request, attrs)
-    attrs.text("attestation-prefix")
-    for key in ("sbom", "provenance"):
-        attrs.refuse(key)
-    attrs.rest()
+    split, time = read(request)
     run.report("tar", "sending tarball", 0, 0, False)
     with sources(request, run) as found:
         directories: set[str] | None = None
