@@ -164,13 +164,7 @@ def _other_inputs(
     found = []
     for place, (was, now) in enumerate(zip_longest(old.inputs[before], new.inputs[after])):
         if was is None or now is None or (match.get(was[0]), was[1]) != now:
-            found.append(
-                FieldChange(
-                    f"input {place}",
-                    None if was is None else _edge(old, was),
-                    None if now is None else _edge(new, now),
-                )
-            )
+            found.append(FieldChange(f"input {place}", *_told_apart(old, was, new, now)))
     return found
 
 
@@ -241,6 +235,21 @@ def _edge(side: Side, edge: tuple[int, int]) -> str:
     return f"{side.labels[number]} (output {index})" if index else side.labels[number]
 
 
+def _told_apart(
+    old: Side, was: tuple[int, int] | None, new: Side, now: tuple[int, int] | None
+) -> tuple[str | None, str | None]:
+    """Return words for two edges that differ: their labels, and more where those are the same."""
+    one = None if was is None else _edge(old, was)
+    other = None if now is None else _edge(new, now)
+    if one != other or was is None or now is None:
+        return one, other
+    if old.places[was[0]] == new.places[now[0]]:
+        words = [side.vertices[number].digest[:19] for side, number in ((old, was[0]), (new, now[0]))]
+    else:
+        words = ["{} of {}".format(*side.places[number]) for side, number in ((old, was[0]), (new, now[0]))]
+    return f"{one} ({words[0]})", f"{other} ({words[1]})"
+
+
 def _heads(old: Side, new: Side, match: Mapping[int, int]) -> tuple[FieldChange, ...]:
     def place(side: Side) -> tuple[int, int] | None:
         head = side.graph.head
@@ -249,13 +258,8 @@ def _heads(old: Side, new: Side, match: Mapping[int, int]) -> tuple[FieldChange,
     one, other = place(old), place(new)
     if (None if one is None else (match.get(one[0], -1), one[1])) == other:
         return ()
-    return (
-        FieldChange(
-            "head",
-            "scratch" if one is None else _edge(old, one),
-            "scratch" if other is None else _edge(new, other),
-        ),
-    )
+    was, now = _told_apart(old, one, new, other)
+    return (FieldChange("head", was or "scratch", now or "scratch"),)
 
 
 __all__ = ["Change", "Comparison", "compare"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from llb import ops
 from llb.draw.picture import picture
@@ -44,6 +45,17 @@ class Side:
         self.stages = [box.stage for box in boxes]
         self.labels = [f"[{box.stage}] {box.title}" if box.stage else box.title for box in boxes]
         self.words = [frozenset(_WORD.findall(box.title)) for box in boxes]
+
+    @cached_property
+    def places(self) -> list[tuple[int, int]]:
+        """For each vertex, which it is of those with its label, counted from 1, and how many these are."""
+        total = Counter(self.labels)
+        seen: Counter[str] = Counter()
+        out = []
+        for label in self.labels:
+            seen[label] += 1
+            out.append((seen[label], total[label]))
+        return out
 
     def _identity(self, number: int, vertex: Vertex) -> tuple[bytes, str]:
         """Return the bytes of an op alone, and the digest it has without what only tells builds apart."""

@@ -84,15 +84,20 @@ def load(where: str, *, stdin: BinaryIO) -> GraphFile:
 
 def parse(name: str, data: bytes) -> GraphFile:
     """Return the graph that bytes hold; ``name`` is for messages. Raises as `load` does."""
+    from llb import DefinitionError
+
     form = form_of(data)
-    if form == "pb":
-        from llb.wire import decode
+    try:
+        if form == "pb":
+            from llb.wire import decode
 
-        return GraphFile(name, form, decode(data, verified=False))
-    if form == "json":
-        from llb.wire import jsonform
+            return GraphFile(name, form, decode(data, verified=False))
+        if form == "json":
+            from llb.wire import jsonform
 
-        return GraphFile(name, form, jsonform.read(data.decode("utf-8", "replace"), verified=False))
+            return GraphFile(name, form, jsonform.read(data.decode("utf-8", "replace"), verified=False))
+    except DefinitionError as error:
+        raise DefinitionError(f"{name}: {error}") from error
     if form == "text":
         from llb.text import study
 

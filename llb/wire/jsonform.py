@@ -28,6 +28,9 @@ from llb.wire.readable import message_json, metadata_json, op_json, terminal
 M = TypeVar("M", bound=Message)
 
 
+_KEYS = ("Op", "Digest", "OpMetadata", "Raw", "Source", "Unknown")
+
+
 def render(graph: Graph) -> str:
     """Return a graph as lines of JSON; `read` makes the same graph of it."""
     lines: list[dict[str, Any]] = []
@@ -69,8 +72,10 @@ def read(text: str, *, verified: bool = True) -> Graph:
             found = json.loads(line)
             if not isinstance(found, dict):
                 raise DefinitionError("it is no JSON object")
-            if extra := set(found) - {"Op", "Digest", "OpMetadata", "Raw", "Source", "Unknown"}:
-                raise DefinitionError(f"there is no key {min(extra)!r}")
+            if extra := found.keys() - set(_KEYS):
+                raise DefinitionError(
+                    f"the key {min(extra)!r} means nothing here: known are {', '.join(_KEYS)}"
+                )
             if "Op" in found or "Raw" in found:
                 _take(found, definition, digests)
             if "Source" in found:

@@ -52,7 +52,7 @@ def _known(error: BaseException) -> tuple[str, int] | None:
         case ResolveError():
             return _plain(str(error), getattr(error, "help", "")), FAILED
         case LLBError():
-            return _plain(str(error), "`llbkit llb verify` says more of a graph"), FAILED
+            return _plain(str(error), _mended(error)), FAILED
         case FlagError():
             return _plain(str(error), error.help), USAGE
         case ConfigError():
@@ -61,6 +61,12 @@ def _known(error: BaseException) -> tuple[str, int] | None:
             return _plain(f"{error}: the state directory cannot be used", advice), FAILED
         case _:
             return None
+
+
+def _mended(error: BaseException) -> str:
+    from llb.errors import DefinitionError
+
+    return "let whoever wrote the graph write it again" if isinstance(error, DefinitionError) else ""
 
 
 def _vertex(error: BaseException) -> tuple[str, int]:

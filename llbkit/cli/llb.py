@@ -107,15 +107,23 @@ def draw(where: str, form: str | None, events: Path | None, output: Path | None)
 @click.argument("after", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff(before: str, after: str, as_json: bool) -> int:
-    """Say what changed between two graphs; exit with 1 if anything did.
+    """Say what changed between two graphs; exit with 1 if anything did, and with 2 if one of them cannot be read.
 
     What only tells builds apart (the session of local directories) is no change.
     """
+    from grammar import DiagnosticError
+    from llb import DefinitionError
     from llb.compare import compare
+    from llbkit.cli.failure import USAGE, explain
 
     if before == after == "-":
         raise FlagError("only one of the graphs can come from standard input")
-    found = compare(_load(before).graph, _load(after).graph)
+    try:
+        one, other = _load(before).graph, _load(after).graph
+    except (DiagnosticError, DefinitionError, OSError) as error:
+        click.echo(explain(error)[0], err=True)
+        return USAGE
+    found = compare(one, other)
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else found.text(), nl=as_json)
     return 1 if found else 0
 

@@ -180,3 +180,16 @@ def test_wire_bytes_that_no_field_tells_apart_are_told() -> None:
     found = compare(Graph(vertices=(base,), head=Edge(base)), Graph(vertices=(odd,), head=Edge(odd)))
     assert found
     assert [one.kind for one in found.changes] == ["changed"]
+
+
+def test_steps_of_the_same_name_are_told_apart_where_one_takes_the_place_of_another() -> None:
+    once = _base().run("finish", name="RUN finish").root
+    twice = once.run("finish", name="RUN finish").root
+    found = compare(once.graph(platform=PLATFORM), twice.graph(platform=PLATFORM))
+    assert [str(field) for field in found.head] == ["head: `RUN finish (1 of 1)` → `RUN finish (2 of 2)`"]
+    found = compare(
+        once.run("last", name="last").root.graph(platform=PLATFORM),
+        twice.run("last", name="last").root.graph(platform=PLATFORM),
+    )
+    (last,) = (change for change in found.changes if change.kind == "changed")
+    assert [str(field) for field in last.fields] == ["input 0: `RUN finish (1 of 1)` → `RUN finish (2 of 2)`"]

@@ -70,6 +70,18 @@ def test_diff_exits_as_diff_does(files, tmp_path, capsys) -> None:
     assert run(["llb", "diff", str(files["text"]), str(tmp_path / "missing")]) == 2
 
 
+@pytest.mark.parametrize("data", [encode(_graph())[:40], b'{"def": []}', b"%a = nothing\n"])
+def test_a_file_that_cannot_be_read_is_named_and_is_no_difference(
+    files, tmp_path, capsys, data: bytes
+) -> None:
+    (tmp_path / "broken").write_bytes(data)
+    assert run(["llb", "diff", str(files["pb"]), str(tmp_path / "broken")]) == 2
+    assert run(["llb", "verify", str(tmp_path / "broken")]) == 1
+    both = capsys.readouterr().err
+    assert both.count(str(tmp_path / "broken")) == 2
+    assert "llb verify" not in both
+
+
 def test_verify_prints_every_problem_with_its_line(tmp_path, capsys) -> None:
     path = tmp_path / "bad.llb"
     path.write_text("%a = source nowhere\n%b = exec\n  mount /x from %a\nhead %b\n")
