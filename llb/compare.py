@@ -20,6 +20,7 @@ from llb import ops
 from llb.fieldwords import FieldChange, field_changes
 from llb.graph import Graph, Metadata, Vertex
 from llb.matching import Side, matched
+from llb.names import seen
 
 Kind = Literal["changed", "affected", "added", "removed"]
 _MARKS: Mapping[Kind, str] = {"changed": "~", "affected": "=", "added": "+", "removed": "-"}
@@ -208,7 +209,7 @@ def _beside(one: Metadata, other: Metadata, *, named: bool) -> list[FieldChange]
 
 
 def _cut(label: str) -> str:
-    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…"
+    return seen(label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…")
 
 
 def _said(value: object) -> str | None:

@@ -19,6 +19,16 @@ def name_of(vertex: Vertex, metadata: Metadata, inputs: Sequence[str] = ()) -> s
     return given or _default(vertex.op, inputs)
 
 
+def seen(text: str) -> str:
+    """Return a text with a mark for each character that cannot be seen, but for tabs and line ends.
+
+    Escape sequences and turns of the writing direction would change what a terminal or a picture shows of the rest.
+    """
+    return "".join(
+        char if char in "\t\n" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
 def _default(op: ops.Op, inputs: Sequence[str]) -> str:
     match op:
         case ops.Source():

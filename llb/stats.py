@@ -10,7 +10,7 @@ from typing import Any
 
 from llb import ops
 from llb.graph import Graph
-from llb.names import name_of
+from llb.names import name_of, seen
 
 _SHOWN = 90
 
@@ -65,7 +65,7 @@ class Stats:
             ("source texts", f"{self.text_size} bytes" if self.text_size else ""),
         ]
         lines = [f"{name:<14} {value}"[: _SHOWN + 20] for name, value in rows if value]
-        for title, items in (("sources", self.sources), ("longest path", self.path)):
+        for title, items in (("sources", [seen(one) for one in self.sources]), ("longest path", self.path)):
             if items:
                 lines += [title, *(f"  {item}" for item in items)]
         return "\n".join(lines) + "\n"
@@ -146,5 +146,5 @@ def _counts(items: Mapping[str, int]) -> str:
 
 
 def _short(name: str) -> str:
-    line = " ".join(name[: 4 * _SHOWN].split())
+    line = seen(" ".join(name[: 4 * _SHOWN].split()))
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from llb.draw.picture import Box, Outcome, picture, seconds
 from llb.graph import Graph
+from llb.names import seen
 
 _SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "merge": "invtriangle", "diff": "triangle"}
 _FILLS = {
@@ -45,4 +46,4 @@ def _node(number: int, box: Box) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return '"' + seen(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from llb.draw.picture import Box, Outcome, picture, seconds
 from llb.graph import Graph
+from llb.names import seen
 
 _SHAPES = {"source": ("([", "])"), "exec": ("[", "]"), "file": ("[/", "/]"), "merge": ("{{", "}}")}
 _STYLES = {
@@ -46,8 +47,12 @@ def _node(number: int, box: Box) -> str:
     title = box.title if len(box.title) <= _SHOWN else box.title[: _SHOWN - 1] + "…"
     time = f"<br/>{seconds(box.seconds)}" if box.result in ("ran", "failed") else ""
     mark = f":::{box.result}" if box.result else ""
-    return f'n{number}{left}"{title.translate(_ESCAPES)}{time}"{right}{mark}'
+    return f'n{number}{left}"{_escaped(title)}{time}"{right}{mark}'
 
 
 def _quoted(text: str) -> str:
-    return f'"{text.translate(_ESCAPES)}"'
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    return seen(text).translate(_ESCAPES)

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 from llb.draw.layout import Layout, Route, layout
 from llb.draw.picture import Box, Outcome, Picture, picture, seconds
 from llb.graph import Graph
+from llb.names import seen
 
 _W, _H = 236, 46  # a box
 _LETTER = 7.23  # width of a letter of the monospaced face at 12px
@@ -237,5 +238,4 @@ def _sign(value: float) -> int:
 
 
 def _xml(text: str) -> str:
-    kept = "".join(c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return escape(kept, {'"': "&quot;"})
+    return escape(seen(text), {'"': "&quot;"})

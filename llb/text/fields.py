@@ -44,12 +44,15 @@ def word(text: str) -> str:
     """Return a text as one word, in quotes if it needs them."""
     if _BARE.fullmatch(text):
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return quoted(text)
 
 
 def quoted(text: str) -> str:
-    """Return a text as one word in quotes."""
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    """Return a text as one word in quotes. Only what cannot be seen is escaped."""
+    said = json.dumps(text, ensure_ascii=False)
+    if said.isprintable():
+        return said
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in said)
 
 
 def plain(text: str) -> str:

@@ -193,3 +193,10 @@ def test_steps_of_the_same_name_are_told_apart_where_one_takes_the_place_of_anot
     )
     (last,) = (change for change in found.changes if change.kind == "changed")
     assert [str(field) for field in last.fields] == ["input 0: `RUN finish (1 of 1)` → `RUN finish (2 of 2)`"]
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    one, two = (
+        _base().run(word, name=f"RUN \x1b[31m{word}").root.graph(platform=PLATFORM) for word in ("a", "b")
+    )
+    assert "~ RUN \N{REPLACEMENT CHARACTER}[31mb\n" in compare(one, two).text()

@@ -97,6 +97,9 @@ def test_any_text_is_safe() -> None:
     drawn = mermaid.render(graph).splitlines()
     assert len(drawn) == 4
     assert drawn[1].count('"') == 2
+    for said in (svg.render(graph), dot.render(graph), mermaid.render(graph), measure(graph).text()):
+        assert "\x1b" not in said
+        assert "\N{REPLACEMENT CHARACTER}[1m" in said or "\N{REPLACEMENT CHARACTER}#91;1m" in said
 
 
 def test_mermaid_groups_stages_and_colours() -> None:

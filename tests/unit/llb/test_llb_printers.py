@@ -147,3 +147,11 @@ def test_lines_of_names_cannot_break_the_output() -> None:
     (line,) = (line for line in dot.render(graph).splitlines() if 'label="local' in line)
     assert r'label="local://a\"b\\c d"' in line
     assert text.render(graph).splitlines()[1:] == ["", "head %local-a-b-c-d"]
+
+
+def test_letters_of_every_language_stay_letters_in_words_of_several_lines() -> None:
+    step = llb.image("alpine").run(["echo", "grüße\n漢字\x1b\u202e\U000e0001"])
+    graph = step.root.graph(platform="linux/amd64")
+    said = text.render(graph)
+    assert r'"grüße\n漢字\u001b\u202e\udb40\udc01"' in said
+    assert text.read(said).vertices == graph.vertices
