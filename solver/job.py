@@ -60,8 +60,9 @@ class Job:
     async def solve(self, graph: Graph, *, parts: Mapping[str, tuple[Part, ...]] = NO_PARTS) -> Result | None:
         """Return the result of the graph's head; None for scratch.
 
-        ``parts`` says by digest what the actions of fused file ops come from (`solver.passes.Rewritten.parts`). A vertex that failed once in a job fails again without being executed; one that was solved stays so, even if a
-        later graph ignores its cache.
+        ``parts`` says by digest what the actions of fused file ops come from (`solver.passes.Rewritten.parts`). A vertex
+        that failed once in a job fails again without being executed; one that was solved stays so, even if a later graph
+        ignores its cache.
 
         Raises:
             VertexError: a vertex failed. Everything else that only this solve wants is cancelled.
