@@ -14,8 +14,8 @@ from typing import Any
 from conformance.opjson import ops_of, source_of
 from conformance.report import Failure, difference
 from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.frontend import DockerfileFrontend
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.lower.convert import Converted
 from frontends.dockerfile.platforms import format_all
 from grammar import Diagnostic, DiagnosticError, Span

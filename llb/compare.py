@@ -165,7 +165,7 @@ def _other_inputs(
     found = []
     for place, (was, now) in enumerate(zip_longest(old.inputs[before], new.inputs[after])):
         if was is None or now is None or (match.get(was[0]), was[1]) != now:
-            found.append(FieldChange(f"input {place}", *_told_apart(old, was, new, now)))
+            found.append(FieldChange(f"input {place}", *_disambiguated(old, was, new, now)))
     return found
 
 
@@ -213,7 +213,7 @@ def _cut(label: str) -> str:
 
 
 def _said(value: object) -> str | None:
-    from llb.text.fields import told
+    from llb.text.fields import field_words
 
     match value:
         case None | "" | False:
@@ -223,7 +223,7 @@ def _said(value: object) -> str | None:
         case str():
             return value
         case _:
-            return " ".join(told(value)) or "none"
+            return " ".join(field_words(value)) or "none"
 
 
 def _plain_name(metadata: Metadata) -> str:
@@ -236,7 +236,7 @@ def _edge(side: Side, edge: tuple[int, int]) -> str:
     return f"{side.labels[number]} (output {index})" if index else side.labels[number]
 
 
-def _told_apart(
+def _disambiguated(
     old: Side, was: tuple[int, int] | None, new: Side, now: tuple[int, int] | None
 ) -> tuple[str | None, str | None]:
     """Return words for two edges that differ: their labels, and more where those are the same."""
@@ -259,7 +259,7 @@ def _heads(old: Side, new: Side, match: Mapping[int, int]) -> tuple[FieldChange,
     one, other = place(old), place(new)
     if (None if one is None else (match.get(one[0], -1), one[1])) == other:
         return ()
-    was, now = _told_apart(old, one, new, other)
+    was, now = _disambiguated(old, one, new, other)
     return (FieldChange("head", was or "scratch", now or "scratch"),)
 
 

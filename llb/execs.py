@@ -10,9 +10,9 @@ from llb import ops
 from llb.errors import StateError
 from llb.graph import Edge
 from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
-from llb.nodes import Base, EdgeList, Made, Output, unique_outputs
+from llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
 from llb.options import Constraints
-from llb.settings import Carried, Settings
+from llb.settings import LazySettings, Settings
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _WINDOWS_PATH = "c:\\Windows\\System32;c:\\Windows"
@@ -20,10 +20,10 @@ _WINDOWS_PATH = "c:\\Windows\\System32;c:\\Windows"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExecNode:
-    """A process: ``carried`` are its settings, ``mounts`` all of its mounts with the root first."""
+    """A process: its ``settings``, ``mounts`` all of its mounts with the root first."""
 
     args: tuple[str, ...]
-    carried: Carried
+    settings: LazySettings
     mounts: tuple[AnyMount, ...]
     constraints: Constraints
     proxy: ops.ProxyEnv | None = None
@@ -55,10 +55,10 @@ class ExecNode:
             index += mount.is_output
         raise StateError(f"nothing is mounted at {slot}")
 
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         """Return the exec op for a platform."""
-        platform = self.constraints.platform or self.carried.at(base.platform).platform or base.platform
-        settings = self.carried.at(platform)
+        platform = self.constraints.platform or self.settings.at(base.platform).platform or base.platform
+        settings = self.settings.at(platform)
         if not self.args:
             raise StateError("arguments are required")
         caps = {"exec.meta.base"}
@@ -88,7 +88,7 @@ class ExecNode:
             secret_env=tuple(variables),
             cdi_devices=self.devices,
         )
-        return Made(op=op, inputs=tuple(inputs.edges), caps=tuple(caps), platform=platform)
+        return VertexSpec(op=op, inputs=tuple(inputs.edges), caps=tuple(caps), platform=platform)
 
     def _meta(self, settings: Settings, base: Base, platform: ops.Platform, caps: set[str]) -> ops.Meta:
         agents = self._agent_targets()

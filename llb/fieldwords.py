@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, assert_never
 from llb import ops
 from llb import platform as platforms
 from llb.graph import Vertex
-from llb.text.fields import told
+from llb.text.fields import field_words
 
 _LONGEST = 120
 _IMAGE = re.compile(r"(?P<repository>.+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>[a-z0-9]+:[0-9a-f]+))?")
@@ -84,7 +84,7 @@ def words_of(vertex: Vertex, named: Place) -> dict[str, str]:
         case _:
             assert_never(vertex.op)
     if vertex.platform is not None:
-        rest = told(vertex.platform, "os", "architecture", "variant")
+        rest = field_words(vertex.platform, "os", "architecture", "variant")
         out["platform"] = " ".join([platforms.format(vertex.platform), *rest])
     out |= {f"require {number}": text for number, text in enumerate(vertex.constraints)}
     return out
@@ -113,8 +113,8 @@ def _exec(op: ops.Exec, place: Place) -> dict[str, str]:
         out[f"env {key}"] = value
     out |= {f"host {entry.host}": entry.ip for entry in meta.extra_hosts}
     out |= {f"ulimit {item.name}": f"{item.soft}:{item.hard}" for item in meta.ulimit}
-    more = told(meta, "args", "cwd", "user", "env", "extra_hosts", "ulimit")
-    more += told(op, "meta", "mounts", "secret_env", "cdi_devices")
+    more = field_words(meta, "args", "cwd", "user", "env", "extra_hosts", "ulimit")
+    more += field_words(op, "meta", "mounts", "secret_env", "cdi_devices")
     for item in more:
         key, _, value = item.partition("=")
         out[key] = f"{out[key]} {value}" if key in out else value or "yes"
@@ -122,11 +122,11 @@ def _exec(op: ops.Exec, place: Place) -> dict[str, str]:
         kind = mount.mount_type.name.lower()
         words = [kind, *([place(mount.input)] if mount.input >= 0 else [])]
         given = getattr(mount, kind, None)
-        words += told(given) if given is not None else []
-        words += told(mount, "dest", "input", "mount_type", kind)
+        words += field_words(given) if given is not None else []
+        words += field_words(mount, "dest", "input", "mount_type", kind)
         out[f"mount {mount.dest}"] = " ".join(words)
-    out |= {f"secret-env {item.name}": " ".join(told(item, "name")) for item in op.secret_env}
-    out |= {f"device {item.name}": " ".join(told(item, "name")) or "yes" for item in op.cdi_devices}
+    out |= {f"secret-env {item.name}": " ".join(field_words(item, "name")) for item in op.secret_env}
+    out |= {f"device {item.name}": " ".join(field_words(item, "name")) or "yes" for item in op.cdi_devices}
     return out
 
 
@@ -143,7 +143,9 @@ def _action(item: ops.FileAction, prefix: str, place: Place) -> dict[str, str]:
         elif isinstance(value, str):
             if value:
                 out[f"{prefix}{field.name}"] = value
-        elif words := told(action, *(other.name for other in fields(action) if other.name != field.name)):
+        elif words := field_words(
+            action, *(other.name for other in fields(action) if other.name != field.name)
+        ):
             out[f"{prefix}{field.name}"] = " ".join(word.partition("=")[2] or "yes" for word in words)
     out[f"{prefix}on"] = place(item.input)
     if item.secondary_input != -1:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from llb import ops
 from llb.graph import Edge
-from llb.nodes import Base, EdgeList, Made, Output, unique_outputs
+from llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
 from llb.options import Constraints
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class FileNode:
         """A chain has one output."""
         return 0
 
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         """Return the file op."""
         build = _Numbering(base, EdgeList(edge))
         build.chain(self.chain)
@@ -202,7 +202,7 @@ class FileNode:
             )
             for number, item in enumerate(build.actions)
         )
-        return Made(op=ops.File(actions=actions), inputs=tuple(build.inputs.edges), caps=("file.base",))
+        return VertexSpec(op=ops.File(actions=actions), inputs=tuple(build.inputs.edges), caps=("file.base",))
 
 
 @dataclass(frozen=True, slots=True)

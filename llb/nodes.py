@@ -46,7 +46,7 @@ class Node(Protocol):
     def index_of(self, slot: int | str) -> int:
         """Return the output index of a slot. Raises StateError if the slot is no output."""
 
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         """Return what the step is for a platform; ``edge`` turns outputs it reads into edges."""
 
 
@@ -65,7 +65,7 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class VertexSpec:
     """A step for a platform: the op, its edges, the caps it needs. ``platform`` None: not specific to one.
 
     ``vertex`` is set by steps that were decoded and keep their bytes.
@@ -149,13 +149,13 @@ def _assemble(head: Output, base: Base) -> Graph:
     return graph
 
 
-def _vertex(constraints: Constraints, result: Made, base: Base) -> Vertex:
+def _vertex(constraints: Constraints, result: VertexSpec, base: Base) -> Vertex:
     assert result.op is not None, "a step that is no decoded vertex has an op"
     require = (*base.constraints.require, *constraints.require)
     return Vertex.make(result.op, result.inputs, platform=result.platform, constraints=require)
 
 
-def _metadata(constraints: Constraints, result: Made, base: Base) -> Metadata:
+def _metadata(constraints: Constraints, result: VertexSpec, base: Base) -> Metadata:
     merged = constraints.metadata
     if base.constraints.metadata != NO_METADATA:
         merged = merge_metadata(base.constraints.metadata, merged)
@@ -250,10 +250,10 @@ class GraphNode:
             raise StateError(f"a decoded step has no output named {slot}")
         return slot
 
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         """Return the vertex as it is."""
         locations = self._graph.source_map.locations.get(self._vertex.digest, ())
         places = tuple(At(self._texts[item.info], item.lines, item.columns) for item in locations)
-        return Made(
+        return VertexSpec(
             vertex=self._vertex, metadata=self._graph.metadata_of(self._vertex.digest), locations=places
         )

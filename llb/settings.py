@@ -52,40 +52,40 @@ NO_SETTINGS = Settings()
 Change = Callable[[Settings], Settings]
 
 
-class Carried:
+class LazySettings:
     """Settings that may depend on a platform that is still open. Immutable; compared by identity.
 
-    ``settled`` holds them if nothing is open; otherwise ``base`` gives them for a platform, and changes may follow.
+    ``fixed`` holds them if nothing is open; otherwise ``base`` gives them for a platform, and changes may follow.
     """
 
-    __slots__ = ("_base", "_before", "_change", "_known", "_settled")
+    __slots__ = ("_base", "_before", "_change", "_fixed", "_known")
 
     def __init__(
-        self, settled: Settings = NO_SETTINGS, base: Callable[[Platform], Settings] | None = None
+        self, fixed: Settings = NO_SETTINGS, base: Callable[[Platform], Settings] | None = None
     ) -> None:
-        self._settled = settled
+        self._fixed = fixed
         self._base = base
-        self._before: Carried | None = None
+        self._before: LazySettings | None = None
         self._change: Change | None = None
         self._known: dict[Platform, Settings] = {}
 
     def __repr__(self) -> str:
-        return f"Carried({self._settled!r})" if self._base is None else "Carried(open)"
+        return f"LazySettings({self._fixed!r})" if self._base is None else "LazySettings(open)"
 
-    def then(self, change: Change) -> Carried:
+    def then(self, change: Change) -> LazySettings:
         """Return the settings with one more change."""
         if self._base is None:
-            return Carried(change(self._settled))
-        after = Carried(base=self._base)
+            return LazySettings(change(self._fixed))
+        after = LazySettings(base=self._base)
         after._before, after._change = self, change
         return after
 
     def at(self, platform: Platform) -> Settings:
         """Return the settings for a platform; those of the step before help, so a chain of steps costs linear time."""
         if self._base is None:
-            return self._settled
+            return self._fixed
         changes: list[Change] = []
-        at: Carried = self
+        at: LazySettings = self
         while at._change is not None and at._before is not None and platform not in at._known:
             changes.append(at._change)
             at = at._before

@@ -11,12 +11,12 @@ from typing import Literal, Unpack
 from llb import giturl, ops
 from llb.errors import StateError
 from llb.graph import Edge
-from llb.nodes import Base, Made, Output
+from llb.nodes import Base, Output, VertexSpec
 from llb.ops import Platform
 from llb.options import Constraints, Options
 from llb.reference import InvalidReferenceError
 from llb.reference import parse as parse_reference
-from llb.settings import Carried, Settings, image_settings
+from llb.settings import LazySettings, Settings, image_settings
 from llb.state import State
 
 ResolveMode = Literal["default", "pull", "local"]
@@ -55,7 +55,7 @@ class SourceNode:
         """A source has one output."""
         return 0
 
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         """Return the source op for a platform."""
         if self.error:
             raise StateError(self.error)
@@ -69,7 +69,7 @@ class SourceNode:
         if self.resolve is not None and (digest := self.resolve(platform).digest) and "@" not in identifier:
             identifier += f"@{digest}"
         op = ops.Source(identifier=identifier, attrs=attrs)
-        return Made(op=op, caps=caps, platform=platform if self.specific else None)
+        return VertexSpec(op=op, caps=caps, platform=platform if self.specific else None)
 
 
 def state_of(node: SourceNode) -> State:
@@ -142,7 +142,7 @@ def image(
         change = image_settings(resolve(constraints.platform or platform).config)
         return change(Settings(platform=constraints.platform))
 
-    return State(state.output, Carried(base=settings))
+    return State(state.output, LazySettings(base=settings))
 
 
 def _normalized(ref: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Unpack
 
 from llb import ops
 from llb.graph import Edge
-from llb.nodes import Base, EdgeList, Made, Node, Output
+from llb.nodes import Base, EdgeList, Node, Output, VertexSpec
 from llb.options import Constraints, Options
 from llb.state import State
 
@@ -32,7 +32,7 @@ class _StackNode:
         assert isinstance(slot, int), "its outputs are numbered"
         return slot
 
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         platform = (self.constraints.platform or base.platform) if self.specific else None
         if self.distinct:
             edges = [edge(output) for output in self.sources if output is not None]
@@ -40,10 +40,14 @@ class _StackNode:
             for output in self.sources:
                 numbers.append(count if output is not None else -1)
                 count += output is not None
-            return Made(op=self.op(tuple(numbers)), inputs=tuple(edges), caps=self.caps, platform=platform)
+            return VertexSpec(
+                op=self.op(tuple(numbers)), inputs=tuple(edges), caps=self.caps, platform=platform
+            )
         inputs = EdgeList(edge)
         numbers = [inputs.add(output) if output is not None else -1 for output in self.sources]
-        return Made(op=self.op(tuple(numbers)), inputs=tuple(inputs.edges), caps=self.caps, platform=platform)
+        return VertexSpec(
+            op=self.op(tuple(numbers)), inputs=tuple(inputs.edges), caps=self.caps, platform=platform
+        )
 
 
 def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:

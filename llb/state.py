@@ -23,7 +23,7 @@ from llb.mounts import AnyMount, MountSpec
 from llb.nodes import Base, GraphNode, Output, assemble
 from llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
 from llb.options import Constraints, Options, as_platform
-from llb.settings import Carried, Change, canonical_ip, image_settings
+from llb.settings import Change, LazySettings, canonical_ip, image_settings
 
 Command: TypeAlias = str | Sequence[str]
 
@@ -36,7 +36,7 @@ class State:
     """
 
     output: Output | None = None
-    settings: Carried = field(default_factory=Carried)
+    settings: LazySettings = field(default_factory=LazySettings)
 
     def __copy__(self) -> State:
         return self
@@ -253,7 +253,7 @@ class State:
         root = MountSpec(target="/", source=self if self.output is not None else None, readonly=readonly_root)
         node = ExecNode(
             args=split(command) if isinstance(command, str) else tuple(command),
-            carried=settings,
+            settings=settings,
             mounts=(root, *mounts),
             constraints=Constraints.of(options),
             proxy=proxy,

@@ -137,7 +137,7 @@ class Execution:
         work, store = self._first, self._tools.store
         known = work.known(trusted=False)
         record_id = self._record_id
-        if work.renewing:
+        if work.ignores_cache:
             record_id = keys.renewed_key(record_id, saved, now)
             forget_others(store, work, known, keep=record_id)
         record = Record(

@@ -67,7 +67,7 @@ class Candidates:
 
     Of each input it holds the ids of the records linked to it by a known key, and whether further keys may come. A record
     that is linked to *every* input is a match. As soon as no record is linked to all inputs that are done with, the
-    search is hopeless, however the others turn out: the vertex has to be executed, and all its inputs are needed.
+    search is exhausted, however the others turn out: the vertex has to be executed, and all its inputs are needed.
     """
 
     def __init__(self, count: int) -> None:
@@ -89,7 +89,7 @@ class Candidates:
         return _common(self._linked) or frozenset()
 
     @property
-    def hopeless(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether no record can become a match any more."""
         done = [linked for linked, final in zip(self._linked, self._final, strict=True) if final]
         return bool(done) and not _common(done)

@@ -4,7 +4,7 @@
 keys → look up → inputs → content keys → look up → execute → store.
 
 Each vertex that is worked on has one coroutine, shared by all users of the vertex in the job. It passes two milestones:
-it is *settled* once it is known whether the store has it, and goes on only if somebody *wants* its results. So a user can
+it is *looked up* once it is known whether the store has it, and goes on only if somebody *wants* its results. So a user can
 learn what an input is without having it made. docs/solver.md tells why it is done so.
 
 Looking up is a query of well under a millisecond and is done on the event loop.
@@ -83,12 +83,12 @@ class VertexSolver:
                 continue
             work.results, work.record_id, work.found = results, record.id, True
             everything = work.known(trusted=False)
-            if work.renewing:
+            if work.ignores_cache:
                 forget_others(store, work, everything, keep=record.id)
             store.link(record.id, keys.links(work.cache_map, everything))
             self.used[record.id] = None
             work.show_cached()
-            work.settled.set()
+            work.looked_up.set()
             return True
         return False
 
@@ -106,9 +106,9 @@ class VertexSolver:
             raise
         except Exception as error:
             work.error = error if isinstance(error, VertexError) else work.fail(error)
-            work.settled.set()
+            work.looked_up.set()
             raise work.error from work.error.cause
-        work.settled.set()
+        work.looked_up.set()
 
     async def _follow_inputs(self, work: Work) -> None:
         """Return once the vertex is found, or once it is wanted and all its inputs are solved and looked at."""
@@ -124,32 +124,32 @@ class VertexSolver:
         below = work.inputs[number]
         by_content = work.cache_map.inputs[number].content
         async with self._join(below) as flight:  # the seat keeps alive what the input has begun
-            await below.settled.wait()
+            await below.looked_up.wait()
             self._tools.resources.stir()
             if below.error is not None:
                 raise below.error.with_traceback(None)
             self._narrow(work, number, search, final=not by_content)
             search.note_identified()
-            if by_content and not work.settled.is_set():
+            if by_content and not work.looked_up.is_set():
                 if search.candidates.may_match_as_known(number):
                     await search.all_identified.wait()
-                if not work.settled.is_set():
+                if not work.looked_up.is_set():
                     await _demand(below, flight)
                     await self._look_at_content(work, number)
                     self._narrow(work, number, search, final=True)
-            await work.settled.wait()
+            await work.looked_up.wait()
             await work.wanted.wait()
             await _demand(below, flight)
             self._tools.resources.stir()
             await self._look_at_content(work, number)
 
     def _narrow(self, work: Work, number: int, search: _Search, *, final: bool) -> None:
-        """Take in what is newly known of one input, and settle the vertex if that decides.
+        """Take in what is newly known of one input, and end the lookup if that decides it.
 
         Raises:
             _Found: the vertex is found.
         """
-        if work.settled.is_set():
+        if work.looked_up.is_set():
             return
         item = work.known_input(number, trusted=True)
         linked = self._tools.store.linked(work.cache_map.digest, number, item.selector, frozenset(item.keys))
@@ -158,7 +158,7 @@ class VertexSolver:
         if matches and self.look_up(work):
             raise _Found
         search.candidates.forget(matches)
-        if search.candidates.hopeless:
+        if search.candidates.exhausted:
             search.give_up()
 
     async def _look_at_content(self, work: Work, number: int) -> None:
@@ -171,7 +171,7 @@ class VertexSolver:
         record_id = keys.vertex_key(work.cache_map, known)
         mine = Execution(self._tools, work, record_id)
         # What has no key cannot be shared, nor can what its user wants to be made anew.
-        shared = record_id is not None and not work.renewing
+        shared = record_id is not None and not work.ignores_cache
         key = record_id if shared else (id(self), work.vertex.digest)
         try:
             async with self._executions.join(key, work.name, mine) as flight:
@@ -216,7 +216,7 @@ class _Search:
         self.candidates = Candidates(len(work.inputs))
         self.all_identified = asyncio.Event()
         self._unidentified = len(work.inputs)
-        self._settled = work.settled
+        self._looked_up = work.looked_up
         if not work.lookable or not work.inputs:
             self.give_up()
 
@@ -227,8 +227,8 @@ class _Search:
             self.all_identified.set()
 
     def give_up(self) -> None:
-        """Settle the vertex as not found, so that nobody waits for it to be."""
-        self._settled.set()
+        """Mark the vertex as not found, so that nobody waits for its lookup."""
+        self._looked_up.set()
         self.all_identified.set()
 
 

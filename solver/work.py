@@ -25,10 +25,10 @@ CANCELED = "context canceled"
 class Work:
     """One vertex of a job: its keys as far as they are known, its results, its place in the progress display.
 
-    It is the `solver.ports.Step` of the operation's key calls. ``settled`` is set once it is known whether the vertex is
+    It is the `solver.ports.Step` of the operation's key calls. ``looked_up`` is set once it is known whether the vertex is
     found in the store, ``wanted`` once somebody needs its results.
 
-    ``renewing`` means that the vertex or one below it ignores the cache. Its definition key then still names what it makes
+    ``ignores_cache`` means that the vertex or one below it ignores the cache. Its definition key then still names what it makes
     (so that the next build finds it) but must not be used to look up: that would bring back what is being renewed.
     """
 
@@ -44,7 +44,7 @@ class Work:
     made: Operation | None = None
     own: CacheMap | None = None
     definition_key: str | None = None
-    renewing: bool = False
+    ignores_cache: bool = False
     record_id: str | None = None
     found: bool = False
     lost: bool = False
@@ -53,7 +53,7 @@ class Work:
     error: VertexError | None = None
     remaining: float = 0.0
 
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    looked_up: asyncio.Event = field(default_factory=asyncio.Event)
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     running: bool = False
     shown: bool = False
@@ -61,7 +61,7 @@ class Work:
 
     def reset(self) -> None:
         """Forget how far the search had come: it was cancelled and may begin anew."""
-        self.settled, self.wanted = asyncio.Event(), asyncio.Event()
+        self.looked_up, self.wanted = asyncio.Event(), asyncio.Event()
 
     @property
     def operation(self) -> Operation:
@@ -94,7 +94,7 @@ class Work:
     def output_keys(self, index: int, *, trusted: bool) -> tuple[str, ...]:
         """Return the known keys of one output, the definition key first; ``trusted`` leaves out what may be outdated."""
         found: tuple[str | None, ...] = (self.definition_key, self.record_id)
-        if trusted and self.renewing:
+        if trusted and self.ignores_cache:
             found = (self.record_id,)
         return tuple(keys.output_key(key, index) for key in dict.fromkeys(found) if key is not None)
 
@@ -117,7 +117,7 @@ class Work:
             key = below.definition_key
             inputs.append(KnownInput(item.selector, (keys.output_key(key, edge.index),) if key else ()))
         self.definition_key = keys.vertex_key(self.cache_map, inputs)
-        self.renewing = self.metadata.ignore_cache or any(below.renewing for below in self.inputs)
+        self.ignores_cache = self.metadata.ignore_cache or any(below.ignores_cache for below in self.inputs)
 
     def ingredients(self) -> Mapping[str, Json]:
         """Return what a later miss is compared with: the op's own ingredients, and each input's keys and content."""

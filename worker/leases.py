@@ -83,7 +83,7 @@ class Leases:
 
     # -- the dead
 
-    def bury(self, owner: str, *, rebooted: bool) -> None:
+    def drop_owner(self, owner: str, *, rebooted: bool) -> None:
         """Drop a dead process's pins and note its layers as suspect."""
         with self._db.transaction() as db:
             db.execute(
@@ -99,6 +99,6 @@ class Leases:
         return [Suspect(layer, bool(rebooted)) for layer, rebooted in rows]
 
     @staticmethod
-    def acquit(db: sqlite3.Connection, layers: Iterable[int]) -> None:
+    def clear_suspects(db: sqlite3.Connection, layers: Iterable[int]) -> None:
         """Forget suspicions, in the transaction that mends what was found."""
         db.executemany("DELETE FROM suspect WHERE layer = ?", [(layer,) for layer in layers])

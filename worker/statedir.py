@@ -53,7 +53,7 @@ class StateDir:
                 self.work.mkdir()
                 self.metadata = Metadata(root / "metadata.db")
                 self.lease = Leases(self.metadata, self.owner)
-                self._bury_the_dead()
+                self._release_dead_owners()
             except BaseException:
                 self._release()
                 raise
@@ -79,7 +79,7 @@ class StateDir:
         (self.run / "owners" / self.owner).unlink(missing_ok=True)
         os.close(self._owner_file)
 
-    def _bury_the_dead(self) -> None:
+    def _release_dead_owners(self) -> None:
         for name in os.listdir(self.run / "owners"):
             if name == self.owner:
                 continue
@@ -89,12 +89,12 @@ class StateDir:
                 continue
             try:
                 boot = os.read(descriptor, 64)
-                self._bury(name, rebooted=bool(boot) and boot != _boot_id())
+                self._release_owner(name, rebooted=bool(boot) and boot != _boot_id())
                 path.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
 
-    def _bury(self, owner: str, *, rebooted: bool) -> None:
+    def _release_owner(self, owner: str, *, rebooted: bool) -> None:
         remove_tree(self.root / "work" / owner)
         for name in os.listdir(self.ingest):
             if name.startswith(owner + "."):
@@ -106,7 +106,7 @@ class StateDir:
         for name in os.listdir(self.layers):
             if name.startswith(f".{owner}."):
                 remove_tree(self.layers / name)
-        self.lease.bury(owner, rebooted=rebooted)
+        self.lease.drop_owner(owner, rebooted=rebooted)
 
     @contextmanager
     def lock(self, name: str, cancel: CancelToken | None = None) -> Iterator[None]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.gotext import parse_bool
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.places import Place
 from grammar import Diagnostic
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.suggest import did_you_mean, suggest
 from grammar import Diagnostic, Span
 

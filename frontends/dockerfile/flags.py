@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import Node
-from frontends.dockerfile.faults import pointed
+from frontends.dockerfile.located_errors import pointed
 from grammar import Span
 
 Reading = TypeVar("Reading")

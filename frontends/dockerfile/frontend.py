@@ -12,7 +12,7 @@ from frontends.dockerfile import errors, platforms, requests, syntax
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Findings, Linter
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.lower.bases import Images
 from frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
 from frontends.dockerfile.options import Options, read_options

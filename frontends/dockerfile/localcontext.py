@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from llb import local
 from llb.graph import Edge
-from llb.nodes import Base, Made, Output
+from llb.nodes import Base, Output, VertexSpec
 from llb.options import Constraints
 from llb.state import State
 
@@ -32,7 +32,7 @@ class ContextNode:
         """A source has one output."""
         return 0
 
-    def make(self, base: Base, edge: Callable[[Output], Edge]) -> Made:
+    def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         """Return the source op with the paths collected so far."""
         output = local(
             self.name,

@@ -10,10 +10,10 @@ from functools import partial
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.flags import Value
 from frontends.dockerfile.flagvalues import CSVError, Field, fields
 from frontends.dockerfile.gotext import parse_bool, parse_float, parse_uint
+from frontends.dockerfile.located_errors import pointed
 from frontends.dockerfile.suggest import did_you_mean
 from grammar import Span
 from llb.ops import CDIDevice

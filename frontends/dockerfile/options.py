@@ -12,9 +12,9 @@ from frontends.base import ResolveMode
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.check import Config
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.gojson import json_kind, read_json
 from frontends.dockerfile.gotext import parse_bool, read_int
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.utf8 import is_utf8
 from llb.graph import LinuxResources
 from llb.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit

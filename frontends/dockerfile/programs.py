@@ -8,9 +8,9 @@ from dataclasses import replace
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import Node, ParsedFile
 from frontends.dockerfile.check import Linter
-from frontends.dockerfile.faults import DockerfileError, Faults
-from frontends.dockerfile.further import further
 from frontends.dockerfile.instructions import AnyInstruction, Arg, Program, Stage
+from frontends.dockerfile.later_errors import later_errors
+from frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
 from frontends.dockerfile.places import Place
 from frontends.dockerfile.reading import read_arg, read_instruction, read_stage
 from frontends.dockerfile.rules import (
@@ -29,13 +29,13 @@ def read_program(file: ParsedFile, lint: Linter) -> Program:
     """
     heads: list[tuple[Stage, list[AnyInstruction]]] = []
     global_args: list[Arg] = []
-    faults = Faults(lint.findings.mute)
+    collector = ErrorCollector(lint.findings.mute)
     for node in file.nodes:
         try:
             found = _read_any(node, lint)
         except DockerfileError as error:
-            first = not faults.errors
-            faults.keep((error.prefixed(_prefix(node)) if first else error).locate(Place.of(node)))
+            first = not collector.errors
+            collector.keep((error.prefixed(_prefix(node)) if first else error).locate(Place.of(node)))
             if node.keyword == "from":
                 heads.append((_unread_stage(node), []))
             continue
@@ -46,10 +46,10 @@ def read_program(file: ParsedFile, lint: Linter) -> Program:
         elif isinstance(found, Arg):
             global_args.append(found)
         else:
-            faults.keep(errors.no_current_stage().locate(Place.of(node)))
+            collector.keep(errors.no_current_stage().locate(Place.of(node)))
             heads.append((_unread_stage(node), []))
     stages = tuple(_with_commands(stage, commands) for stage, commands in heads)
-    faults.raise_first(lambda: further(stages))
+    collector.raise_first(lambda: later_errors(stages))
     return Program(stages=stages, args=tuple(global_args))
 
 

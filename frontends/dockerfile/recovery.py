@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Findings, Linter
-from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.programs import read_program
 from grammar import Diagnostic, DiagnosticError, Source, Span

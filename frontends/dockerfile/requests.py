@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from frontends import answers
 from frontends.dockerfile import errors
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.gojson import go_json
 from frontends.dockerfile.instructions import Program
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.outline import Summary, description_of
 from frontends.dockerfile.places import Place
 from frontends.dockerfile.suggest import suggest
@@ -167,11 +167,11 @@ def lint(
             "location": _error_location(error),
         }
     status = b"1" if warnings or error is not None else b"0"
-    told = {**_answer(value, answers.lint_text(value)), "result.statuscode": status}
+    answer = {**_answer(value, answers.lint_text(value)), "result.statuscode": status}
     problems = [*(error.diagnostics if error is not None else ()), *notes]
     if problems:
-        told["result.errors"] = render_all(problems).encode("utf-8", "replace")
-    return told
+        answer["result.errors"] = render_all(problems).encode("utf-8", "replace")
+    return answer
 
 
 def convert(graph: Graph) -> Mapping[str, bytes]:

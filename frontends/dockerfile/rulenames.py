@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Config
-from frontends.dockerfile.faults import DockerfileError
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.rules import RULES
 from grammar import Diagnostic, Span, nearest
 

@@ -58,7 +58,7 @@ class Picture:
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
     head: int | None
-    told: bool = False
+    has_outcomes: bool = False
 
     def stages(self) -> Mapping[str, list[int]]:
         """Return the boxes of each stage that has a name, in their order."""
@@ -116,7 +116,7 @@ def picture(graph: Graph, outcomes: Iterable[Outcome] | None = None) -> Picture:
         for edge in dict.fromkeys(vertex.inputs)
     ]
     head = numbers[graph.head.vertex.digest] if graph.head is not None else None
-    return Picture(boxes=tuple(boxes), arrows=tuple(arrows), head=head, told=outcomes is not None)
+    return Picture(boxes=tuple(boxes), arrows=tuple(arrows), head=head, has_outcomes=outcomes is not None)
 
 
 def seconds(value: float) -> str:

@@ -88,7 +88,7 @@ class _Canvas:
         self._ports = self._entries()
 
     def document(self) -> str:
-        legend = list(self._legend()) if self._drawn.told else []
+        legend = list(self._legend()) if self._drawn.has_outcomes else []
         width = max(self.width, 420 if legend else 120)
         height = self.height + (_LEGEND if legend else 0)
         head = (
@@ -170,8 +170,8 @@ class _Canvas:
         kind = box.kind if box.kind in ("source", "exec", "file") else "other"
         marks = ["n"] + (["is-head"] if number == self._drawn.head else [])
         marks += [f"is-{box.result}"] if box.result in ("failed", "pruned") else []
-        told = _told(box)
-        first, second = _two_lines(box.title, _PER_LINE, _PER_LINE - (len(told) + 1 if told else 0))
+        label = _outcome_label(box)
+        first, second = _two_lines(box.title, _PER_LINE, _PER_LINE - (len(label) + 1 if label else 0))
         word, space, rest = first.partition(" ")
         keyword = word.isupper() and word.isalpha()
         line = f'<tspan class="k {kind}">{_xml(word)}</tspan>{_xml(space + rest)}' if keyword else _xml(first)
@@ -179,13 +179,13 @@ class _Canvas:
             f'<g class="{" ".join(marks)}"><title>{_xml(chr(10).join(box.details))}</title>',
             f'<rect class="b" x="{x:g}" y="{y:g}" width="{_W}" height="{_H}" rx="6"/>',
             f'<rect class="bar {box.result or kind}" x="{x:g}" y="{y + 6:g}" width="4" height="{_H - 12}" rx="2"/>',
-            f'<text x="{x + 14:g}" y="{y + (19 if second or told else 27):g}">{line}</text>',
+            f'<text x="{x + 14:g}" y="{y + (19 if second or label else 27):g}">{line}</text>',
         ]
         if second:
             parts.append(f'<text x="{x + 14:g}" y="{y + 36:g}">{_xml(second)}</text>')
-        if told:
+        if label:
             right = f'x="{x + _W - 10:g}" y="{y + 36:g}" text-anchor="end"'
-            parts.append(f'<text class="t {box.result}" {right}>{told}</text>')
+            parts.append(f'<text class="t {box.result}" {right}>{label}</text>')
         return "".join([*parts, "</g>"])
 
     def _legend(self) -> Iterator[str]:
@@ -199,7 +199,7 @@ class _Canvas:
                 x += 16 + len(label) * 7.5 + 18
 
 
-def _told(box: Box) -> str:
+def _outcome_label(box: Box) -> str:
     if box.result in ("ran", "failed"):
         return f"{'failed ' if box.result == 'failed' else ''}{seconds(box.seconds)}"
     return box.result

@@ -122,7 +122,7 @@ def _shapes(kind: type[Any]) -> Mapping[str, Shape]:
     return out
 
 
-def told(value: Any, *said: str, but: Mapping[str, object] | None = None) -> list[str]:
+def field_words(value: Any, *said: str, but: Mapping[str, object] | None = None) -> list[str]:
     """Return words for the fields that are neither ``said`` elsewhere nor have their usual value, or that of ``but``."""
     words = []
     for name, shape in shapes(type(value)).items():
@@ -147,7 +147,7 @@ def _told(name: str, value: Any) -> list[str]:
         case tuple():
             return [one for item in value for one in _told(name, item)]
         case _ if is_dataclass(value):
-            return [f"{name}({' '.join(told(value))})"]
+            return [f"{name}({' '.join(field_words(value))})"]
         case _:
             raise TypeError(f"{name}: there is no text for a {type(value).__name__}")
 
@@ -186,12 +186,12 @@ def made(kind: Callable[..., T], values: Mapping[str, object]) -> T:
 __all__ = [
     "Shape",
     "ValueFault",
+    "field_words",
     "made",
     "packed",
     "plain",
     "quoted",
     "shapes",
-    "told",
     "unpacked",
     "usual",
     "valued",

@@ -12,7 +12,7 @@ from llb import ops
 from llb.graph import Edge, Graph, Metadata, Vertex
 from llb.names import name_of
 from llb.sourcemap import Location, SourceInfo
-from llb.text.fields import MODE, packed, quoted, told, word
+from llb.text.fields import MODE, field_words, packed, quoted, word
 from llb.text.naming import text_names, vertex_names
 
 NAME = "llb.customname"
@@ -158,9 +158,9 @@ def _ranges(place: Location) -> list[str]:
 def _platform(platform: ops.Platform) -> list[str]:
     parts = [platform.os, platform.architecture, *([platform.variant] if platform.variant else [])]
     if all(_SIMPLE.fullmatch(part) for part in parts):
-        rest = told(platform, "os", "architecture", "variant")
+        rest = field_words(platform, "os", "architecture", "variant")
         return [" ".join(["platform", word("/".join(parts)), *rest])]
-    return [" ".join(["platform", '""', *told(platform)])]
+    return [" ".join(["platform", '""', *field_words(platform)])]
 
 
 def _side(metadata: Metadata) -> list[str]:
@@ -178,9 +178,9 @@ def _side(metadata: Metadata) -> list[str]:
     if metadata.export_cache is not None:
         lines.append(f"export-cache {'yes' if metadata.export_cache else 'no'}")
     if (group := metadata.progress_group) is not None:
-        lines.append(" ".join(["group", word(group.id), *told(group, "id")]))
+        lines.append(" ".join(["group", word(group.id), *field_words(group, "id")]))
     if metadata.linux_resources is not None:
-        lines.append(" ".join(["limits", *told(metadata.linux_resources)]))
+        lines.append(" ".join(["limits", *field_words(metadata.linux_resources)]))
     if metadata.unknown:
         lines.append(f"unknown {packed(metadata.unknown)}")
     return lines
@@ -231,14 +231,14 @@ def _exec(op: ops.Exec, inputs: Inputs) -> Iterator[str]:
     yield from (f"env {word(item)}" for item in meta.env)
     yield from (f"host {word(entry.host)} {word(entry.ip)}" for entry in meta.extra_hosts)
     yield from (f"ulimit {word(item.name)} {item.soft} {item.hard}" for item in meta.ulimit)
-    more = told(meta, "args", "cwd", "user", "env", "extra_hosts", "ulimit")
-    more += told(op, "meta", "mounts", "secret_env", "cdi_devices")
+    more = field_words(meta, "args", "cwd", "user", "env", "extra_hosts", "ulimit")
+    more += field_words(op, "meta", "mounts", "secret_env", "cdi_devices")
     yield from (f"with {item}" for item in more)
     yield from (_mount(mount, inputs) for mount in op.mounts)
     for secret in op.secret_env:
-        yield " ".join(["secret-env", word(secret.name), *told(secret, "name")])
+        yield " ".join(["secret-env", word(secret.name), *field_words(secret, "name")])
     for device in op.cdi_devices:
-        yield " ".join(["device", word(device.name), *told(device, "name")])
+        yield " ".join(["device", word(device.name), *field_words(device, "name")])
 
 
 def output_of_none(kind: ops.MountType) -> int:
@@ -255,8 +255,8 @@ def _mount(mount: ops.Mount, inputs: Inputs) -> str:
     if kind is ops.MountType.BIND or mount.input != -1:
         words += ["from", inputs.of(mount.input)]
     if kind is not ops.MountType.BIND and (given := getattr(mount, option)) is not None:
-        words += told(given) or (["size=0"] if kind is ops.MountType.TMPFS else [])
-    words += told(mount, "dest", "input", "output", "mount_type", option)
+        words += field_words(given) or (["size=0"] if kind is ops.MountType.TMPFS else [])
+    words += field_words(mount, "dest", "input", "output", "mount_type", option)
     if mount.output != output_of_none(kind):
         words.append(f"-> {mount.output}")
     return " ".join(words)
@@ -299,15 +299,15 @@ def _options(action: ops.Action) -> list[str]:
     match action:
         case ops.Copy():
             but = {MODE: 0} if action.mode_str else None
-            return told(action, "src", "dest", "owner", but=but)
+            return field_words(action, "src", "dest", "owner", but=but)
         case ops.MkFile():
             short = _short(action.data) and action.data
             inline = [f"text={quoted(action.data.decode())}"] if short else []
-            return [*told(action, "path", "data", "owner"), *inline]
+            return [*field_words(action, "path", "data", "owner"), *inline]
         case ops.Symlink():
-            return told(action, "oldpath", "newpath", "owner")
+            return field_words(action, "oldpath", "newpath", "owner")
         case ops.MkDir() | ops.Rm():
-            return told(action, "path", "owner")
+            return field_words(action, "path", "owner")
         case _:
             assert_never(action)
 

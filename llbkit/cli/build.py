@@ -14,9 +14,9 @@ import click
 from llbkit import context as contexts
 from llbkit.cli.buildx import DockerCommand, docker_flags
 from llbkit.cli.execute import (
-    brought,
     check_files,
     execute,
+    local_inputs,
     mode_of,
     outputs_of,
     report,
@@ -77,7 +77,7 @@ def _request(where: str, values: dict[str, Any], scratch: Path) -> BuildRequest:
         inputs=found.inputs,
         downloads=found.downloads,
         outputs=outputs_of(values, usual=(Output(type="image"),)),
-        **brought(values),
+        **local_inputs(values),
     )
 
 

@@ -135,7 +135,7 @@ def _special(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def brought(values: Mapping[str, Any]) -> dict[str, Any]:
+def local_inputs(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the flags bring along, as fields of a `BuildRequest`: secrets, agents, rights, names.
 
     Raises:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from llbkit.cli.execute import (
-    brought,
     check_files,
     execute,
+    local_inputs,
     mode_of,
     outputs_of,
     report,
@@ -84,7 +84,7 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
             no_cache=values["no_cache"],
             progress=sink,
             stdout=sys.stdout.buffer,
-            **brought(values),
+            **local_inputs(values),
         ),
     )
     report(solution.response, outputs, warnings, values)

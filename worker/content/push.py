@@ -15,8 +15,8 @@ from urllib.parse import urljoin
 
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
+from worker.content.http_errors import HttpError
 from worker.content.provider import Blobs
-from worker.content.refusals import HttpError
 from worker.content.registry import ACCEPT, pull_scopes
 from worker.content.transport import CHUNK, Endpoint, Transport, same_host, with_query
 from worker.oci import Descriptor

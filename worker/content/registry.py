@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
+from worker.content.http_errors import HttpError, UnreachableError, broken
 from worker.content.provider import MAX_MANIFEST, WrongDigestError, describe, verified
-from worker.content.refusals import HttpError, UnreachableError, broken
 from worker.content.transport import CHUNK, Endpoint, Transport, with_query
 from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, is_digest
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from worker.base import CancelToken, SourceError
 from worker.content.auth import Authorizer, Credentials, DockerConfig
-from worker.content.refusals import UnreachableError, refused, unreachable
+from worker.content.http_errors import UnreachableError, refused, unreachable
 
 if TYPE_CHECKING:
     import urllib3

@@ -3,7 +3,7 @@
 
 Every directory on the way to an entry is known to be a real directory, or is resolved with the layer directory as root.
 What a tar leaves to the layers below (directories it does not mention, hard links to files it does not hold) is reported,
-and filled in by `worker.content.settle` once those layers are there.
+and filled in by `worker.content.deferred` once those layers are there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(slots=True)
-class Owed:
+class Deferred:
     """What layers below must supply: attributes of directories, and files that are hard linked.
 
     ``directories`` are paths in order of their making ("" is the layer's root), ``links`` maps a path to what it links.
@@ -45,11 +45,11 @@ class Unpacker:
         self._cancel = cancel
         self._real: set[str] = {""}
         self._times: dict[str, int] = {}
-        self.owed = Owed(directories={"": None})
+        self.deferred = Deferred(directories={"": None})
         os.chmod(root, 0o755)
 
-    def unpack(self, reader: TarReader) -> Owed:
-        """Read all entries and return what is owed.
+    def unpack(self, reader: TarReader) -> Deferred:
+        """Read all entries and return what is deferred.
 
         Raises:
             TarError: the stream is no tar.
@@ -61,14 +61,14 @@ class Unpacker:
             self._one(entry, reader)
         for path in sorted(self._times, reverse=True):
             os.utime(self._full(path), ns=(self._times[path], self._times[path]), follow_symlinks=False)
-        return self.owed
+        return self.deferred
 
     def _one(self, entry: Entry, reader: TarReader) -> None:
         path = clean(entry.name)
         if not path:
             if entry.kind == b"5":
                 self._attributes(self._root, "", entry)
-                self.owed.directories.pop("", None)
+                self.deferred.directories.pop("", None)
             return
         folder, _, name = path.rpartition("/")
         folder = self._folder(folder)
@@ -110,7 +110,7 @@ class Unpacker:
             status = os.lstat(full)
         except FileNotFoundError:
             self._implicit(here, full)
-            self.owed.directories[here] = None
+            self.deferred.directories[here] = None
             return here
         if stat.S_ISDIR(status.st_mode):
             self._real.add(here)
@@ -142,15 +142,15 @@ class Unpacker:
                     os.unlink(full)
                     os.mkdir(full, 0o700)
                     hides = is_whiteout(status)
-                    self.owed.links.pop(path, None)
+                    self.deferred.links.pop(path, None)
         self._real.add(path)
-        self.owed.directories.pop(path, None)
+        self.deferred.directories.pop(path, None)
         self._attributes(full, path, entry)
         if hides:
             make_opaque(full)
 
     def _make_way(self, path: str, full: str) -> None:
-        self.owed.links.pop(path, None)
+        self.deferred.links.pop(path, None)
         try:
             mode = os.lstat(full).st_mode
         except FileNotFoundError:
@@ -160,7 +160,7 @@ class Unpacker:
             return
         remove_tree(full)
         below = path + "/"
-        for known in (self._real, self._times, self.owed.directories, self.owed.links):
+        for known in (self._real, self._times, self.deferred.directories, self.deferred.links):
             for gone in [item for item in known if item == path or item.startswith(below)]:
                 known.discard(gone) if isinstance(known, set) else known.pop(gone)
 
@@ -188,7 +188,7 @@ class Unpacker:
                     raise SourceError(f"the layer links {path} to {target}, which is no file")
                 os.link(self._full(source), full, follow_symlinks=False)
                 return
-        self.owed.links[path] = source
+        self.deferred.links[path] = source
 
     def _known_folder(self, path: str) -> str | None:
         """Return the real directory that ``path`` leads to; None if the layer does not hold it."""
@@ -239,7 +239,7 @@ class Unpacker:
         # A whiteout hides lower layers only: the layer's own file stays, and a directory shows nothing of them.
         if stat.S_ISDIR(mode):
             make_opaque(full)
-            self.owed.directories.pop(path, None)
+            self.deferred.directories.pop(path, None)
 
 
 def clean(name: str) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from worker.base import CancelToken, Fetch, SourceError, StatusReport
 from worker.content.compress import CompressionError, Decompressed
-from worker.content.settle import settle
+from worker.content.deferred import complete
 from worker.content.store import ContentStore
 from worker.content.tarread import TarError, TarReader
-from worker.content.unpack import Owed, Unpacker
+from worker.content.unpack import Deferred, Unpacker
 from worker.descent import remove_tree
 from worker.oci import Descriptor
 from worker.pools import Cancelled
@@ -85,23 +85,23 @@ class Extraction:
                 return
             target = self._state.layers / f".{self._state.owner}.{layer}.{secrets.token_hex(4)}"
             try:
-                owed = self._unpack(layer, target)
-                if owed:
-                    self._settle(layer, target, owed)
+                deferred = self._unpack(layer, target)
+                if deferred:
+                    self._complete(layer, target, deferred)
                 self._place(layer, target)
             except BaseException:
                 remove_tree(target)
                 raise
             self._table.set_unpacked(layer)
 
-    def _settle(self, layer: int, target: Path, owed: Owed) -> None:
+    def _complete(self, layer: int, target: Path, deferred: Deferred) -> None:
         parents = self._table.parents(layer)
         for parent in reversed(parents):
             if not self._table.unpacked(parent):
                 self._one(parent)
-        settle(target, owed, [self._path(parent) for parent in parents])
+        complete(target, deferred, [self._path(parent) for parent in parents])
 
-    def _unpack(self, layer: int, target: Path) -> Owed:
+    def _unpack(self, layer: int, target: Path) -> Deferred:
         info = self._table.info(layer)
         descriptor = info.blobs[0]
         for last in (False, True):
@@ -121,18 +121,18 @@ class Extraction:
                 remove_tree(target)
         raise AssertionError("the second round returns or raises")
 
-    def _extract(self, descriptor: Descriptor, diff_id: str, target: Path) -> Owed:
+    def _extract(self, descriptor: Descriptor, diff_id: str, target: Path) -> Deferred:
         name = f"extracting {descriptor.digest}"
         with (
             self._content.open(descriptor.digest) as blob,
             Decompressed(blob, self._extracting(name, descriptor.size)) as stream,
         ):
-            owed = Unpacker(target, self._cancel).unpack(TarReader(stream.read))
+            deferred = Unpacker(target, self._cancel).unpack(TarReader(stream.read))
             digest = stream.digest
         if diff_id and digest != diff_id:
             raise TarError(f"its content is {digest}, the image says {diff_id}")
         self._done(name, "extracting", descriptor.size)
-        return owed
+        return deferred
 
     def _extracting(self, name: str, total: int) -> Callable[[int], None] | None:
         progress = self._progress(name, "extracting")

@@ -39,7 +39,7 @@ class LayerStore:
         self._content = content
         self._table = LayerTable(state.metadata, state.lease)
         self.fetch: Fetch = _no_fetch
-        self._try_suspects()
+        self._check_suspects()
 
     def path(self, layer: int) -> Path:
         """Return the directory of a layer; it exists once the layer is unpacked."""
@@ -250,7 +250,7 @@ class LayerStore:
             if name.isdigit() and not self._table.exist([int(name)]):
                 remove_tree(self._state.layers / name)
 
-    def _try_suspects(self) -> None:
+    def _check_suspects(self) -> None:
         """Look at the layers that dead processes held, and drop what is not as its row says."""
         suspects = self._state.lease.suspects()
         if not suspects:
@@ -267,7 +267,7 @@ class LayerStore:
                 drop.append(layer)
         with self._state.metadata.transaction() as db:
             self._table.delete(db, drop)
-            self._state.lease.acquit(db, [suspect.layer for suspect in suspects])
+            self._state.lease.clear_suspects(db, [suspect.layer for suspect in suspects])
         for layer in drop:
             remove_tree(self._state.layers / str(layer))
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from worker.base import CancelToken, Session, SourceError
+from worker.content.http_errors import HttpError
 from worker.content.provider import Blobs, Progress, WrongDigestError
-from worker.content.refusals import HttpError
 from worker.content.transport import CHUNK, Endpoint, Transport
 from worker.metadata import Metadata
 from worker.oci import is_digest

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from frontends.base import Bridge, ResolvedImage, ResolveError
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.faults import MOST, DockerfileError, Faults, pointed
 from frontends.dockerfile.image import Image
+from frontends.dockerfile.located_errors import MOST, DockerfileError, ErrorCollector, pointed
 from frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
 from frontends.dockerfile.lower.stages import Stages
 from frontends.dockerfile.rules import invalid_base_image_platform
@@ -78,12 +78,12 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
         for state in pending:
             state.resolved = state in reachable
             group.create_task(one(state), name=f"resolve {state.base_name}")
-    faults = Faults(stages.conversion.lint.findings.mute)
+    collector = ErrorCollector(stages.conversion.lint.findings.mute)
     # What is no reference is known at once, before any answer can come.
     failed = [state for state in pending if state in failures]
     for state in sorted(failed, key=lambda state: failures[state].diagnostics[0].code != errors.REFERENCE):
-        faults.keep(failures[state])
-    faults.raise_first()
+        collector.keep(failures[state])
+    collector.raise_first()
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.gotext import format_duration, plain_list, quoted_list
 from frontends.dockerfile.image import HealthConfig
 from frontends.dockerfile.instructions import (
@@ -23,6 +22,7 @@ from frontends.dockerfile.instructions import (
     User,
     Volume,
 )
+from frontends.dockerfile.located_errors import pointed
 from frontends.dockerfile.lower.ports import PortWord
 from frontends.dockerfile.lower.signals import is_signal, likely_signal
 from frontends.dockerfile.lower.stage import StageState, Step

@@ -17,10 +17,10 @@ from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Config, Linter
 from frontends.dockerfile.contexts import Contexts
 from frontends.dockerfile.directives import first_of
-from frontends.dockerfile.faults import DockerfileError, Faults
-from frontends.dockerfile.further import further
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.instructions import Program
+from frontends.dockerfile.later_errors import later_errors
+from frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
 from frontends.dockerfile.lower.bases import Images, resolve_bases
 from frontends.dockerfile.lower.dispatch import lower_stage
 from frontends.dockerfile.lower.epoch import fix_epoch
@@ -177,15 +177,15 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
         target = await _target(stages, request)
     except DockerfileError as error:
         conversion.lint.findings.mute()
-        error.add(further(request.program.stages))
+        error.add(later_errors(request.program.stages))
         raise
     conversion.matcher = _matcher(await request.contexts.ignored())
-    faults = Faults(conversion.lint.findings.mute)
+    collector = ErrorCollector(conversion.lint.findings.mute)
     with no_garbage():
         for state in stages.states:
             if state.needed and not state.lowered:
-                lower_stage(state, faults)
-    faults.raise_first()
+                lower_stage(state, collector)
+    collector.raise_first()
     return _finish(stages, target, platform)
 
 

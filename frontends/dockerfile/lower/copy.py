@@ -10,8 +10,8 @@ from functools import partial
 
 from frontends.dockerfile import errors, gitref
 from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.instructions import Copy, Inline
+from frontends.dockerfile.located_errors import pointed
 from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.chmod import read_mode
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups

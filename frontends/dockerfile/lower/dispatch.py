@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from frontends.dockerfile.faults import Faults, located
 from frontends.dockerfile.gotext import parse_bool
 from frontends.dockerfile.image import DEFAULT_PATH
 from frontends.dockerfile.instructions import (
@@ -26,6 +25,7 @@ from frontends.dockerfile.instructions import (
     Volume,
     Workdir,
 )
+from frontends.dockerfile.located_errors import ErrorCollector, located
 from frontends.dockerfile.lower import config, scope
 from frontends.dockerfile.lower.copy import lower_copy
 from frontends.dockerfile.lower.run import lower_run
@@ -35,7 +35,7 @@ from frontends.dockerfile.lower.workdir import enter, lower_workdir
 SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
 
 
-def lower_stage(stage: StageState, faults: Faults) -> None:
+def lower_stage(stage: StageState, collector: ErrorCollector) -> None:
     """Lower all instructions of a stage whose base is ready; those that are wrong are kept, located.
 
     After a wrong ARG or ENV the stage ends, for what follows may use its variables.
@@ -43,15 +43,15 @@ def lower_stage(stage: StageState, faults: Faults) -> None:
     stage.begin()
     if stage.platform is None:
         stage.platform = stage.conversion.target
-    with faults.collected():
+    with collector.collected():
         _settings(stage)
     for step in stage.steps:
-        before = len(faults.errors)
-        with faults.collected(), located(step.instruction.place):
+        before = len(collector.errors)
+        with collector.collected(), located(step.instruction.place):
             _lower(stage, step)
-        if len(faults.errors) > before and isinstance(step.instruction, Arg | Env):
+        if len(collector.errors) > before and isinstance(step.instruction, Arg | Env):
             break
-    stage.settle_env()
+    stage.seal_env()
     stage.lowered = True
     stage.scan_context = _scans(stage, SCAN_CONTEXT)
     stage.scan_stage = _scans(stage, SCAN_STAGE)

@@ -7,8 +7,8 @@ import posixpath
 from functools import partial
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.instructions import Run
+from frontends.dockerfile.located_errors import pointed
 from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
 from frontends.dockerfile.mounts import Mount, read_mount

@@ -32,7 +32,7 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
         DockerfileError: a mount or device is malformed, or not possible here.
     """
     options = stage.conversion.options
-    stage.settle_env()
+    stage.seal_env()
     mounts = lower_mounts(stage, step, command)
     stage.paths.add("/")
     line, summary, documents = _line(stage, command)

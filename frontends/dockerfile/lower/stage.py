@@ -13,10 +13,10 @@ from functools import cache
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.check import Linter
 from frontends.dockerfile.contexts import NamedContext
-from frontends.dockerfile.faults import pointed
 from frontends.dockerfile.gotext import format_time
 from frontends.dockerfile.image import Image
 from frontends.dockerfile.instructions import AnyInstruction, Stage
+from frontends.dockerfile.located_errors import pointed
 from frontends.dockerfile.options import Options
 from frontends.dockerfile.outline import ArgFact, Outline
 from frontends.dockerfile.places import Place
@@ -169,7 +169,7 @@ class StageState:
             known.pop(key, None)
             known[key] = value
 
-    def settle_env(self) -> None:
+    def seal_env(self) -> None:
         """Give the state the variables that were set since the last time: once for many, as each copies them all."""
         if self.new_env:
             self.state = self.state.envs(self.new_env)

@@ -9,7 +9,6 @@ from functools import partial
 
 from frontends.dockerfile import errors, platforms
 from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.faults import Faults, pointed
 from frontends.dockerfile.gotext import parse_int
 from frontends.dockerfile.instructions import (
     AnyInstruction,
@@ -19,6 +18,7 @@ from frontends.dockerfile.instructions import (
     Stage,
     Workdir,
 )
+from frontends.dockerfile.located_errors import ErrorCollector, pointed
 from frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
 from frontends.dockerfile.outline import Outline
 from frontends.dockerfile.places import NOWHERE, Place
@@ -48,11 +48,11 @@ class Stages:
         Raises:
             DockerfileError: a base or platform is malformed.
         """
-        faults = Faults(self.conversion.lint.findings.mute)
+        collector = ErrorCollector(self.conversion.lint.findings.mute)
         for number, stage in enumerate(program.stages):
-            with faults.collected():
+            with collector.collected():
                 self._add_stage(number, stage)
-        faults.raise_first()
+        collector.raise_first()
 
     def connect(self) -> None:
         """Find what every instruction names.
@@ -60,14 +60,14 @@ class Stages:
         Raises:
             DockerfileError: a name cannot be one, or a stage needs itself.
         """
-        faults = Faults(self.conversion.lint.findings.mute)
+        collector = ErrorCollector(self.conversion.lint.findings.mute)
         for state in list(self.states):
             for command in state.stage.commands:
-                with faults.collected():
+                with collector.collected():
                     state.steps.append(self.step(state, command))
-        with faults.collected():
+        with collector.collected():
             self._check_circles()
-        faults.raise_first()
+        collector.raise_first()
         if len(self.states) == 1:
             self.states[0].name = ""
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.instructions import Onbuild
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.lower.stage import StageState
 from frontends.dockerfile.lower.stages import Stages, at_stage
 from frontends.dockerfile.parse import parse

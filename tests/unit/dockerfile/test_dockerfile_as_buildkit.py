@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.frontend import DockerfileFrontend
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.lower.convert import Converted
 from grammar import DiagnosticError
 from llb.ops import Exec

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from conformance.dockerfile_vectors import RecordedBridge
 from frontends.dockerfile.ast import byte_runes, flag_offsets
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.flagvalues import CSVError, fields, texts
 from frontends.dockerfile.frontend import DockerfileFrontend
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.parse import parse
 from grammar import Source
 

@@ -14,8 +14,8 @@ import pytest
 from conformance.dockerfile_vectors import RecordedBridge
 from frontends.dockerfile import rules
 from frontends.dockerfile.check import Config, Linter, Rule
-from frontends.dockerfile.faults import DockerfileError
 from frontends.dockerfile.frontend import DockerfileFrontend
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.places import NOWHERE
 from grammar import Diagnostic
 

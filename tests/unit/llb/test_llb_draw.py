@@ -36,7 +36,7 @@ def _shop() -> Graph:
     )
 
 
-def _told(graph: Graph) -> list[Outcome]:
+def _outcome_label(graph: Graph) -> list[Outcome]:
     results = ("cached", "ran", "ran", "failed")
     return [
         Outcome(digest=vertex.digest, name="", result=result, seconds=2.5)
@@ -60,11 +60,11 @@ def test_a_picture_has_short_titles_stages_and_source_lines() -> None:
 def test_outcomes_are_found_by_digest_or_name_and_the_rest_is_pruned() -> None:
     graph = _shop()
     name = graph.metadata_of(graph.vertices[1].digest).description["llb.customname"]
-    told = [
+    label = [
         Outcome(digest=graph.vertices[0].digest, name="?", result="cached"),
         Outcome(digest="sha256:other", name=name, result="ran", seconds=1.0),
     ]
-    assert [box.result for box in picture(graph, told).boxes] == [
+    assert [box.result for box in picture(graph, label).boxes] == [
         "cached",
         "ran",
         "pruned",
@@ -76,7 +76,7 @@ def test_outcomes_are_found_by_digest_or_name_and_the_rest_is_pruned() -> None:
 
 def test_an_svg_is_whole_xml_with_every_box_arrow_and_frame() -> None:
     graph = _shop()
-    root = ET.fromstring(svg.render(graph, _told(graph)))
+    root = ET.fromstring(svg.render(graph, _outcome_label(graph)))
     boxes = [one for one in root.iter(f"{SVG}g") if "n" in (one.get("class") or "").split()]
     assert len(boxes) == len(graph)
     assert len([one for one in root.iter(f"{SVG}path") if one.get("class") == "a"]) == 4
@@ -104,7 +104,7 @@ def test_any_text_is_safe() -> None:
 
 def test_mermaid_groups_stages_and_colours() -> None:
     graph = _shop()
-    lines = mermaid.render(graph, _told(graph)).splitlines()
+    lines = mermaid.render(graph, _outcome_label(graph)).splitlines()
     assert lines[0] == "flowchart TB"
     assert '  subgraph s0["base"]' in lines
     assert '    n1["RUN make #60;all#62;<br/>2.5s"]:::ran' in lines
@@ -114,7 +114,7 @@ def test_mermaid_groups_stages_and_colours() -> None:
 
 def test_dot_groups_stages_and_colours() -> None:
     graph = _shop()
-    drawn = dot.render(graph, _told(graph))
+    drawn = dot.render(graph, _outcome_label(graph))
     assert drawn.count("subgraph cluster_") == 3
     assert 'label="base";' in drawn
     assert 'fillcolor="#fecaca"' in drawn

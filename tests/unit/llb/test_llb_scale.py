@@ -123,15 +123,15 @@ def test_settings_of_an_open_platform_are_derived_once_a_step() -> None:
 
         return change
 
-    from llb.settings import Carried, Settings
+    from llb.settings import LazySettings, Settings
 
-    carried = Carried(base=lambda platform: Settings(platform=platform))
+    settings = LazySettings(base=lambda platform: Settings(platform=platform))
     platform = as_platform("linux/amd64")
     for number in range(DEEP):
-        carried = carried.then(counted(number))
-        carried.at(platform)
+        settings = settings.then(counted(number))
+        settings.at(platform)
     assert set(asked.values()) == {1}
-    late = Carried(base=lambda platform: Settings(platform=platform))
+    late = LazySettings(base=lambda platform: Settings(platform=platform))
     for number in range(DEEP):
         late = late.then(lambda settings, number=number: settings.with_env("N", str(number)))
     assert late.at(platform).env == (("N", str(DEEP - 1)),)

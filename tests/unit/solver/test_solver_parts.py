@@ -58,25 +58,25 @@ def test_candidates_match_what_is_linked_to_every_input() -> None:
     candidates = Candidates(2)
     candidates.learn(0, {"r", "s"}, final=True)
     assert not candidates.matches
-    assert not candidates.hopeless
+    assert not candidates.exhausted
     candidates.learn(1, {"t"}, final=False)
-    assert not candidates.hopeless
+    assert not candidates.exhausted
     assert not candidates.may_match_as_known(1)
     candidates.learn(1, {"s"}, final=True)
     assert candidates.matches == {"s"}
     assert candidates.may_match_as_known(1)
     candidates.forget({"s"})
-    assert candidates.hopeless
+    assert candidates.exhausted
 
 
 def test_candidates_are_hopeless_as_soon_as_final_inputs_have_nothing_in_common() -> None:
     candidates = Candidates(3)
-    assert not candidates.hopeless
+    assert not candidates.exhausted
     candidates.learn(0, {"r"}, final=True)
     candidates.learn(2, {"s"}, final=False)
-    assert not candidates.hopeless
+    assert not candidates.exhausted
     candidates.learn(1, {"s"}, final=True)
-    assert candidates.hopeless
+    assert candidates.exhausted
 
 
 # -- flights

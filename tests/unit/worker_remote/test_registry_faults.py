@@ -12,8 +12,8 @@ from support.remote import FaultyServer, MemoryBlobs, sha256
 from llb.reference import parse
 from worker.base import SourceError
 from worker.content.auth import Credentials, DockerConfig, parse_challenges
+from worker.content.http_errors import UnreachableError
 from worker.content.provider import WrongDigestError, descriptor_from, fetch, objects_in
-from worker.content.refusals import UnreachableError
 from worker.content.registry import RegistryProvider
 from worker.content.transport import Transport
 from worker.oci import MANIFEST, Descriptor

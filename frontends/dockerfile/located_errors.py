@@ -97,7 +97,7 @@ MOST = 200
 """After so many errors no more are looked for: each is compared with all names for a suggestion."""
 
 
-class Faults:
+class ErrorCollector:
     """Collects errors so that work goes on after the first. ``on_first`` is called once, when there is one.
 
     The first error is the one that BuildKit stops at; the others come after it in `raise_first`.
@@ -127,8 +127,8 @@ class Faults:
         if len(self.errors) >= MOST:
             self.raise_first()
 
-    def raise_first(self, further: Callable[[], Iterable[Diagnostic]] = tuple) -> None:
-        """Raise the first error, if there is one, with the others and what ``further`` finds behind it.
+    def raise_first(self, later: Callable[[], Iterable[Diagnostic]] = tuple) -> None:
+        """Raise the first error, if there is one, with the others and what ``later`` finds behind it.
 
         Raises:
             DockerfileError: the first one that was kept.
@@ -136,5 +136,5 @@ class Faults:
         if self.errors:
             first, *rest = self.errors
             first.add([one for error in rest for one in error.diagnostics])
-            first.add(islice(further(), MOST))
+            first.add(islice(later(), MOST))
             raise first

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from frontends.dockerfile import errors
-from frontends.dockerfile.faults import MOST, DockerfileError, pointed
 from frontends.dockerfile.instructions import AnyInstruction, Copy, Expose, Run, Stage, StopSignal
+from frontends.dockerfile.located_errors import MOST, DockerfileError, pointed
 from frontends.dockerfile.lower.chmod import read_mode
 from frontends.dockerfile.lower.ports import PortWord
 from frontends.dockerfile.lower.signals import is_signal, likely_signal
@@ -21,7 +21,7 @@ from frontends.dockerfile.suggest import suggest
 from grammar import Diagnostic, Span
 
 
-def further(stages: Sequence[Stage]) -> Iterator[Diagnostic]:
+def later_errors(stages: Sequence[Stage]) -> Iterator[Diagnostic]:
     """Yield what is wrong with the instructions of these stages, and names that look like misspelt stages."""
     names = _Names()
     for stage in stages:

@@ -17,28 +17,28 @@ from pathlib import Path
 from worker.base import SourceError
 from worker.bytescopy import BytesCopier
 from worker.content.overlayfs import Stack, is_opaque, is_whiteout, make_opaque
-from worker.content.unpack import Owed
+from worker.content.unpack import Deferred
 from worker.descent import remove_tree
 
 
-def settle(root: Path, owed: Owed, lowers: Sequence[Path]) -> None:
+def complete(root: Path, deferred: Deferred, lowers: Sequence[Path]) -> None:
     """Fill in what a layer owes from the layers below, given topmost first.
 
     Raises:
         SourceError: a hard link names a file that no layer holds.
     """
-    _Settling(root, lowers).run(owed)
+    _Completion(root, lowers).run(deferred)
 
 
-class _Settling:
+class _Completion:
     def __init__(self, root: Path, lowers: Sequence[Path]) -> None:
         self._root = os.fspath(root)
         self._below = Stack(lowers)
         self._all = Stack([root, *lowers])
 
-    def run(self, owed: Owed) -> None:
+    def run(self, deferred: Deferred) -> None:
         moved: dict[str, str] = {}
-        for path in owed.directories:
+        for path in deferred.directories:
             here = _translate(path, moved)
             found = self._below.lookup(here)
             if found is None:
@@ -50,7 +50,7 @@ class _Settling:
                 target = self._below.resolve(f"{here}/.").rpartition("/")[0]
                 self._move(here, target)
                 moved[path] = target
-        for path, target in owed.links.items():
+        for path, target in deferred.links.items():
             self._link(_translate(path, moved), target)
 
     def _full(self, path: str) -> str:
