@@ -7,8 +7,9 @@ What a name points to is a root of garbage collection (`ImageStore.roots`); remo
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llb.reference import Reference, parse
@@ -66,18 +67,30 @@ class ImageStore:
         Raises:
             SourceError: there is no such image.
         """
-        self.put(str(parse(target).with_default_tag()), self._require(source).descriptor)
+        self.put(str(parse(target).with_default_tag()), self.find(source).descriptor)
 
     def remove(self, name: str) -> StoredImage:
-        """Forget a name, in any spelling, or the image whose digest starts with ``name``; return what it was.
+        """Forget a name, in any spelling, or the only name of an image given by its id; return what it was.
+
+        Raises:
+            SourceError: there is no such image, or the id has several names.
+        """
+        matching = self._matching(name)
+        if len(matching) > 1:
+            names = ", ".join(parse(image.name).familiar for image in matching)
+            raise SourceError(f"{name} has several names: {names}", help="remove it by name")
+        image = matching[0]
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM images WHERE name = ?", (image.name,))
+        return image
+
+    def find(self, name: str) -> StoredImage:
+        """Return the image of a name, in any spelling, or of an id: a digest or the first 7 or more digits of one.
 
         Raises:
             SourceError: there is no such image.
         """
-        image = self._require(name)
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM images WHERE name = ?", (image.name,))
-        return image
+        return self._matching(name)[0]
 
     def roots(self) -> frozenset[str]:
         """Return the digests that names keep alive: manifests, configs and layers, as far as they are stored."""
@@ -116,19 +129,20 @@ class ImageStore:
                 cancel.check()
                 yield piece
 
-    def _require(self, name: str) -> StoredImage:
+    def _matching(self, name: str) -> Sequence[StoredImage]:
         images = self.list()
         prefix = name if name.startswith("sha256:") else f"sha256:{name}"
-        by_digest = [
-            image for image in images if len(prefix) >= 14 and image.descriptor.digest.startswith(prefix)
-        ]
-        if by_digest:
-            return by_digest[0]
-        wanted = str(parse(name).with_default_tag())
-        for image in images:
-            if wanted == image.name:
-                return image
-        raise SourceError(f"no image named {name}", help="llbkit images lists what there is")
+        if re.fullmatch(r"sha256:[0-9a-f]{7,64}", prefix):
+            by_id = [image for image in images if image.descriptor.digest.startswith(prefix)]
+            if len({image.descriptor.digest for image in by_id}) > 1:
+                raise SourceError(f"the id {name} is ambiguous", help="give more of its digits")
+            if by_id:
+                return by_id
+        if not name.startswith("sha256:"):
+            wanted = str(parse(name).with_default_tag())
+            if named := [image for image in images if image.name == wanted]:
+                return named
+        raise SourceError(f"no such image: {name}", help="`llbkit images` lists the local images")
 
     def _reach(self, root: Descriptor, found: set[str]) -> None:
         pending = [root]

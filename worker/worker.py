@@ -36,6 +36,7 @@ from worker.statedir import StateDir
 
 if TYPE_CHECKING:
     from worker.cachemounts import CacheMounts
+    from worker.content.push import Pusher
     from worker.content.transport import RegistryOptions, Transport
     from worker.contenthash import ContentHasher
     from worker.exporters.base import ExportRequest, ExportTools
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
     from worker.sources.repositories import Repositories
     from worker.statcache import StatCaches
+    from worker.transfer import ImageTransfer
 
 
 class LocalWorker:
@@ -333,8 +335,22 @@ class LocalWorker:
         )
 
     @cached_property
-    def _export_tools(self) -> ExportTools:
+    def transfer(self) -> ImageTransfer:
+        """What moves whole images."""
+        from worker.transfer import ImageTransfer
+
+        return ImageTransfer(
+            store=self.content, images=self.images, resolver=self.resolver, pusher=self._pusher
+        )
+
+    @cached_property
+    def _pusher(self) -> Pusher:
         from worker.content.push import Pusher
+
+        return Pusher(self._transport, self.content)
+
+    @cached_property
+    def _export_tools(self) -> ExportTools:
         from worker.exporters.base import ExportTools
 
         return ExportTools(
@@ -342,7 +358,7 @@ class LocalWorker:
             layers=self.layers,
             snapshotter=self.snapshotter,
             images=self.images,
-            pusher=Pusher(self._transport, self.content),
+            pusher=self._pusher,
             fetch=self._fetch,
         )
 

@@ -25,18 +25,21 @@ IMAGE_NAME = "io.containerd.image.name"
 class Layout:
     """An OCI image layout. Thread-safe; nothing is kept open.
 
+    With ``legacy`` an archive of an older `docker save`, which has a ``manifest.json`` only, is accepted as well.
+
     Raises:
         SourceError: ``path`` is no OCI layout.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, legacy: bool = False) -> None:
         self._path = path
         self._members: Mapping[str, tuple[int, int]] | None = None
         if path.is_file():
             self._members = _index_tar(path)
         elif not path.is_dir():
             raise SourceError(f"there is no OCI layout at {path}", help="check the path given for the store")
-        if not self._has("index.json"):
+        self.is_oci = self._has("index.json")
+        if not self.is_oci and not (legacy and self._has("manifest.json")):
             raise SourceError(
                 f"{path} is not an OCI layout: it has no index.json",
                 help="write one with: llbkit build -o type=oci,tar=false,dest=DIR",
@@ -91,6 +94,18 @@ class Layout:
         what = f"{self._path}/index.json"
         manifests = read_json(what, self._small("index.json")).get("manifests")
         return [descriptor_from(what, entry) for entry in manifests or ()]
+
+    def holds(self, digest: str) -> bool:
+        """Tell whether a blob is in the layout."""
+        return self._has(_blob(digest))
+
+    def open_file(self, name: str) -> tuple[BinaryIO, int]:
+        """Open a file by its name in the archive; return it with its size in bytes.
+
+        Raises:
+            SourceError: there is no such file.
+        """
+        return self._open(name)
 
     def size(self, digest: str) -> int:
         """Return the size in bytes of a blob."""

@@ -160,6 +160,42 @@ class ImageResolver:
             source=place.source,
         )
 
+    def pull_root(self, ref: Reference, cancel: CancelToken, *, session: Session) -> tuple[Descriptor, str]:
+        """Ask the registry for an image's manifest or index; return it and the source that `fetch` understands.
+
+        Raises:
+            SourceError: there is no such image, or the registry cannot be reached.
+        """
+        root, place = self._root(ref, "pull", cancel, session, None)
+        return root, place.source
+
+    def manifest_for(
+        self, root: Descriptor, source: str, platform: Platform, cancel: CancelToken
+    ) -> Descriptor:
+        """Bring the manifest of a platform into the store and return it.
+
+        Raises:
+            SourceError: there is none.
+        """
+        place = self._place(source)
+        manifest = self._manifest(root, place, platform, cancel)
+        self._read(manifest, place, cancel)
+        return manifest
+
+    def fetch_manifests(self, root: Descriptor, source: str, cancel: CancelToken) -> None:
+        """Bring every manifest below a root into the store.
+
+        Raises:
+            SourceError: one cannot be had.
+        """
+        place, pending = self._place(source), [root]
+        while pending:
+            descriptor = pending.pop()
+            body = self._read(descriptor, place, cancel)
+            if descriptor.media_type in INDEXES:
+                what = place.ref.familiar
+                pending += [descriptor_from(what, item) for item in objects_in(what, body, "manifests")]
+
     def blob(
         self, identifier: str, attrs: Mapping[str, str], cancel: CancelToken, *, session: Session
     ) -> tuple[str, int]:
