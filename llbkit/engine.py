@@ -8,9 +8,10 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from frontends import registry
 from frontends.base import BuildResult, PlatformResult
@@ -27,6 +28,11 @@ from solver.events import Progress, discard
 from solver.passes import Optimized
 from worker.base import Session
 from worker.worker import LocalWorker
+
+if TYPE_CHECKING:
+    from llbkit.images import Images
+    from llbkit.running import RunRequest
+    from worker.runtime.process import Attached
 
 
 class Engine:
@@ -77,6 +83,13 @@ class Engine:
     @property
     def _optimizing(self) -> bool:
         return self.settings.passes == "on"
+
+    @cached_property
+    def images(self) -> Images:
+        """The local image store."""
+        from llbkit.images import Images
+
+        return Images(self.worker)
 
     @property
     def runtime_name(self) -> str:
@@ -187,6 +200,21 @@ class Engine:
             )
             response = await export_all(BuildResult(results=(one,)), request, self.worker, progress, stdout)
         return Solution(value, response, self.worker)
+
+    async def run(self, request: RunRequest, attached: Attached, *, progress: Progress = discard) -> int:
+        """Run a process in an image, attached to these file descriptors; return its exit code.
+
+        Raises:
+            llbkit.running.NoCommandError: neither the request nor the image says what to run.
+            worker.base.WorkerError: the image cannot be had, or the process cannot be started.
+        """
+        from llbkit.running import run
+
+        async def solve(graph: Graph, progress: Progress) -> object:
+            async with self._bridge(BuildRequest(), progress) as bridge:
+                return await EngineRef(graph, bridge.job, optimizing=False).value(seen_by(()))
+
+        return await run(request, attached, worker=self.worker, solve=solve, progress=progress)
 
     async def _frontend(self, request: BuildRequest, bridge: EngineBridge) -> BuildResult:
         frontend = registry.load(request.frontend)

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from frontends.base import BuildResult, PlatformResult
 from llbkit.bridge import EngineRef
 from llbkit.request import BuildRequest, Output
-from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus
+from llbkit.shown import shown
+from solver.events import Progress
 from solver.flight import together
 from solver.passes import Seen
 from worker.base import Snapshot
@@ -129,35 +128,9 @@ async def _one(
     number: int, output: Output, wanted: ExportRequest, worker: LocalWorker, progress: Progress
 ) -> dict[str, str]:
     """Write one output, shown as a step of its own."""
-    digest = "sha256:" + hashlib.sha256(f"export-{number}".encode()).hexdigest()
-    progress(VertexAdded(digest=digest, name=_TITLES[output.type], inputs=()))
-    progress(VertexStarted(digest=digest, time=time.time()))
-    error = ""
-    try:
-        return await worker.export(output.type, wanted, _reporter(digest, progress))
-    except BaseException as failure:
-        error = str(failure) or "context canceled"
-        raise
-    finally:
-        progress(VertexCompleted(digest=digest, time=time.time(), error=error))
-
-
-def _reporter(digest: str, progress: Progress) -> Callable[[str, str, int, int, bool], None]:
-    began: dict[str, float] = {}
-
-    def report(identity: str, name: str, current: int, total: int, done: bool) -> None:
-        now = time.time()
-        progress(
-            VertexStatus(
-                id=identity,
-                digest=digest,
-                name=name,
-                current=current,
-                total=total,
-                time=now,
-                started=began.setdefault(identity, now),
-                completed=now if done else None,
-            )
-        )
-
-    return report
+    return await shown(
+        f"export-{number}",
+        _TITLES[output.type],
+        progress,
+        lambda report: worker.export(output.type, wanted, report),
+    )

@@ -139,11 +139,12 @@ class WorkerError(Exception):
 
 
 class ExecError(WorkerError):
-    """A process did not end with a valid exit code."""
+    """A process did not end with a valid exit code. ``output`` is the end of what it wrote, at most 16 KiB."""
 
-    def __init__(self, message: str, *, exit_code: int, help: str = "") -> None:  # noqa: A002
+    def __init__(self, message: str, *, exit_code: int, output: bytes = b"", help: str = "") -> None:  # noqa: A002
         super().__init__(message, help=help)
         self.exit_code = exit_code
+        self.output = output
 
 
 class SourceError(WorkerError):

@@ -7,7 +7,9 @@ Every function blocks: call it on the ``net`` or ``disk`` pool.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +26,9 @@ from worker.images import ImageStore, StoredImage
 from worker.oci import Descriptor
 from worker.sources.image import ImageResolver
 from worker.sources.platform import choose, show
+from worker.unpack import decompression_errors, decompressor_of
+
+_CHUNK = 1 << 20
 
 NOT_A_PLATFORM = "unknown"
 """The operating system that an index gives for what is no image, such as an attestation."""
@@ -43,13 +48,16 @@ class Content:
 
 
 class ImageTransfer:
-    """Moves images in and out of the local store."""
+    """Moves images in and out of the local store. ``scratch`` is a directory for temporary files."""
 
-    def __init__(self, *, store: Blobs, images: ImageStore, resolver: ImageResolver, pusher: Pusher) -> None:
+    def __init__(
+        self, *, store: Blobs, images: ImageStore, resolver: ImageResolver, pusher: Pusher, scratch: Path
+    ) -> None:
         self._store = store
         self._images = images
         self._resolver = resolver
         self._pusher = pusher
+        self._scratch = scratch
 
     # -- looking
 
@@ -274,7 +282,38 @@ class ImageTransfer:
         Raises:
             SourceError: it is none, or lacks a part.
         """
-        layout = Layout(path, legacy=True)
+        with self._plain(path, cancel) as plain:
+            return self._load(plain, path, cancel, report)
+
+    @contextmanager
+    def _plain(self, path: Path, cancel: CancelToken) -> Iterator[Path]:
+        """Give an archive without its compression; what was not compressed is given as it is."""
+        if path.is_dir():
+            yield path
+            return
+        with path.open("rb") as file:
+            decompress = decompressor_of(file.read(8))
+            file.seek(0)
+            if decompress is None:
+                yield path
+                return
+            damage: tuple[type[Exception], ...] = (EOFError, *decompression_errors())
+            plain = self._scratch / f"load-{secrets.token_hex(8)}.tar"
+            try:
+                with decompress(file) as stream, plain.open("wb") as target:
+                    while piece := stream.read(_CHUNK):
+                        cancel.check()
+                        target.write(piece)
+                yield plain
+            except damage as error:
+                raise SourceError(
+                    f"{path} is damaged: {error}", help="save the image again, or copy the file again"
+                ) from error
+            finally:
+                plain.unlink(missing_ok=True)
+
+    def _load(self, plain: Path, path: Path, cancel: CancelToken, report: StatusReport) -> list[StoredImage]:
+        layout = Layout(plain, legacy=True)
         if not layout.is_oci:
             found = read_legacy(layout, self._store, cancel)
         else:
@@ -293,7 +332,7 @@ class ImageTransfer:
     ) -> Descriptor:
         """Copy what is below a root of a layout into the store; platforms that the layout lacks are left out."""
         ref = Reference("localhost", "layout", digest=root.digest)
-        pending = [root]
+        pending, seen = [root], set[str]()
         while pending:
             descriptor = pending.pop()
             if descriptor is not root and not layout.holds(descriptor.digest):
@@ -308,6 +347,9 @@ class ImageTransfer:
             blobs = [descriptor_from(what, body.get("config"))]
             blobs += [descriptor_from(what, entry) for entry in objects_in(what, body, "layers")]
             for blob in blobs:
+                if blob.digest in seen:
+                    continue
+                seen.add(blob.digest)
                 name = f"loading {blob.digest[7:19]}"
                 report(blob.digest, name, 0, blob.size, False)
                 fetch(self._store, layout, ref, blob, cancel)

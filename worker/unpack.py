@@ -65,6 +65,11 @@ _FORMATS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
 }
 
 
+def decompressor_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
+    """Return what decompresses a file that begins with ``head``; None if it is not compressed."""
+    return next((use for magic, use in _FORMATS.items() if head.startswith(magic)), None)
+
+
 def is_archive(path: str) -> bool:
     """Tell whether a regular file is a tar archive, looking at its first member."""
     try:
@@ -97,7 +102,7 @@ def _opened(path: str) -> Iterator[tarfile.TarFile | None]:
     with open(path, "rb") as file:
         head = file.read(_HEAD)
         file.seek(0)
-        decompress = next((use for magic, use in _FORMATS.items() if head.startswith(magic)), None)
+        decompress = decompressor_of(head)
         stream = decompress(file) if decompress is not None else file
         try:
             with tarfile.open(
@@ -109,11 +114,12 @@ def _opened(path: str) -> Iterator[tarfile.TarFile | None]:
                 yield None
             else:
                 raise
-        except _decompression_errors() as error:
+        except decompression_errors() as error:
             raise tarfile.ReadError(str(error)) from error
 
 
-def _decompression_errors() -> tuple[type[Exception], ...]:
+def decompression_errors() -> tuple[type[Exception], ...]:
+    """Return what the decompressors raise beside EOFError and OSError."""
     import lzma
     import zlib
 

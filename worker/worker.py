@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from worker.gc import GarbageCollector
     from worker.images import ImageStore
     from worker.ops.exec import ExecParts
+    from worker.ops.foreground import Foreground
     from worker.ops.source import SourceInfo, Sources
     from worker.reader import PathInfo, Reader
     from worker.runtime.detect import Finding
@@ -340,7 +341,11 @@ class LocalWorker:
         from worker.transfer import ImageTransfer
 
         return ImageTransfer(
-            store=self.content, images=self.images, resolver=self.resolver, pusher=self._pusher
+            store=self.content,
+            images=self.images,
+            resolver=self.resolver,
+            pusher=self._pusher,
+            scratch=self.state.work,
         )
 
     @cached_property
@@ -361,6 +366,25 @@ class LocalWorker:
             pusher=self._pusher,
             fetch=self._fetch,
         )
+
+    async def run_attached(
+        self, process: Foreground, snapshot: Snapshot, session: Session, platform: Platform
+    ) -> int:
+        """Run a process on a snapshot, attached to the caller's streams; return its exit code.
+
+        Raises:
+            WorkerError: it cannot be started.
+        """
+        from worker.base import ExecError
+        from worker.ops import exec_platform
+
+        exec_platform.require(platform)
+        parts = self._exec_parts
+        parts.containers(), parts.caches()
+        ended = await self.pools.run("exec", lambda cancel: process.run(snapshot, session, parts, cancel))
+        if not ended.started:
+            raise ExecError(f"cannot start {process.meta.args[0]}: {ended.reason}", exit_code=ended.code)
+        return ended.code
 
     @contextmanager
     def agents(self, wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:

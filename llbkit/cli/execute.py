@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``build`` and ``run`` share: the flags for results and rights, the engine with its display, the report."""
+"""What ``build`` and ``llb run`` share: the flags for results and rights, the engine with its display, the report."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ _RESULT_FLAGS: tuple[Callable[[F], F], ...] = (
 _REPORT_FLAGS: tuple[Callable[[F], F], ...] = (
     click.option("--metadata-file", type=_FILE, help="Write the result as JSON."),
     click.option("--iidfile", type=_FILE, help="Write the image id."),
+)
+_PROGRESS_FLAGS: tuple[Callable[[F], F], ...] = (
     click.option(
         "--progress", type=click.Choice(MODES), envvar="BUILDKIT_PROGRESS", default="auto", help="Display."
     ),
@@ -71,7 +73,12 @@ def result_flags(function: F) -> F:
 
 def report_flags(function: F) -> F:
     """Add the flags that say what is told of the build."""
-    return _with(function, _REPORT_FLAGS)
+    return _with(function, (*_REPORT_FLAGS, *_PROGRESS_FLAGS))
+
+
+def progress_flags(function: F) -> F:
+    """Add the flags that choose the display."""
+    return _with(function, _PROGRESS_FLAGS)
 
 
 def _with(function: F, flags: Sequence[Callable[[F], F]]) -> F:

@@ -83,7 +83,7 @@ def frontend_options(values: dict[str, Any]) -> dict[str, str]:
     if values["network"] and values["network"] != "default":
         out["force-network-mode"] = values["network"]
     if values["add_hosts"]:
-        out["add-hosts"] = ",".join(_host(text) for text in values["add_hosts"])
+        out["add-hosts"] = ",".join(host(text) for text in values["add_hosts"])
     if values["shm_size"]:
         out["shm-size"] = str(size("--shm-size", values["shm_size"]))
     if values["ulimits"]:
@@ -126,16 +126,21 @@ _HOST_GATEWAY = "127.0.0.1"
 """Where steps reach the machine they run on: they share its network."""
 
 
-def _host(text: str) -> str:
+def host(text: str) -> str:
+    """Read ``--add-host``: return ``host=address``.
+
+    Raises:
+        FlagError: the value is malformed.
+    """
     separator = "=" if "=" in text else ":"
-    host, found, address = text.partition(separator)
-    if not found or not host or not address:
+    name, found, address = text.partition(separator)
+    if not found or not name or not address:
         raise FlagError(f"--add-host: {text!r} is not of the form host:ip")
     if address == "host-gateway":
         address = _HOST_GATEWAY
     elif address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    return f"{host}={address}"
+    return f"{name}={address}"
 
 
 def _limits(items: Iterable[str]) -> dict[str, str]:

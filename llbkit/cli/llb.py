@@ -19,9 +19,23 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group("llb", short_help="Look into graphs.")
+class _Group(click.Group):
+    """Imports what executes graphs only if it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "run"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "run":
+            return super().get_command(ctx, cmd_name)
+        from llbkit.cli.llb_run import command
+
+        return command
+
+
+@click.group("llb", cls=_Group, short_help="Inspect and run graphs.")
 def command() -> None:
-    """Look into graphs: print, compare, check, count and draw them.
+    """Inspect and run graphs: print, compare, check, count, draw and execute them.
 
     A graph is a file, or - for standard input: a definition, JSON or the text form, as `llbkit compile` writes them.
     """

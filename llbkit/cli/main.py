@@ -21,15 +21,41 @@ _COMMANDS = {
     "build": "Build an image from a Dockerfile or another language.",
     "compile": "Compile to LLB without executing anything.",
     "completion": "Print the completion script of a shell.",
-    "doctor": "Say what this host lacks, and the command that mends it.",
-    "du": "Say what the state directory holds, and what of it can be freed.",
-    "images": "List the images of the local store.",
-    "llb": "Look into graphs: dump, verify, stats, draw, diff.",
-    "prune": "Free what only caching needs.",
-    "rmi": "Remove images from the local store.",
-    "run": "Execute a graph: a definition, JSON or the text form.",
+    "doctor": "Check the host and show how to fix what is missing.",
+    "du": "Show disk usage and what can be reclaimed.",
+    "images": "List local images.",
+    "inspect": "Show details of local images.",
+    "llb": "Inspect and run graphs.",
+    "load": "Load images from an archive.",
+    "prune": "Remove build cache.",
+    "pull": "Pull an image from a registry.",
+    "push": "Push a local image to its registry.",
+    "rmi": "Remove local images.",
+    "run": "Run a command in an image.",
+    "save": "Save local images to an archive.",
+    "tag": "Give a local image another name.",
     "version": "Print the version.",
 }
+_LONG_FORMS: dict[tuple[str, ...], str] = {
+    ("builder", "build"): "build",
+    ("builder", "prune"): "prune",
+    ("buildx", "build"): "build",
+    ("buildx", "du"): "du",
+    ("buildx", "prune"): "prune",
+    ("buildx", "version"): "version",
+    ("container", "run"): "run",
+    ("image", "build"): "build",
+    ("image", "inspect"): "inspect",
+    ("image", "load"): "load",
+    ("image", "ls"): "images",
+    ("image", "pull"): "pull",
+    ("image", "push"): "push",
+    ("image", "rm"): "rmi",
+    ("image", "save"): "save",
+    ("image", "tag"): "tag",
+    ("system", "df"): "du",
+}
+"""Docker's longer spelling of the same commands."""
 
 
 PLUGINS = "llbkit.commands"
@@ -67,14 +93,14 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[:1] in (["buildx"], ["builder"]) and len(args) > 1:
-            args = args[1:]  # Docker's longer spelling of the same commands
+        if (short := _LONG_FORMS.get(tuple(args[:2]))) is not None:
+            args = [short, *args[2:]]
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from grammar import nearest
 
             known = nearest(args[0], self.list_commands(ctx))
             hint = f"; did you mean {known!r}?" if known else ""
-            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+            raise click.UsageError(f"unknown command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -8,14 +8,19 @@ import click
 
 @click.command("rmi")
 @click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--force", "-f", is_flag=True, help="Do not fail if an image does not exist.")
 @click.pass_context
-def command(ctx: click.Context, /, names: tuple[str, ...]) -> None:
-    """Remove images from the local store; `llbkit prune` frees what only they used."""
-    from llb.reference import parse
+def command(ctx: click.Context, /, names: tuple[str, ...], force: bool) -> None:
+    """Remove images, by name or id; `llbkit prune` then frees what only they used."""
     from llbkit.engine import Engine
+    from worker.base import SourceError
 
     with Engine(root=ctx.obj["root"]) as engine:
         for text in names:
-            name = str(parse(text).with_default_tag())
-            engine.worker.images.remove(name)
-            click.echo(f"removed {name}")
+            try:
+                removed = engine.images.remove(text)
+            except SourceError:
+                if not force:
+                    raise
+                continue
+            click.echo(f"Untagged: {removed.name}")

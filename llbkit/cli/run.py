@@ -1,99 +1,163 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit run``: a graph from a file."""
+"""``llbkit run``: a command in an image."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from llbkit.cli.execute import (
-    check_files,
-    execute,
-    local_inputs,
-    mode_of,
-    outputs_of,
-    report,
-    report_flags,
-    result_flags,
-)
-from llbkit.cli.flags import key_values
+from llbkit.cli.execute import execute
+from llbkit.cli.flags import host
 from llbkit.csvflags import FlagError
-from llbkit.request import Output
+
+if TYPE_CHECKING:
+    from llb import Platform
+    from llb.ops import HostIP
+    from worker.runtime.process import Attached
+    from worker.runtime.spec import MountSpec
 
 
-@click.command("run", short_help="Execute a graph.")
-@click.argument("where", metavar="FILE | -", default="-")
-@result_flags
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("image")
+@click.argument("words", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--interactive", "-i", is_flag=True, help="Connect standard input.")
+@click.option("--tty", "-t", is_flag=True, help="Give the command a terminal.")
+@click.option("--env", "-e", "environment", multiple=True, metavar="K[=V]", help="Set a variable.")
 @click.option(
-    "--local", "directories", multiple=True, metavar="NAME=DIR", help="Directory that local://NAME reads."
-)
-@click.option(
-    "--oci-layout", "layouts", multiple=True, metavar="NAME=DIR", help="OCI layout that oci-layout:// reads."
-)
-@click.option("--no-cache", is_flag=True, help="Do not use the cache.")
-@click.option("--platform", metavar="OS/ARCH", help="Platform of the result.  [default: the last step's]")
-@click.option(
-    "--image-config",
+    "--env-file",
+    "env_files",
+    multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Config (JSON) of an image made of the result.",
+    help="Read variables from a file, one K=V a line.",
 )
-@report_flags
+@click.option("--volume", "-v", "volumes", multiple=True, metavar="HOST:DEST[:ro]", help="Mount a host path.")
+@click.option("--tmpfs", multiple=True, metavar="DEST", help="Mount a tmpfs.")
+@click.option("--workdir", "-w", default="", metavar="DIR", help="Working directory.")
+@click.option("--user", "-u", default="", metavar="USER[:GROUP]", help="User to run as.")
+@click.option("--entrypoint", metavar="COMMAND", help="Replace the image's entrypoint.")
+@click.option("--hostname", "-h", default="", metavar="NAME", help="Host name.")
+@click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP", help="Line in /etc/hosts.")
+@click.option(
+    "--network", type=click.Choice(["host", "none"]), default="host", help="Network.  [default: host]"
+)
+@click.option("--read-only", "readonly", is_flag=True, help="Mount the root filesystem read-only.")
+@click.option("--privileged", is_flag=True, help="Give the command every capability.")
+@click.option("--platform", metavar="OS/ARCH", help="Platform of the image.")
+@click.option(
+    "--pull",
+    type=click.Choice(["missing", "always", "never"]),
+    default="missing",
+    help="When to ask the registry.  [default: missing]",
+)
+@click.option("--rm", is_flag=True, hidden=True, expose_value=False)  # what we do anyway
+@click.option("--name", hidden=True, expose_value=False)  # there is nothing to name once it has ended
+@click.option("--init", is_flag=True, hidden=True, expose_value=False)
+@click.option("--detach", "-d", is_flag=True, hidden=True)
+@click.option("--publish", "-p", multiple=True, hidden=True)
 @click.pass_context
-def command(ctx: click.Context, /, where: str, **values: Any) -> int:
-    """Execute a graph: a definition, JSON or the text form, told apart by content.
+def command(ctx: click.Context, /, image: str, words: tuple[str, ...], **values: Any) -> int:
+    """Run a command in an image, in the foreground; what it changes is thrown away.
 
-    \b
-    llbkit compile . | llbkit run - --local context=. -o out
+    IMAGE is a local image's name or id, or is pulled. The exit code is the command's.
+    """
+    from llb.ops import NetMode
+    from llbkit.running import RunRequest
+    from worker.base import ExecError
 
-    Without --output everything is executed and nothing is written.
-    """  # noqa: D301 - click's mark for lines that stay as they are
-    from grammar import DiagnosticError
-    from llb import platform as platforms
-    from llbkit.graphs import load, local_names
-
-    check_files(values)
-    outputs = outputs_of(values, usual=(Output(type="cacheonly"),))
-    directories = _directories("--local", values["directories"])
+    _refuse(values)
+    entrypoint = values["entrypoint"]
+    request = RunRequest(
+        image=image,
+        command=words,
+        entrypoint=None if entrypoint is None else ((entrypoint,) if entrypoint else ()),
+        env=_environment(values["environment"], values["env_files"]),
+        workdir=values["workdir"],
+        user=values["user"],
+        hostname=values["hostname"],
+        hosts=tuple(_host_ip(text) for text in values["hosts"]),
+        binds=tuple(_bind(text) for text in values["volumes"]),
+        tmpfs=tuple(text.partition(":")[0] for text in values["tmpfs"]),
+        network=NetMode.NONE if values["network"] == "none" else NetMode.UNSET,
+        privileged=values["privileged"],
+        readonly=values["readonly"],
+        platform=_platform(values["platform"]),
+        pull=values["pull"],
+    )
+    attached = _attached(values)
     try:
-        platform = platforms.parse(values["platform"]) if values["platform"] else None
+        code, _ = execute(
+            ctx.obj["root"], "quiet", lambda engine, sink: engine.run(request, attached, progress=sink)
+        )
+    except ExecError as error:  # the runtime has said why
+        return error.exit_code
+    return code
+
+
+def _refuse(values: dict[str, Any]) -> None:
+    if values["detach"]:
+        raise FlagError("--detach: commands run in the foreground only", help="leave it out")
+    if values["publish"]:
+        raise FlagError(
+            "--publish: ports cannot be published", help="leave it out: the command uses the host's network"
+        )
+    if values["tty"] and not os.isatty(0):
+        raise FlagError("--tty: standard input is not a terminal", help="leave -t out")
+
+
+def _attached(values: dict[str, Any]) -> Attached:
+    from worker.runtime.process import Attached
+
+    sys.stdout.flush()
+    stdin = 0 if values["interactive"] or values["tty"] else None
+    return Attached(stdin=stdin, stdout=1, stderr=2, terminal=values["tty"])
+
+
+def _environment(items: tuple[str, ...], files: tuple[Path, ...]) -> dict[str, str]:
+    lines = [line.strip() for path in files for line in path.read_text("utf-8").splitlines()]
+    out: dict[str, str] = {}
+    for item in [*(line for line in lines if line and not line.startswith("#")), *items]:
+        key, equals, value = item.partition("=")
+        if not key:
+            raise FlagError(f"--env: invalid variable {item!r}", help="use NAME=VALUE or NAME")
+        if equals:
+            out[key] = value
+        elif key in os.environ:
+            out[key] = os.environ[key]
+    return out
+
+
+def _host_ip(text: str) -> HostIP:
+    from llb.ops import HostIP
+
+    name, _, address = host(text).partition("=")
+    return HostIP(host=name, ip=address)
+
+
+def _bind(text: str) -> MountSpec:
+    from worker.runtime.spec import bind
+
+    source, _, rest = text.partition(":")
+    destination, _, mode = rest.partition(":")
+    if not destination.startswith("/") or mode not in ("", "ro", "rw"):
+        raise FlagError(f"--volume: invalid volume {text!r}", help="use HOST:DEST or HOST:DEST:ro")
+    if not source.startswith(("/", ".")):
+        raise FlagError(
+            f"--volume: named volumes are not supported: {source!r}", help=f"for a directory use ./{source}"
+        )
+    path = Path(source).absolute()
+    if not path.exists():
+        raise FlagError(f"--volume: {path} does not exist")
+    return bind(path, destination, readonly=mode == "ro")
+
+
+def _platform(text: str | None) -> Platform | None:
+    from llb import platform as platforms
+
+    try:
+        return platforms.parse(text) if text else None
     except platforms.PlatformError as error:
         raise FlagError(f"--platform: {error}") from None
-    read = load(where, stdin=sys.stdin.buffer)
-    if found := read.problems():
-        raise DiagnosticError(found)
-    graph = read.located()
-    for name in local_names(graph):
-        if name not in directories:
-            raise FlagError(
-                f"the graph reads the local directory {name!r}", help=f"give it with --local {name}=DIR"
-            )
-    config = values["image_config"].read_bytes() if values["image_config"] else None
-    solution, warnings = execute(
-        ctx.obj["root"],
-        mode_of(values),
-        lambda engine, sink: engine.solve(
-            graph,
-            locals=directories,
-            oci_stores=_directories("--oci-layout", values["layouts"]),
-            outputs=outputs,
-            platform=platform,
-            config=config,
-            no_cache=values["no_cache"],
-            progress=sink,
-            stdout=sys.stdout.buffer,
-            **local_inputs(values),
-        ),
-    )
-    report(solution.response, outputs, warnings, values)
-    return 0
-
-
-def _directories(flag: str, items: tuple[str, ...]) -> dict[str, Path]:
-    found = {name: Path(path) for name, path in key_values(flag, items).items()}
-    for name, path in found.items():
-        if not path.is_dir():
-            raise FlagError(f"{flag} {name}: there is no directory {path}")
-    return {name: path.absolute() for name, path in found.items()}

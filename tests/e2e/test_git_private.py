@@ -147,7 +147,17 @@ def test_known_hosts_are_checked(cli, tmp_path, sshd) -> None:
         definition.write_bytes(wire.encode(llb.git(address, known_ssh_hosts=[line]).graph()))
         out = tmp_path / f"out-{code}"
         told = cli.run(
-            *("run", "--progress=plain", "--no-cache", "--ssh", f"default={key}", definition, "-o", out),
+            *(
+                "llb",
+                "run",
+                "--progress=plain",
+                "--no-cache",
+                "--ssh",
+                f"default={key}",
+                definition,
+                "-o",
+                out,
+            ),
             code=code,
         ).stderr
         assert (out / "f").exists() == (code == 0)

@@ -32,7 +32,7 @@ def test_what_compile_writes_run_executes(cli, project, tmp_path, form: str) -> 
         cli.argv("compile", "--format", form, folder), env=cli.env(), capture_output=True, check=True
     )
     out = f"type=local,dest={tmp_path}/out"
-    cli.run("run", "-", "--local", f"context={folder}", "-o", out, stdin=compiled.stdout)
+    cli.run("llb", "run", "-", "--local", f"context={folder}", "-o", out, stdin=compiled.stdout)
     assert (tmp_path / "out" / "loud").read_text() == "HELLO\n"
 
 
@@ -50,16 +50,25 @@ def test_a_text_written_by_hand_is_run_and_a_failing_step_shows_its_line(cli, pr
     given = ("--local", f"context={folder}", "--secret", f"id=key,src={tmp_path}/key")
     meta = tmp_path / "meta.json"
     cli.run(
-        "run", graph, *given, "-o", f"type=oci,dest={tmp_path}/x.tar", "-t", "x:1", "--metadata-file", meta
+        "llb",
+        "run",
+        graph,
+        *given,
+        "-o",
+        f"type=oci,dest={tmp_path}/x.tar",
+        "-t",
+        "x:1",
+        "--metadata-file",
+        meta,
     )
     assert json.loads(meta.read_text())["image.name"] == "docker.io/library/x:1"
-    assert cli.run("run", "-q", graph, *given, "-o", "type=image").stdout.startswith("sha256:")
-    again = cli.run("run", "--progress=plain", graph, *given)
+    assert cli.run("llb", "run", "-q", graph, *given, "-o", "type=image").stdout.startswith("sha256:")
+    again = cli.run("llb", "run", "--progress=plain", graph, *given)
     assert "CACHED" in again.stderr
-    again = cli.run("run", "--progress=plain", "--no-cache", graph, *given)
+    again = cli.run("llb", "run", "--progress=plain", "--no-cache", graph, *given)
     assert "CACHED" not in again.stderr
     graph.write_text(said.format(command='"exit 7"'))
-    failed = cli.run("run", graph, *given, code=1)
+    failed = cli.run("llb", "run", graph, *given, code=1)
     assert f"{graph}:4:1" in failed.stderr
     assert "exit code: 7" in failed.stderr
 
@@ -68,8 +77,8 @@ def test_rights_are_asked_for(cli, project, tmp_path) -> None:
     folder = project("FROM base\nRUN --network=host true\n")
     cli.run("compile", folder, "-o", tmp_path / "pb", "--format", "pb")
     given = (tmp_path / "pb", "--local", f"context={folder}")
-    assert "network.host" in cli.run("run", *given, code=1).stderr
-    cli.run("run", *given, "--allow", "network.host")
+    assert "network.host" in cli.run("llb", "run", *given, code=1).stderr
+    cli.run("llb", "run", *given, "--allow", "network.host")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,7 @@ def test_rights_are_asked_for(cli, project, tmp_path) -> None:
     ],
 )
 def test_what_is_no_graph_is_refused(cli, stdin: bytes, code: int, said: str) -> None:
-    assert said in cli.run("run", "-", stdin=stdin, code=code).stderr
+    assert said in cli.run("llb", "run", "-", stdin=stdin, code=code).stderr
 
 
 def test_python_runs_a_graph(cli, project, tmp_path, monkeypatch) -> None:
@@ -164,5 +173,5 @@ def test_a_picture_of_a_build_shows_what_ran_and_what_was_cached(cli, project, t
 
 def test_scratch_is_run(cli, tmp_path) -> None:
     (tmp_path / "x.llb").write_text("head scratch\n")
-    cli.run("run", tmp_path / "x.llb", "-o", f"type=tar,dest={tmp_path}/x.tar")
+    cli.run("llb", "run", tmp_path / "x.llb", "-o", f"type=tar,dest={tmp_path}/x.tar")
     assert text.read(Source("x", "head scratch\n")).head is None

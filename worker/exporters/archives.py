@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from llb.reference import Reference, parse
@@ -116,25 +117,31 @@ def output(request: ExportRequest) -> Iterator[BinaryIO]:
         raise ExportError(
             "the output has no destination", help="add dest=FILE, or dest=- for standard output"
         )
-    if request.dest.is_dir():
-        raise ExportError(f"{request.dest} is a directory", help="name a file: dest=FILE")
-    special = request.dest.exists() and not request.dest.is_file()
-    temporary = (
-        request.dest
-        if special
-        else request.dest.with_name(f".{request.dest.name}.{os.getpid()}-{time.time_ns():x}")
-    )
+    with written(request.dest) as stream:
+        yield stream
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing; it appears under its name only when it is whole. Devices and pipes are written directly.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if path.is_dir():
+        raise ExportError(f"{path} is a directory", help="name a file: dest=FILE")
+    special = path.exists() and not path.is_file()
+    temporary = path if special else path.with_name(f".{path.name}.{os.getpid()}-{time.time_ns():x}")
     made = False
     try:
         with temporary.open("wb") as stream:
             made = not special
             yield stream
         if not special:
-            temporary.replace(request.dest)
+            temporary.replace(path)
     except OSError as error:
         raise StorageError(
-            f"cannot write {request.dest}: {error.strerror or error}",
-            help="check the path, the rights and the space",
+            f"cannot write {path}: {error.strerror or error}", help="check the path, the rights and the space"
         ) from error
     finally:
         if made:

@@ -3,22 +3,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from llb.graph import Metadata
 from llb.ops import Exec, ProxyEnv, SecurityMode
-from solver.ports import Result, Step
+from solver.ports import Result
 from worker import rootpath
 from worker.base import ExecError, Session, Snapshot, Snapshotter, WorkerError
 from worker.cachemounts import CacheMounts
 from worker.ops.exec_inputs import Ensure, Inputs
 from worker.ops.exec_mounts import Mounted, Mounting, placing, secret_value
+from worker.ops.exec_stubs import Stubs
 from worker.pools import Token
-from worker.runtime.process import Containers
+from worker.runtime.process import Containers, Exit, Log
 from worker.runtime.spec import DEFAULT_HOSTNAME, DEFAULT_PATH, Sandbox
 from worker.runtime.users import User, lookup
+
+_TAIL = 16 << 10
+
+
+class Reports(Protocol):
+    """What is used of a `solver.ports.Step`."""
+
+    @property
+    def name(self) -> str:
+        """What users see as the step's name."""
+
+    def log(self, stream: int, data: bytes) -> None:
+        """Report process output."""
+
+    def status(self, id: str, name: str, current: int, total: int, *, done: bool = False) -> None:  # noqa: A002
+        """Report sub-progress."""
+
+
+class OutputTail:
+    """Hands on a process's output and keeps the end of it, for the error if the process fails."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+
+    def log(self, stream: int, data: bytes) -> None:
+        """Take in a piece of output."""
+        self._log(stream, data)
+        self._pieces.append(data)
+        self._size += len(data)
+        while self._size - len(self._pieces[0]) >= _TAIL:
+            self._size -= len(self._pieces.popleft())
+
+    @property
+    def output(self) -> bytes:
+        """The last bytes of standard output and error together, at most 16 KiB."""
+        return b"".join(self._pieces)[-_TAIL:]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A process that is ready to start: its mounts, the mount points made for them, its sandbox, its directory in memory."""
+
+    mounted: Mounted
+    stubs: Stubs
+    sandbox: Sandbox
+    work: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +85,31 @@ class ExecRun:
     containers: Containers
     caches: CacheMounts
     token: Callable[[Result], str]
-    step: Step
+    step: Reports
 
     def run(self, values: list[object], cancel: Token) -> Sequence[Result]:
         """Run the process on a thread of the pools. See `worker.ops.exec.ExecOperation.execute`."""
+        tail = OutputTail(self.step.log)
+        with self.prepared(values, cancel) as prepared:
+            try:
+                ended = self.containers.run(
+                    prepared.sandbox,
+                    tail.log,
+                    cancel,
+                    work=prepared.work,
+                    cgroup_parent=self.op.meta.cgroup_parent,
+                )
+            finally:
+                prepared.stubs.remove()
+            cancel.check()
+            valid = self.op.meta.valid_exit_codes or (0,)
+            if not ended.started or ended.code not in valid:
+                raise self._failed(ended, tail.output)
+            return self._commit(prepared.mounted, values, self.step.name)
+
+    @contextmanager
+    def prepared(self, values: list[object], cancel: Token) -> Iterator[Prepared]:
+        """Mount everything that the process sees; leaving the context unmounts it and throws away what is not committed."""
         step = self.step
 
         def report(id_: str, name: str, current: int, total: int, done: bool) -> None:
@@ -48,17 +121,9 @@ class ExecRun:
             mounting = Mounting(self.op, inputs, self.session, self.caches, stack, work, cancel, self.token)
             mounted, stubs = mounting.mount(values)
             try:
-                sandbox = self._sandbox(mounted, self.op)
-                ended = self.containers.run(
-                    sandbox, step.log, cancel, work=work, cgroup_parent=self.op.meta.cgroup_parent
-                )
+                yield Prepared(mounted, stubs, self._sandbox(mounted, self.op), work)
             finally:
                 stubs.remove()
-            cancel.check()
-            valid = self.op.meta.valid_exit_codes or (0,)
-            if not ended.started or ended.code not in valid:
-                raise self._failed(ended.code, ended.reason)
-            return self._commit(mounted, values, step.name)
 
     def _sandbox(self, mounted: Mounted, op: Exec) -> Sandbox:
         meta = op.meta
@@ -93,10 +158,14 @@ class ExecRun:
             env.setdefault(name, default)
         return tuple(f"{name}={value}" for name, value in env.items())
 
-    def _failed(self, code: int, reason: str) -> ExecError:
+    def _failed(self, ended: Exit, output: bytes) -> ExecError:
         command = " ".join(self.op.meta.args)
-        message = f'process "{command}" did not complete successfully: exit code: {code}'
-        return ExecError(message + (f": {reason}" if reason else ""), exit_code=code)
+        reason = f": {ended.reason}" if ended.reason else ""
+        return ExecError(
+            f'process "{command}" did not complete successfully: exit code: {ended.code}{reason}',
+            exit_code=ended.code,
+            output=output,
+        )
 
     def _commit(self, mounted: Mounted, values: list[object], name: str) -> Sequence[Result]:
         count = max((mount.output for mount in self.op.mounts), default=-1) + 1

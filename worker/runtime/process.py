@@ -52,6 +52,19 @@ class Exit:
     started: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """The file descriptors that a process gets as its standard streams; no ``stdin`` is an empty one.
+
+    With ``terminal`` the container has a terminal of its own, which the runtime connects to the one behind ``stdin``.
+    """
+
+    stdin: int | None
+    stdout: int
+    stderr: int
+    terminal: bool = False
+
+
 class Containers:
     """Runs containers for one llbkit process. Thread-safe; all methods are called on the pools' threads.
 
@@ -75,9 +88,16 @@ class Containers:
         return self._open().work()
 
     def run(
-        self, sandbox: Sandbox, log: Log, cancel: CancelToken, *, work: Path, cgroup_parent: str = ""
+        self,
+        sandbox: Sandbox,
+        log: Log,
+        cancel: CancelToken,
+        *,
+        work: Path,
+        cgroup_parent: str = "",
+        attached: Attached | None = None,
     ) -> Exit:
-        """Run the process of ``sandbox`` to its end and report its output on the way.
+        """Run the process of ``sandbox`` to its end and report its output on the way, unless it is ``attached``.
 
         ``work`` is a directory from `work`. When ``cancel`` is cancelled the container is killed and its records are
         deleted before this returns; the caller asks ``cancel`` afterwards.
@@ -99,7 +119,8 @@ class Containers:
         argv = (*prefix, "--log", os.fspath(log_file), "--log-format", _LOG_FORMATS[runtime.name], "run")
         argv = (*argv, "--bundle", os.fspath(work), "--pid-file", os.fspath(work / "pid"), name)
         kills = _kill_count()
-        process = self._start(argv, confined=not (sandbox.insecure or runtime.manages_cgroups))
+        confined = not (sandbox.insecure or runtime.manages_cgroups)
+        process = self._start(argv, confined=confined, attached=attached)
         try:
             with cancel.on_cancel(lambda: _kill(process, work / "pid")):
                 _stream(process, log)
@@ -157,16 +178,20 @@ class Containers:
             return without_device_access(sandbox)
         return sandbox
 
-    def _start(self, argv: Sequence[str], *, confined: bool) -> subprocess.Popen[bytes]:
+    def _start(
+        self, argv: Sequence[str], *, confined: bool, attached: Attached | None
+    ) -> subprocess.Popen[bytes]:
         def spawn() -> subprocess.Popen[bytes]:
+            stdin = attached.stdin if attached and attached.stdin is not None else subprocess.DEVNULL
             return subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdin=stdin,
+                stdout=attached.stdout if attached else subprocess.PIPE,
+                stderr=attached.stderr if attached else subprocess.PIPE,
                 bufsize=0,
                 env=_ENVIRONMENT,
-                start_new_session=True,
+                start_new_session=attached
+                is None,  # a terminal's signals are for those who are attached to it
             )
 
         if confined and self._starter is not None:

@@ -89,6 +89,7 @@ class Sandbox:
     resources: LinuxResources | None = None
     cgroup: str = ""
     device_nodes: bool = True
+    terminal: bool = False
 
 
 def without_device_access(sandbox: Sandbox) -> Sandbox:
@@ -146,7 +147,7 @@ def _process(sandbox: Sandbox) -> dict[str, object]:
     if sandbox.insecure:
         capabilities["inheritable"] = granted
     return {
-        "terminal": False,
+        "terminal": sandbox.terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": _groups(user)},
         "args": list(sandbox.args),
         "env": list(sandbox.env),

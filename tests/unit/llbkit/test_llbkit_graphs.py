@@ -215,7 +215,13 @@ def test_a_text_becomes_the_source_of_its_vertices_only_where_they_have_none() -
 
 
 @pytest.mark.parametrize(
-    "words", [["llb"], *(["llb", name] for name in ("dump", "diff", "verify", "stats", "draw")), ["run"]]
+    "words",
+    [
+        ["llb"],
+        *(["llb", name] for name in ("dump", "diff", "verify", "stats", "draw")),
+        ["llb", "run"],
+        ["run"],
+    ],
 )
 def test_help_fits_a_screen(words: list[str], capsys) -> None:
     run([*words, "--help"])

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``llbkit inspect``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command("inspect")
+@click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--platform", metavar="OS/ARCH", default="", help="Platform of an image with several.")
+@click.pass_context
+def command(ctx: click.Context, /, names: tuple[str, ...], platform: str) -> None:
+    """Print what is known of local images as JSON, in the form of `docker image inspect`."""
+    from llbkit.engine import Engine
+
+    with Engine(root=ctx.obj["root"]) as engine:
+        rows = [engine.images.inspect(name, platform=platform) for name in names]
+    click.echo(json.dumps(rows, indent=4))

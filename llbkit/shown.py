@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work beside the graph, such as an export, shown in the progress display as a step of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus
+from worker.base import StatusReport
+
+T = TypeVar("T")
+
+
+async def shown(key: str, title: str, progress: Progress, work: Callable[[StatusReport], Awaitable[T]]) -> T:
+    """Await ``work(report)`` and show it under ``title``; ``key`` tells steps of one build apart."""
+    digest = "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+    progress(VertexAdded(digest=digest, name=title, inputs=()))
+    progress(VertexStarted(digest=digest, time=time.time()))
+    error = ""
+    try:
+        return await work(_reporter(digest, progress))
+    except BaseException as failure:
+        error = str(failure) or "context canceled"
+        raise
+    finally:
+        progress(VertexCompleted(digest=digest, time=time.time(), error=error))
+
+
+def _reporter(digest: str, progress: Progress) -> StatusReport:
+    began: dict[str, float] = {}
+
+    def report(identity: str, name: str, current: int, total: int, done: bool) -> None:
+        now = time.time()
+        progress(
+            VertexStatus(
+                id=identity,
+                digest=digest,
+                name=name,
+                current=current,
+                total=total,
+                time=now,
+                started=began.setdefault(identity, now),
+                completed=now if done else None,
+            )
+        )
+
+    return report
