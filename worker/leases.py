@@ -83,6 +83,10 @@ class Leases:
 
     # -- the dead
 
+    def owners(self) -> frozenset[str]:
+        """Return everybody who holds something, dead or alive."""
+        return frozenset(row[0] for row in self._db.query("SELECT DISTINCT owner FROM lease"))
+
     def drop_owner(self, owner: str, *, rebooted: bool) -> None:
         """Drop a dead process's pins and note its layers as suspect."""
         with self._db.transaction() as db:

@@ -18,12 +18,17 @@ POLL_SECONDS = 0.02
 def try_lock(path: Path, mode: int = fcntl.LOCK_EX, *, create: bool = True) -> int | None:
     """Lock a file without waiting; return the descriptor, whose closing frees it.
 
-    None if others hold it, if it was removed meanwhile, or if it is not there and ``create`` is false.
+    None if others hold it, if it was removed meanwhile, or if it is not there and ``create`` is false. Its directory is
+    made too, should somebody have removed it: a caller that waits for the lock would wait for ever.
     """
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        descriptor = os.open(path, flags, 0o600)
     except FileNotFoundError:
-        return None
+        if not create:
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o600)
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), os.stat(path)):

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state directory: its layout, the processes that use it, and what a dead one left behind.
 
-Every process holds a lock on a file of its own below ``run/owners``. At opening, files whose lock is free belong to dead
-processes: what they left in ``work``, ``layers`` and ``content/ingest`` is removed, and their leases are dropped.
+Every process holds a lock on a file of its own below ``run/owners``, and on its directory below ``work`` in case somebody
+removes the file. At opening, files whose lock is free belong to dead processes: what they left in ``work``, ``layers`` and
+``content/ingest`` is removed, and their leases are dropped.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -24,6 +26,8 @@ _FOLDERS = (
     "content/blobs/sha256", "content/blobs/sha512", "content/ingest", "layers", "work", "mounts", "caches", "tmp",
     "run/owners", "run/locks",
 )  # fmt: skip
+_ATTEMPTS = 100
+"""How often a new owner's file may be removed by others before it is locked."""
 
 
 class StateDir:
@@ -45,12 +49,13 @@ class StateDir:
         self.owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.work = root / "work" / self.owner
         with _errors(root, _DISK | _ACCESS | _PLACE):
-            if not (root / "run" / "locks").is_dir():
-                for folder in _FOLDERS:
+            for folder in _FOLDERS:  # any of them may have been removed by hand
+                if not (root / folder).is_dir():
                     (root / folder).mkdir(parents=True, exist_ok=True)
-            self._owner_file = self._claim()
+            self._locks = [self._claim()]
             try:
                 self.work.mkdir()
+                self._locks.append(_lock_directory(self.work))
                 self.metadata = Metadata(root / "metadata.db")
                 self.lease = Leases(self.metadata, self.owner)
                 self._release_dead_owners()
@@ -68,19 +73,30 @@ class StateDir:
         return self.ingest / f"unfinished.{blob}"
 
     def _claim(self) -> int:
-        # Whoever opens the directory between the next two lines takes this owner for dead and removes the file.
-        while (descriptor := try_lock(self.run / "owners" / self.owner)) is None:
-            pass
-        os.write(descriptor, _boot_id())
-        return descriptor
+        for _ in range(_ATTEMPTS):
+            # Whoever opens the directory while the file is not locked yet takes this owner for dead and removes the file.
+            if (descriptor := try_lock(self.run / "owners" / self.owner)) is not None:
+                os.write(descriptor, _boot_id())
+                return descriptor
+        raise StorageError(
+            f"{self.run / 'owners' / self.owner} cannot be locked: it is removed again and again",
+            help="stop what cleans the state directory, or choose another --root",
+        )
 
     def _release(self) -> None:
         remove_tree(self.work)
         (self.run / "owners" / self.owner).unlink(missing_ok=True)
-        os.close(self._owner_file)
+        for descriptor in self._locks:
+            os.close(descriptor)
 
     def _release_dead_owners(self) -> None:
-        for name in os.listdir(self.run / "owners"):
+        # Read before the owners' files are: an owner has its file for as long as it has its directory.
+        unlisted = {*os.listdir(self.root / "work"), *self.lease.owners()} - {self.owner}
+        owners = os.listdir(self.run / "owners")
+        for name in unlisted.difference(owners):
+            if not _is_locked(self.root / "work" / name):
+                self._release_owner(name, rebooted=False)
+        for name in owners:
             if name == self.owner:
                 continue
             path = self.run / "owners" / name
@@ -129,6 +145,23 @@ class StateDir:
             self.metadata.close()
         finally:
             self._release()
+
+
+def _lock_directory(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _is_locked(directory: Path) -> bool:
+    """Tell whether a living process holds the lock of its directory."""
+    try:
+        os.close(_lock_directory(directory))
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return False
 
 
 def _boot_id() -> bytes:

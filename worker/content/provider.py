@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, BinaryIO, Protocol
 
 from llb.ops import Platform
@@ -40,6 +40,13 @@ class BlobWriter(Protocol):
         """Append."""
 
 
+class Readable(Protocol):
+    """A blob being read."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes, none at the end."""
+
+
 class Blobs(Protocol):
     """What is used of the content store (`worker.content.store.ContentStore`)."""
 
@@ -47,10 +54,13 @@ class Blobs(Protocol):
         """Tell whether a blob is there in full."""
 
     def read(self, digest: str) -> bytes:
-        """Return a small blob."""
+        """Return a small blob, verified. Raises FileNotFoundError."""
 
     def open(self, digest: str) -> BinaryIO:
-        """Open a blob for reading."""
+        """Open a blob for reading by somebody who verifies what is read."""
+
+    def verified(self, digest: str) -> AbstractContextManager[Readable]:
+        """Open a blob for reading to its end, where a damaged one raises FileNotFoundError and is gone."""
 
     def put(self, data: bytes) -> str:
         """Store bytes; return their digest."""
@@ -162,7 +172,8 @@ def fetch_manifest(
 ) -> bytes:
     """Return a manifest or index from the store, or from ``provider`` into the store."""
     if store.exists(descriptor.digest):
-        return store.read(descriptor.digest)
+        with suppress(FileNotFoundError):
+            return store.read(descriptor.digest)
     data = provider.manifest(ref, descriptor, cancel)
     store.put(data)
     return data

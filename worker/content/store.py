@@ -3,6 +3,9 @@
 
 A blob is written under another name, hashed on the way, synced, and renamed: what has a digest's name has its content.
 The rename itself is not synced: a blob that a power loss takes is missing, never wrong, and is made or fetched again.
+
+A disk or a person may damage a blob later. What is handed on as it is, is therefore read through `ContentStore.read` or
+`ContentStore.verified`, which remove a blob that does not have its digest any more: to everybody it then is missing.
 """
 
 from __future__ import annotations
@@ -47,6 +50,38 @@ class BlobFile:
         return f"{self._algorithm}:{self._state.hexdigest()}"
 
 
+class DamagedBlobError(StorageError, FileNotFoundError):
+    """A blob did not have its digest any more and was removed; whoever can make or fetch it again may do so."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"the blob {digest} was damaged in the state directory and has been removed",
+            help="build again: it is made or fetched anew",
+        )
+        self.digest = digest
+
+
+class VerifiedBlob:
+    """A blob being read from its start; ``read`` raises `DamagedBlobError` at its end if it does not have its digest."""
+
+    def __init__(self, store: ContentStore, digest: str, file: BinaryIO) -> None:
+        self._store, self._digest, self._file = store, digest, file
+        self._state = hashlib.new(digest.partition(":")[0])
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, none at the end."""
+        data = self._file.read(size)
+        self._state.update(data)
+        if (size < 0 or not data) and size != 0:
+            self._check()
+        return data
+
+    def _check(self) -> None:
+        if not self._digest.endswith(":" + self._state.hexdigest()):
+            self._store.delete(self._digest)
+            raise DamagedBlobError(self._digest)
+
+
 class ContentStore:
     """The blobs of a state directory. Thread-safe; several processes may write the same blob."""
 
@@ -70,12 +105,24 @@ class ContentStore:
         return self.path(digest).stat().st_size
 
     def open(self, digest: str) -> BinaryIO:
-        """Open a blob for reading. Raises FileNotFoundError."""
+        """Open a blob for reading by somebody who verifies what is read. Raises FileNotFoundError."""
         return open(self.path(digest), "rb")
 
+    @contextmanager
+    def verified(self, digest: str) -> Iterator[VerifiedBlob]:
+        """Open a blob for reading to its end.
+
+        Raises:
+            FileNotFoundError: it is not here.
+            DamagedBlobError: at its end: it does not have its digest, and was removed.
+        """
+        with self.open(digest) as file:
+            yield VerifiedBlob(self, digest, file)
+
     def read(self, digest: str) -> bytes:
-        """Return a blob. Raises FileNotFoundError."""
-        return self.path(digest).read_bytes()
+        """Return a small blob. Raises FileNotFoundError, `DamagedBlobError` if it is removed for its wrong digest."""
+        with self.verified(digest) as blob:
+            return blob.read()
 
     def put(self, data: bytes) -> str:
         """Store bytes and return their digest."""

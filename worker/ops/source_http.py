@@ -11,7 +11,7 @@ from worker.base import SCRATCH, Session, Snapshot, Snapshotter
 from worker.content.provider import Blobs
 from worker.ops.source_image import key_digest
 from worker.pools import Pools, Token
-from worker.sources.file import write_file
+from worker.sources.file import retry_damaged, write_file
 from worker.sources.http import HttpFile, HttpSource, permissions
 
 
@@ -91,4 +91,4 @@ class HttpOperation:
                 write_file(self._store, found.digest, path, mode, uid, gid, found.last_modified or 0.0)
                 return active.commit(step.name)
 
-        return [await self._pools.run("net", work)]
+        return [await self._pools.run("net", lambda token: retry_damaged(lambda: work(token)))]

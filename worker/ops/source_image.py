@@ -15,7 +15,7 @@ from worker.content.provider import Blobs
 from worker.exporters import moment
 from worker.oci import Descriptor
 from worker.pools import Pools, Token
-from worker.sources.file import write_file
+from worker.sources.file import retry_damaged, write_file
 from worker.sources.http import permissions
 from worker.sources.image import ImageResolver, LocatedImage
 from worker.sources.platform import normalize, show
@@ -189,7 +189,7 @@ class BlobOperation:
                 write_file(self._store, digest, active.path / self._name(digest), mode, uid, gid, 0.0)
                 return active.commit(step.name)
 
-        return [await self._pools.run("net", work)]
+        return [await self._pools.run("net", lambda token: retry_damaged(lambda: work(token)))]
 
     def _name(self, digest: str) -> str:
         name = self._op.attrs.get("http.filename", "").replace("\\", "/").rpartition("/")[2]

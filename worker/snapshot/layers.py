@@ -5,6 +5,9 @@ A layer is made in one of two ways: a writable filesystem is adopted, or an imag
 its files are needed. A directory under its number is complete; it gets the number by a rename, and only then its row says
 that it is there. Files of layers are not synced: after the death of a process they are in the kernel's hands, and after
 that of the machine the layers that the process held are dropped (`LayerStore` does so when it is made).
+
+A directory that is gone although its row says it is there (removed by hand, or not in a backup) is noticed when the layer
+is next asked for: what was pulled is brought in again, what was made here is forgotten and made again.
 """
 
 from __future__ import annotations
@@ -14,7 +17,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.base import CancelToken, Compression, Fetch, LayerBlob, LayerInfo, Snapshot, StatusReport
+from worker.base import (
+    CancelToken,
+    Compression,
+    Fetch,
+    LayerBlob,
+    LayerInfo,
+    Snapshot,
+    StatusReport,
+    StorageError,
+)
 from worker.descent import remove_tree
 from worker.diskusage import disk_usage
 from worker.pools import Token
@@ -39,6 +51,7 @@ class LayerStore:
         self._content = content
         self._table = LayerTable(state.metadata, state.lease)
         self.fetch: Fetch = _no_fetch
+        self._seen: set[int] = set()
         self._check_suspects()
 
     def path(self, layer: int) -> Path:
@@ -69,12 +82,23 @@ class LayerStore:
         return "layers:" + ",".join(map(str, snapshot.layers))
 
     def from_token(self, token: str) -> Snapshot | None:
-        """Return the snapshot of a token and pin it; None if a layer of it is gone."""
+        """Return the snapshot of a token and pin it; None if a layer of it, or its directory, is gone."""
         layers = layers_of(token)
         if layers is None:
             return None
         self._state.lease.pin_layers(layers)
-        return Snapshot(layers) if not layers or self._table.exist(layers) else None
+        known = self._table.known(layers)
+        if not known.keys() >= set(layers):
+            return None
+        lost = [layer for layer, unpacked in known.items() if unpacked and not self._has_directory(layer)]
+        can_return = [self._table.note_loss(layer) for layer in lost]
+        return Snapshot(layers) if all(can_return) else None
+
+    def _has_directory(self, layer: int) -> bool:
+        """Tell whether the directory of an unpacked layer is there; looked at once."""
+        if layer not in self._seen and self.path(layer).is_dir():
+            self._seen.add(layer)
+        return layer in self._seen
 
     # -- making layers
 
@@ -128,9 +152,9 @@ class LayerStore:
 
         Raises:
             SourceError: a blob cannot be fetched or is damaged.
-            StorageError: the disk is full.
+            StorageError: the disk is full, or a layer that was made here is gone.
         """
-        missing = [layer for layer in dict.fromkeys(snapshot.layers) if not self._table.unpacked(layer)]
+        missing = [layer for layer in dict.fromkeys(snapshot.layers) if not self._is_here(layer)]
         if not missing:
             return
         from worker.snapshot.extract import Extraction
@@ -146,6 +170,20 @@ class LayerStore:
                 cancel=cancel or Token(),
                 report=report,
             ).run(missing)
+
+    def _is_here(self, layer: int) -> bool:
+        """Tell whether a layer's directory is there. Raises StorageError if it is gone for good."""
+        if not self._table.unpacked(layer):
+            return False
+        if self.path(layer).is_dir():
+            return True
+        self._seen.discard(layer)
+        if not self._table.note_loss(layer):
+            raise StorageError(
+                f"{self._state.layers / str(layer)} was removed from the state directory",
+                help="build again: the step that made it is executed anew",
+            )
+        return False
 
     # -- blobs
 
@@ -247,7 +285,7 @@ class LayerStore:
     def sweep(self) -> None:
         """Delete directories without a row, which a dead process left while it removed layers."""
         for name in os.listdir(self._state.layers):
-            if name.isdigit() and not self._table.exist([int(name)]):
+            if name.isdigit() and not self._table.known([int(name)]):
                 remove_tree(self._state.layers / name)
 
     def _check_suspects(self) -> None:

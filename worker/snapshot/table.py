@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of layers: what is known of each, its parent, and the blobs it was pulled or exported as."""
+"""The rows of layers: what is known of each, its parent, and the blobs it was pulled or exported as.
+
+A layer's number is drawn at random and never used again. The solver's records (``cache.db``) and directories on disk name
+layers by it, and any of the three may be lost, or be replaced by an older copy, without the others: a number then names
+the layer that it always named, or none. Counted numbers would begin anew, and old records would find other content.
+"""
 
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -16,7 +22,7 @@ from worker.oci import Descriptor, chain_id
 
 _SCHEMA = """
 CREATE TABLE layer (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, chain_id TEXT NOT NULL DEFAULT '', diff_id TEXT NOT NULL DEFAULT '',
+  id INTEGER PRIMARY KEY, chain_id TEXT NOT NULL DEFAULT '', diff_id TEXT NOT NULL DEFAULT '',
   size INTEGER NOT NULL DEFAULT -1, unpacked INTEGER NOT NULL, description TEXT NOT NULL, created_at REAL NOT NULL,
   source TEXT NOT NULL DEFAULT ''
 );
@@ -64,7 +70,7 @@ class LayerTable:
         blobs: dict[int, list[StoredBlob]] = {}
         for row in self._db.query(f"SELECT layer, {_BLOB} FROM layer_blob ORDER BY level DESC"):
             blobs.setdefault(row[0], []).append(_blob(row[1:]))
-        rows = self._db.query(f"SELECT {_COLUMNS} FROM layer ORDER BY id")
+        rows = self._db.query(f"SELECT {_COLUMNS} FROM layer ORDER BY created_at, id")
         return [_info(row, blobs.get(row[0], [])) for row in rows]
 
     def unpacked(self, layer: int) -> bool:
@@ -72,12 +78,12 @@ class LayerTable:
         rows = self._db.query("SELECT unpacked FROM layer WHERE id = ?", (layer,))
         return bool(rows and rows[0][0])
 
-    def exist(self, layers: Iterable[int]) -> bool:
-        """Tell whether all of these layers are known."""
+    def known(self, layers: Iterable[int]) -> dict[int, bool]:
+        """Return those of the layers that are known, and whether their directories are said to be there."""
         wanted = tuple(set(layers))
         marks = ",".join("?" * len(wanted))
-        found = self._db.query(f"SELECT COUNT(*) FROM layer WHERE id IN ({marks})", wanted)
-        return bool(found[0][0] == len(wanted))
+        rows = self._db.query(f"SELECT id, unpacked FROM layer WHERE id IN ({marks})", wanted)
+        return {int(layer): bool(unpacked) for layer, unpacked in rows}
 
     def blobs(self, layer: int) -> list[StoredBlob]:
         """Return a layer's blobs, the pulled one after those made with a level that was asked for."""
@@ -101,11 +107,11 @@ class LayerTable:
     def add(self, description: str) -> int:
         """Add a layer that is about to be put in its place, pinned; returns its number."""
         with self._db.transaction() as db:
-            cursor = db.execute(
-                "INSERT INTO layer (unpacked, description, created_at) VALUES (0, ?, ?)",
-                (description, time.time()),
+            layer = _new_number()
+            db.execute(
+                "INSERT INTO layer (id, unpacked, description, created_at) VALUES (?, 0, ?, ?)",
+                (layer, description, time.time()),
             )
-            layer = int(cursor.lastrowid or 0)
             self._lease.pin_new_layer(db, layer)
         return layer
 
@@ -133,12 +139,12 @@ class LayerTable:
                 chain = chain_id((chain, blob.descriptor.digest))
                 row = _find(db, chain)
             if row is None:
-                cursor = db.execute(
-                    "INSERT INTO layer (chain_id, diff_id, unpacked, description, created_at, source) "
-                    "VALUES (?, ?, 0, ?, ?, ?)",
-                    (chain, diff_id, description, created_at or time.time(), source),
+                layer = _new_number()
+                db.execute(
+                    "INSERT INTO layer (id, chain_id, diff_id, unpacked, description, created_at, source) "
+                    "VALUES (?, ?, ?, 0, ?, ?, ?)",
+                    (layer, chain, diff_id, description, created_at or time.time(), source),
                 )
-                layer = int(cursor.lastrowid or 0)
                 _remember(db, layer, blob)
             else:
                 layer = row.layer
@@ -152,6 +158,18 @@ class LayerTable:
         """Note that a layer's directory is in its place."""
         with self._db.transaction() as db:
             db.execute("UPDATE layer SET unpacked = 1 WHERE id = ?", (layer,))
+
+    def note_loss(self, layer: int) -> bool:
+        """Note that a layer's directory is gone; tell whether it can be brought in again, as what was pulled can.
+
+        One that was made here is forgotten.
+        """
+        with self._db.transaction() as db:
+            db.execute("UPDATE layer SET unpacked = 0 WHERE id = ? AND chain_id != ''", (layer,))
+            if db.execute("SELECT changes()").fetchone()[0]:
+                return True
+            self.delete(db, [layer])
+        return False
 
     def set_size(self, layer: int, size: int) -> None:
         """Note the bytes that a layer takes on disk."""
@@ -182,6 +200,11 @@ class LayerTable:
         """Delete the rows of layers, in a transaction."""
         for table, column in _TABLES.items():
             db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(layer,) for layer in layers])
+
+
+def _new_number() -> int:
+    """Return a number that no layer has had: 62 random bits, which a signed 64-bit column holds."""
+    return secrets.randbits(62)
 
 
 class _Known(NamedTuple):

@@ -302,7 +302,10 @@ class ImageResolver:
         """Return the manifest or index of a digest that the store holds."""
         if not self._store.exists(ref.digest):
             return None
-        data = self._store.read(ref.digest)
+        try:
+            data = self._store.read(ref.digest)
+        except FileNotFoundError:
+            return None
         body = read_json(ref.familiar, data)
         kind = body.get("mediaType") or (
             "application/vnd.oci.image.index.v1+json"
@@ -348,4 +351,8 @@ class ImageResolver:
     def _config(self, body: Mapping[str, Any], place: _Place, cancel: CancelToken) -> bytes:
         descriptor = descriptor_from(f"the manifest of {place.ref.familiar}", body.get("config"))
         fetch(self._store, place.provider, place.ref, descriptor, cancel)
-        return self._store.read(descriptor.digest)
+        try:
+            return self._store.read(descriptor.digest)
+        except FileNotFoundError:  # it was damaged
+            fetch(self._store, place.provider, place.ref, descriptor, cancel)
+            return self._store.read(descriptor.digest)
