@@ -36,6 +36,11 @@ class WritableRoot:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def is_directory(self, path: str) -> bool:
+        """Tell whether a link-free path is a directory."""
+        status = self.lstat(path)
+        return status is not None and stat.S_ISDIR(status.st_mode)
+
     def resolve(self, path: str, *, last: bool = True) -> str:
         """Return the link-free path that ``path`` means; what does not exist is kept as written.
 

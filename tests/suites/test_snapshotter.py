@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from worker.base import SCRATCH, Snapshot
+from worker.content.overlayfs import make_opaque
 from worker.content.store import ContentStore
 from worker.pools import Pools
 from worker.snapshot.layers import LayerStore
@@ -463,3 +464,26 @@ def test_deep_chains(world, depth) -> None:
     assert len(found) == depth
     assert found["last"] == str(depth - 1)
     assert "f0" not in found
+
+
+def opaque_root(world: World, **files: str) -> Snapshot:
+    """Adopt a layer whose root hides everything below it, as an image's layer with ``.wh..wh..opq`` at its top does."""
+    path = world.state.work / "opaque"
+    path.mkdir()
+    write(**files)(path)
+    make_opaque(os.fspath(path))
+    return Snapshot((world.layers.adopt(path),))
+
+
+def test_an_opaque_root_hides_all_layers_below(world) -> None:
+    below = world.step(world.step(SCRATCH, write(a="1", d__old="1")), write(b="2"))
+    hiding = opaque_root(world, d__new="3", c="3")
+    stack = Snapshot(below.layers + hiding.layers)
+    assert texts(world, hiding) == {"d/new": "3", "c": "3"}
+    assert texts(world, stack) == {"d/new": "3", "c": "3"}
+    assert texts(world, world.step(stack, write(a="4"))) == {"d/new": "3", "c": "3", "a": "4"}
+    above = Snapshot(stack.layers + below.layers)
+    assert texts(world, above) == {"a": "1", "b": "2", "c": "3", "d/new": "3", "d/old": "1"}
+    again = Snapshot(above.layers + opaque_root(world).layers)
+    assert world.look(again) == {}
+    assert texts(world, world.step(again, write(e="5"))) == {"e": "5"}

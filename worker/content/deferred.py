@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.base import SourceError
+from worker import rootpath
 from worker.bytescopy import BytesCopier
-from worker.content.overlayfs import Stack, is_opaque, is_whiteout, make_opaque
+from worker.content.overlayfs import Found, Stack, is_opaque, is_whiteout, make_opaque
+from worker.content.tarread import TarError
 from worker.content.unpack import Deferred
 from worker.descent import remove_tree
 
@@ -25,7 +26,7 @@ def complete(root: Path, deferred: Deferred, lowers: Sequence[Path]) -> None:
     """Fill in what a layer owes from the layers below, given topmost first.
 
     Raises:
-        SourceError: a hard link names a file that no layer holds.
+        TarError: a hard link names a file that no layer holds.
     """
     _Completion(root, lowers).run(deferred)
 
@@ -33,25 +34,59 @@ def complete(root: Path, deferred: Deferred, lowers: Sequence[Path]) -> None:
 class _Completion:
     def __init__(self, root: Path, lowers: Sequence[Path]) -> None:
         self._root = os.fspath(root)
-        self._below = Stack(lowers)
-        self._all = Stack([root, *lowers])
+        self._lowers = Stack(lowers)
+        self._all = Stack(lowers, upper=root)
+        self._hidden: dict[str, bool] = {"": is_opaque(self._root)}
 
     def run(self, deferred: Deferred) -> None:
         moved: dict[str, str] = {}
         for path in deferred.directories:
             here = _translate(path, moved)
-            found = self._below.lookup(here)
+            found = self._below(here)
             if found is None:
                 continue
+            if not self._is_own_directory(here):
+                continue  # what was moved there took its place
             if stat.S_ISDIR(found.status.st_mode):
-                if os.path.isdir(self._full(here)):
-                    _copy_attributes(found.full, found.status, self._full(here))
+                _copy_attributes(found.full, found.status, self._full(here))
             elif stat.S_ISLNK(found.status.st_mode):
-                target = self._below.resolve(f"{here}/.").rpartition("/")[0]
+                target = self._target(here, os.readlink(found.full))
                 self._move(here, target)
                 moved[path] = target
         for path, target in deferred.links.items():
-            self._link(_translate(path, moved), target)
+            here = _translate(path, moved)
+            if self._is_own_directory(here.rpartition("/")[0]):
+                self._link(here, target)
+
+    def _target(self, path: str, link: str) -> str:
+        """Return the directory that a link of the layers below leads to, through the links of all layers.
+
+        Raises:
+            TarError: it leads to itself, as this layer has a directory in its place.
+        """
+        folder = "" if link.startswith("/") else path.rpartition("/")[0]
+        target = self._all.resolve(f"{folder}/{link}/.").rpartition("/")[0]
+        if target == path or target.startswith(f"{path}/"):
+            raise TarError(f"it has a directory {path}, which is a link to itself below")
+        return target
+
+    def _is_own_directory(self, path: str) -> bool:
+        """Tell whether this layer has a directory there that no link of its own stands in the way of."""
+        full = self._full(path)
+        return rootpath.follow(self._root, path) == path and os.path.isdir(full)
+
+    def _below(self, path: str) -> Found | None:
+        """Return what the layers below show at ``path``; nothing if this layer hides it."""
+        pending = []
+        folder = path.rpartition("/")[0] if path else None
+        while folder and folder not in self._hidden:
+            pending.append(folder)
+            folder = folder.rpartition("/")[0]
+        hidden = False if folder is None else self._hidden[folder]
+        for folder in reversed(pending):
+            full = self._full(folder)
+            hidden = self._hidden[folder] = hidden or (os.path.isdir(full) and is_opaque(full))
+        return None if hidden else self._lowers.lookup(path)
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -67,9 +102,9 @@ class _Completion:
         where = self._all.resolve(target)
         own = self._full(where)
         if not os.path.lexists(own):
-            found = self._below.lookup(where)
+            found = self._below(where)
             if found is None or stat.S_ISDIR(found.status.st_mode):
-                raise SourceError(f"the layer links {path} to {target}, which no layer holds")
+                raise TarError(f"it links {path} to {target}, which no layer holds")
             self._make_folder(where.rpartition("/")[0])
             with _times_kept(os.path.dirname(own)):
                 _copy_file(found.full, found.status, own)
@@ -79,14 +114,14 @@ class _Completion:
     def _make_folder(self, path: str) -> None:
         """Make a directory with its parents, with the attributes that they have below."""
         missing = []
-        while path and not os.path.isdir(self._full(path)):
+        while path and not self._is_own_directory(path):
             missing.append(path)
             path = path.rpartition("/")[0]
         for folder in reversed(missing):
             with _times_kept(self._full(folder.rpartition("/")[0])):
                 os.mkdir(self._full(folder))
             os.chmod(self._full(folder), 0o755)
-            found = self._below.lookup(folder)
+            found = self._below(folder)
             if found is not None and stat.S_ISDIR(found.status.st_mode):
                 _copy_attributes(found.full, found.status, self._full(folder))
 

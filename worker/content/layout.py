@@ -7,7 +7,6 @@ A tar file is indexed once; blobs are then read at their offset, so nothing is u
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
 from worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
+from worker.content.tarread import TarError, TarReader
 from worker.oci import Descriptor, is_digest
 
 _CHUNK = 1 << 20
@@ -158,13 +158,13 @@ def _blob(digest: str) -> str:
 
 def _index_tar(path: Path) -> dict[str, tuple[int, int]]:
     try:
-        with tarfile.open(path, "r:") as archive:
+        with path.open("rb") as file:
             return {
-                member.name.removeprefix("./"): (member.offset_data, member.size)
-                for member in archive
-                if member.isreg()
+                entry.name.removeprefix("./"): (file.tell(), entry.size)
+                for entry in TarReader(file.read, skip=lambda size: file.seek(size, os.SEEK_CUR))
+                if entry.kind in (b"0", b"7") and entry.segments is None
             }
-    except (tarfile.TarError, OSError) as error:
+    except (TarError, OSError) as error:
         raise SourceError(
             f"cannot read the archive {path}: {error}", help="it must be a plain tar file"
         ) from error

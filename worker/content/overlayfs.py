@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,19 +51,24 @@ class Found(NamedTuple):
 
 
 class Stack:
-    """Layer directories, topmost first, seen as one filesystem. No symbolic link ever leads out of it."""
+    """Layer directories, topmost first, seen as one filesystem. No symbolic link ever leads out of it.
 
-    def __init__(self, layers: Sequence[Path]) -> None:
-        self._layers = [os.fspath(layer) for layer in layers]
+    Nobody changes the layers meanwhile, except ``upper``, which lies on top of them if it is given.
+    """
+
+    def __init__(self, layers: Sequence[Path], upper: Path | None = None) -> None:
+        self._layers = [_Layer(os.fspath(layer)) for layer in layers]
+        if upper is not None:
+            self._layers.insert(0, _Layer(os.fspath(upper), changes=True))
 
     def lookup(self, path: str) -> Found | None:
         """Return what is at ``path``, whose directories must be real ones (see `resolve`)."""
         for layer in self._layers:
-            outcome = _look(layer, path)
-            if outcome is None:
-                return None
+            outcome = layer.look(path)
             if isinstance(outcome, Found):
                 return outcome
+            if outcome is _Absence.HIDDEN:
+                return None
         return None
 
     def resolve(self, path: str) -> str:
@@ -96,26 +102,51 @@ class Stack:
         return "/".join([*done, name])
 
 
-class _Missing(NamedTuple):
-    """A layer says nothing about a path."""
+class _Absence(Enum):
+    UNSAID = auto()  # a layer says nothing about a path
+    HIDDEN = auto()  # it hides the path in all layers below
 
 
-def _look(layer: str, path: str) -> Found | _Missing | None:
-    """Look into one layer; None if it hides the path in all layers below."""
-    full = layer
-    parts = [part for part in path.split("/") if part]
-    hides = False
-    for number, part in enumerate(parts):
-        full = f"{full}/{part}"
+class _Layer:
+    """One layer. Directories are looked up from the one above, and remembered unless the layer ``changes``."""
+
+    def __init__(self, root: str, *, changes: bool = False) -> None:
+        self._root = root
+        self._changes = changes
+        self._folders: dict[
+            str, bool | _Absence
+        ] = {}  # a directory's value: nothing below is seen through it
+
+    def look(self, path: str) -> Found | _Absence:
+        if not path:
+            return Found(self._root, os.lstat(self._root))
+        folder = self._folder(path.rpartition("/")[0])
+        return folder if isinstance(folder, _Absence) else self._entry(path, hides=folder)
+
+    def _folder(self, path: str) -> bool | _Absence:
+        if self._changes or not self._folders:
+            self._folders = {"": is_opaque(self._root)}
+        pending = []
+        while path not in self._folders:
+            pending.append(path)
+            path = path.rpartition("/")[0]
+        found = self._folders[path]
+        for path in reversed(pending):
+            if not isinstance(found, _Absence):
+                found = self._below(path, hides=found)
+            self._folders[path] = found
+        return found
+
+    def _below(self, path: str, *, hides: bool) -> bool | _Absence:
+        entry = self._entry(path, hides=hides)
+        if isinstance(entry, _Absence):
+            return entry
+        return hides or is_opaque(entry.full) if stat.S_ISDIR(entry.status.st_mode) else _Absence.HIDDEN
+
+    def _entry(self, path: str, *, hides: bool) -> Found | _Absence:
+        full = f"{self._root}/{path}"
         try:
             status = os.lstat(full)
         except FileNotFoundError:
-            return None if hides else _Missing()
-        if is_whiteout(status):
-            return None
-        if number == len(parts) - 1:
-            return Found(full, status)
-        if not stat.S_ISDIR(status.st_mode):
-            return None
-        hides = hides or is_opaque(full)
-    return Found(full, os.lstat(full))
+            return _Absence.HIDDEN if hides else _Absence.UNSAID
+        return _Absence.HIDDEN if is_whiteout(status) else Found(full, status)

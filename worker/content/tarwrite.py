@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from worker.content.overlayfs import OPAQUE, is_whiteout
+from worker.content.overlayfs import OPAQUE, is_opaque, is_whiteout
 
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -23,6 +23,8 @@ _LARGE = 1 << 33  # first size and time that it cannot
 
 def write_layer(root: Path, write: Callable[[bytes], object], *, clamp: int | None = None) -> None:
     """Write the tar of a layer directory. ``clamp`` is the latest modification time, in seconds since 1970."""
+    if is_opaque(os.fspath(root)):
+        write(_header(".wh..wh..opq", 0, 0, 0, 0, 0, b"0", "", {}))
     write_tree(root, write, clamp=clamp)
     write_end(write)
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import rootpath
-from worker.base import CancelToken, SourceError
+from worker.base import CancelToken
 from worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout
-from worker.content.tarread import Entry, TarReader
+from worker.content.tarread import Entry, TarError, TarReader, check_depth
 from worker.descent import remove_tree
 
-_CHUNK = 1 << 20
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Failures that are the disk's, not the layer's."""
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Unpacker:
         self._root = os.fspath(root)
         self._cancel = cancel
         self._real: set[str] = {""}
+        self._known_below: dict[str, set[str]] = {}
         self._times: dict[str, int] = {}
         self.deferred = Deferred(directories={"": None})
         os.chmod(root, 0o755)
@@ -52,13 +54,18 @@ class Unpacker:
         """Read all entries and return what is deferred.
 
         Raises:
-            TarError: the stream is no tar.
-            SourceError: an entry cannot be part of a layer.
-            OSError: writing fails.
+            TarError: the stream is no tar, or an entry cannot be part of a layer.
+            OSError: the disk fails.
         """
         for entry in reader:
             self._cancel.check()
-            self._one(entry, reader)
+            entry.check_paths()
+            try:
+                self._one(entry, reader)
+            except OSError as error:
+                if error.errno in DISK_ERRORS:
+                    raise
+                raise TarError(f"{entry.name[:200]} cannot be made: {error.strerror or error}") from error
         for path in sorted(self._times, reverse=True):
             os.utime(self._full(path), ns=(self._times[path], self._times[path]), follow_symlinks=False)
         return self.deferred
@@ -70,10 +77,12 @@ class Unpacker:
                 self._attributes(self._root, "", entry)
                 self.deferred.directories.pop("", None)
             return
+        check_depth(self._full(path))
         folder, _, name = path.rpartition("/")
         folder = self._folder(folder)
         path = f"{folder}/{name}" if folder else name
         full = self._full(path)
+        check_depth(full)
         if name.startswith(".wh."):
             self._whiteout(folder, name)
             return
@@ -83,7 +92,7 @@ class Unpacker:
         self._make_way(path, full)
         match entry.kind:
             case b"0" | b"7":
-                self._file(full, reader)
+                self._file(full, entry, reader)
             case b"2":
                 os.symlink(entry.target, full)
             case b"1":
@@ -92,7 +101,7 @@ class Unpacker:
             case b"3" | b"4" | b"6":
                 self._special(full, entry)
             case _:
-                raise SourceError(f"the layer holds {entry.name} of unknown type {entry.kind!r}")
+                raise TarError(f"it holds {entry.name} of unknown type {entry.kind!r}")
         self._attributes(full, path, entry)
 
     def _full(self, path: str) -> str:
@@ -100,35 +109,53 @@ class Unpacker:
 
     def _folder(self, path: str) -> str:
         """Return the real directory that ``path`` leads to, made if it is missing."""
-        if path in self._real:
-            return path
-        parent, _, name = path.rpartition("/")
-        parent = self._folder(parent)
-        here = f"{parent}/{name}" if parent else name
-        full = self._full(here)
+        pending = []
+        here = path
+        while here not in self._real:
+            here, _, name = here.rpartition("/")
+            pending.append(name)
+        while pending:
+            name = pending.pop()
+            inner = f"{here}/{name}" if here else name
+            target = inner if inner in self._real else self._enter(inner)
+            if target == inner:
+                here = inner
+            else:
+                pending += reversed(target.split("/") if target else [])
+                here = ""
+        return here
+
+    def _enter(self, path: str) -> str:
+        """Return where ``path`` leads, whose parent is a real directory: itself, made if it is missing, or a link's target."""
+        full = self._full(path)
         try:
             status = os.lstat(full)
         except FileNotFoundError:
-            self._implicit(here, full)
-            self.deferred.directories[here] = None
-            return here
+            self._implicit(path, full)
+            self.deferred.directories[path] = None
+            return path
         if stat.S_ISDIR(status.st_mode):
-            self._real.add(here)
-            return here
-        if stat.S_ISLNK(status.st_mode):
-            target = os.path.relpath(rootpath.resolve(Path(self._root), here), self._root)
-            return self._folder("" if target == "." else target)
-        if is_whiteout(status):
+            self._know(path)
+        elif stat.S_ISLNK(status.st_mode):
+            return rootpath.follow(self._root, path)
+        elif is_whiteout(status):
             os.unlink(full)
-            self._implicit(here, full)
+            self._implicit(path, full)
             make_opaque(full)
-            return here
-        raise SourceError(f"the layer puts a file below {here}, which is no directory")
+        else:
+            raise TarError(f"it puts a file below {path}, which is no directory")
+        return path
+
+    def _know(self, path: str, *, real: bool = True) -> None:
+        """Note a directory, or a link that is deferred, so that it is forgotten with what holds it."""
+        if real:
+            self._real.add(path)
+        self._known_below.setdefault(path.rpartition("/")[0], set()).add(path)
 
     def _implicit(self, path: str, full: str) -> None:
         os.mkdir(full)
         os.chmod(full, 0o755)
-        self._real.add(path)
+        self._know(path)
 
     def _directory(self, path: str, full: str, entry: Entry) -> None:
         hides = False
@@ -143,7 +170,7 @@ class Unpacker:
                     os.mkdir(full, 0o700)
                     hides = is_whiteout(status)
                     self.deferred.links.pop(path, None)
-        self._real.add(path)
+        self._know(path)
         self.deferred.directories.pop(path, None)
         self._attributes(full, path, entry)
         if hides:
@@ -159,16 +186,18 @@ class Unpacker:
             os.unlink(full)
             return
         remove_tree(full)
-        below = path + "/"
-        for known in (self._real, self._times, self.deferred.directories, self.deferred.links):
-            for gone in [item for item in known if item == path or item.startswith(below)]:
-                known.discard(gone) if isinstance(known, set) else known.pop(gone)
+        gone = [path]
+        while gone:
+            one = gone.pop()
+            gone += self._known_below.pop(one, ())
+            self._real.discard(one)
+            for known in (self._times, self.deferred.directories, self.deferred.links):
+                known.pop(one, None)
 
-    def _file(self, full: str, reader: TarReader) -> None:
+    def _file(self, full: str, entry: Entry, reader: TarReader) -> None:
         descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            while data := reader.read(_CHUNK):
-                _write_all(descriptor, data)
+            reader.write_to(descriptor, entry, self._cancel.check)
         finally:
             os.close(descriptor)
 
@@ -185,26 +214,24 @@ class Unpacker:
                 pass
             else:
                 if stat.S_ISDIR(status.st_mode) or is_whiteout(status):
-                    raise SourceError(f"the layer links {path} to {target}, which is no file")
+                    raise TarError(f"it links {path} to {target}, which is no file")
                 os.link(self._full(source), full, follow_symlinks=False)
                 return
         self.deferred.links[path] = source
+        self._know(path, real=False)
 
     def _known_folder(self, path: str) -> str | None:
         """Return the real directory that ``path`` leads to; None if the layer does not hold it."""
         if path in self._real:
             return path
-        resolved = os.path.relpath(rootpath.resolve(Path(self._root), path), self._root)
-        resolved = "" if resolved == "." else resolved
+        resolved = rootpath.follow(self._root, path)
         return resolved if resolved in self._real else None
 
     def _special(self, full: str, entry: Entry) -> None:
         kinds = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK, b"6": stat.S_IFIFO}
         device = os.makedev(entry.major, entry.minor) if entry.kind != b"6" else 0
         if entry.kind == b"3" and device == 0:
-            raise SourceError(
-                f"the layer holds the device {entry.name} with the numbers 0, 0, which mark a deletion"
-            )
+            raise TarError(f"it holds the device {entry.name} with the numbers 0, 0, which mark a deletion")
         os.mknod(full, kinds[entry.kind] | 0o600, device)
 
     def _attributes(self, full: str, path: str, entry: Entry) -> None:
@@ -228,7 +255,7 @@ class Unpacker:
         if gone.startswith(".wh."):
             return  # bookkeeping of aufs, which says nothing about files
         if gone in ("", ".", ".."):
-            raise SourceError(f"the layer holds a whiteout without a name in {folder or '/'}")
+            raise TarError(f"it holds a whiteout without a name in {folder or '/'}")
         path = f"{folder}/{gone}" if folder else gone
         full = self._full(path)
         try:
@@ -256,16 +283,10 @@ def clean(name: str) -> str:
     return "/".join(parts)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def _set_xattr(full: str, key: str, value: bytes) -> None:
     try:
         os.setxattr(full, key, value, follow_symlinks=False)
     except OSError as error:
         if error.errno == errno.ENOTSUP and key != "security.capability":
             return  # the filesystem keeps none of that kind, nor would it for any other engine
-        raise SourceError(f"cannot set the attribute {key} that the layer holds: {error.strerror}") from error
+        raise TarError(f"cannot set the attribute {key[:80]} that it holds: {error.strerror}") from error

@@ -19,7 +19,7 @@ from worker.content.compress import CompressionError, Decompressed
 from worker.content.deferred import complete
 from worker.content.store import ContentStore
 from worker.content.tarread import TarError, TarReader
-from worker.content.unpack import Deferred, Unpacker
+from worker.content.unpack import DISK_ERRORS, Deferred, Unpacker
 from worker.descent import remove_tree
 from worker.oci import Descriptor
 from worker.pools import Cancelled
@@ -99,7 +99,13 @@ class Extraction:
         for parent in reversed(parents):
             if not self._table.unpacked(parent):
                 self._one(parent)
-        complete(target, deferred, [self._path(parent) for parent in parents])
+        try:
+            complete(target, deferred, [self._path(parent) for parent in parents])
+        except (TarError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise
+            info = self._table.info(layer)
+            raise damaged(info.blobs[0].digest, error, info.source) from error
 
     def _unpack(self, layer: int, target: Path) -> Deferred:
         info = self._table.info(layer)
@@ -117,7 +123,7 @@ class Extraction:
             except (TarError, CompressionError) as error:
                 # A blob that was damaged on this disk can be fetched again; one that came like this cannot be helped.
                 if last or not self._content.discard_damaged(descriptor.digest):
-                    raise damaged(descriptor.digest, error) from error
+                    raise damaged(descriptor.digest, error, info.source) from error
                 remove_tree(target)
         raise AssertionError("the second round returns or raises")
 
@@ -128,6 +134,8 @@ class Extraction:
             Decompressed(blob, self._extracting(name, descriptor.size)) as stream,
         ):
             deferred = Unpacker(target, self._cancel).unpack(TarReader(stream.read))
+            while stream.read(_STEP):  # what is behind the end of the tar counts for the digest
+                self._cancel.check()
             digest = stream.digest
         if diff_id and digest != diff_id:
             raise TarError(f"its content is {digest}, the image says {diff_id}")
@@ -157,9 +165,14 @@ class Extraction:
             self._report(name, action, size, size, True)
 
 
-def damaged(digest: str, error: Exception) -> SourceError:
-    """Return the error for a layer's blob that cannot be read."""
-    return SourceError(f"the layer {digest} is damaged: {error}", help="push the image again, or use another")
+def damaged(digest: str, error: Exception, source: str = "") -> SourceError:
+    """Return the error for a layer, of the image ``source`` if that is known, whose blob cannot be used."""
+    image = source.partition("://")[2].partition("?")[0]
+    reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return SourceError(
+        f"the layer {digest}{image and f' of {image}'} is damaged: {reason}",
+        help="push the image again, or use another",
+    )
 
 
 class _Linked:

@@ -27,6 +27,7 @@ from worker.base import (
     StatusReport,
     StorageError,
 )
+from worker.content.overlayfs import is_opaque
 from worker.descent import remove_tree
 from worker.diskusage import disk_usage
 from worker.pools import Token
@@ -62,9 +63,15 @@ class LayerStore:
         """Return the directories that show a snapshot, bottom first.
 
         Of a layer that is in the stack twice, the upper place counts: all that the lower one shows, the upper one hides.
+        What an opaque root hides is left out: overlayfs heeds that mark in directories below a layer's root only.
         """
-        topmost = dict.fromkeys(reversed(snapshot.layers))
-        return [self.path(layer) for layer in reversed(topmost)]
+        shown: list[Path] = []
+        for layer in dict.fromkeys(reversed(snapshot.layers)):
+            path = self.path(layer)
+            shown.append(path)
+            if is_opaque(os.fspath(path)):
+                break
+        return shown[::-1]
 
     def info(self, layer: int) -> LayerInfo:
         """Return what is known of a layer. Raises KeyError if there is none of that number."""
@@ -249,10 +256,12 @@ class LayerStore:
             try:
                 made = transcode(self._content, digest, compression, level, cancel)
             except CompressionError as error:
-                raise damaged(digest, error) from error
+                raise damaged(digest, error, info.source) from error
             if info.diff_id and made.diff_id != info.diff_id:
                 raise damaged(
-                    digest, ValueError(f"its content is {made.diff_id}, the image says {info.diff_id}")
+                    digest,
+                    ValueError(f"its content is {made.diff_id}, the image says {info.diff_id}"),
+                    info.source,
                 )
         stored = StoredBlob(compression, _DEFAULT_LEVEL if level is None else level, made.descriptor)
         self._table.add_blob(layer, stored, made.diff_id)

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from worker.base import Snapshot, SourceError
-from worker.content.overlayfs import is_opaque, is_whiteout
+from worker.content.overlayfs import is_opaque, is_whiteout, make_opaque
 from worker.oci import digest_of
 from worker.pools import Cancelled, Token
 
@@ -403,3 +403,23 @@ def test_progress_ends_with_done(storage, helpers) -> None:
     storage.layers.ensure(snapshot, report=lambda *values: seen.append(values))
     size = storage.layers.info(snapshot.layers[0]).blobs[0].size
     assert seen[-1][2:] == (size, size, True)
+
+
+def test_an_opaque_root_hides_what_hard_links_and_directories_could_use_below(storage, helpers) -> None:
+    below = helpers.archive(("d", info(tarfile.DIRTYPE, mode=0o700)), ("d/f", b"x"))
+    _, layer = storage.unpacked(below, helpers.archive((".wh..wh..opq", b""), ("d/g", b"x")))
+    assert is_opaque(str(layer))
+    assert stat.S_IMODE(os.stat(layer / "d").st_mode) == 0o755
+    with pytest.raises(SourceError, match="no layer holds"):
+        storage.unpacked(below, helpers.archive((".wh..wh..opq", b""), ("g", "=d/f")))
+
+
+def test_an_opaque_root_is_written_to_a_layer_again(storage, helpers) -> None:
+    path = storage.state.work / "made"
+    path.mkdir()
+    make_opaque(str(path))
+    (path / "f").write_text("x")
+    blob = storage.layers.blob(storage.layers.adopt(path), compression="uncompressed").descriptor
+    (layer,) = storage.unpacked(storage.content.read(blob.digest))
+    assert is_opaque(str(layer))
+    assert names(layer) == ["f"]
