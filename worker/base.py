@@ -66,7 +66,9 @@ class ActiveSnapshot(Protocol):
     def commit(self, description: str = "") -> Snapshot:
         """Make the changes an immutable layer and return the grown stack. Call once; unmounts.
 
-        A layer is added even if nothing changed: what is exported must not depend on luck.
+        A layer is added even if nothing changed: what is exported must not depend on luck. It holds changes only: a file
+        that was copied up, or written again, and is as it was is not in it, nor is a directory of which only the time
+        differs.
         """
 
 

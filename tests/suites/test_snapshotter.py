@@ -395,6 +395,123 @@ def test_hard_links_of_one_layer_stay_one_file(world) -> None:
     assert world.look(top, one_file)
 
 
+def in_layer(world: World, snapshot: Snapshot) -> list[str]:
+    """Return the paths in the top layer, whiteouts with an exclamation mark."""
+    layer = world.layers.path(snapshot.layers[-1])
+    return sorted(
+        ("!" if stat.S_ISCHR(os.lstat(path).st_mode) else "") + str(path.relative_to(layer))
+        for path in layer.rglob("*")
+    )
+
+
+def touch_all(root: Path) -> None:
+    """Give every file the owner and mode that it has."""
+    for path in (root, *root.rglob("*")):
+        status = os.lstat(path)
+        os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
+        if not path.is_symlink():
+            os.chmod(path, stat.S_IMODE(status.st_mode))
+
+
+def test_what_is_only_touched_is_no_change(world) -> None:
+    def make(root: Path) -> None:
+        write(f="1", d__e__g="2", empty="")(root)
+        os.link(root / "f", root / "d/hard")
+        (root / "link").symlink_to("f")
+        os.mkfifo(root / "pipe")
+        os.setxattr(root / "f", "user.one", b"1")
+
+    base = world.step(world.step(SCRATCH, make), write(other="3"))
+    top = world.step(base, touch_all)
+    assert in_layer(world, top) == []
+    assert world.look(top, lambda root: os.path.samefile(root / "f", root / "d/hard"))
+    again = world.step(top, lambda root: (touch_all(root), (root / "d/e/new").write_text("4")))
+    assert in_layer(world, again) == ["d", "d/e", "d/e/new"]
+
+
+def times(path: Path, nanoseconds: int) -> None:
+    os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=False)
+
+
+@pytest.mark.parametrize("nanoseconds", [1_000_000_000, 1_000_000_001])
+def test_a_file_written_anew_is_no_change_if_time_and_content_are_the_same(world, nanoseconds) -> None:
+    def make(root: Path) -> None:
+        write(same="1", other="1", later="1")(root)
+        (root / "link").symlink_to("a")
+        (root / "elsewhere").symlink_to("a")
+        for path in root.iterdir():
+            times(path, nanoseconds)
+
+    def change(root: Path) -> None:
+        for path in root.iterdir():
+            path.unlink()
+        write(same="1", other="2", later="1")(root)
+        (root / "link").symlink_to("a")
+        (root / "elsewhere").symlink_to("b")
+        for path in root.iterdir():
+            times(path, nanoseconds)
+        times(root / "later", nanoseconds + 1)
+
+    top = world.step(world.step(SCRATCH, make), change)
+    assert in_layer(world, top) == ["elsewhere", "later", "other"]
+    assert texts(world, top) == {"same": "1", "other": "2", "later": "1"}
+
+
+def test_a_directory_whose_entries_came_and_went_is_no_change(world) -> None:
+    base = world.step(SCRATCH, write(d__e__f="1", g="2"))
+
+    def change(root: Path) -> None:
+        for folder in ("d", "d/e", "."):
+            (root / folder / "new").write_text("x")
+            (root / folder / "new").unlink()
+
+    assert in_layer(world, world.step(base, change)) == []
+
+
+def test_a_directory_made_again_holds_what_changed_and_hides_what_is_gone(world) -> None:
+    def make(root: Path) -> None:
+        write(d__keep="1", d__gone="2", d__sub__keep="3", d__sub__gone="4", d__dir__x="5")(root)
+        for path in root.rglob("keep"):
+            times(path, 5)
+
+    def change(root: Path) -> None:
+        for path in sorted((root / "d").rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        (root / "d").rmdir()
+        write(d__keep="1", d__sub__keep="3", d__new="6")(root)
+        for path in root.rglob("keep"):
+            times(path, 5)
+
+    base = world.step(world.step(SCRATCH, make), write(d__later="7"))
+    top = world.step(base, change)
+    assert texts(world, top) == {"d/keep": "1", "d/sub/keep": "3", "d/new": "6"}
+    assert in_layer(world, top) == ["!d/dir", "!d/gone", "!d/later", "!d/sub/gone", "d", "d/new", "d/sub"]
+    after = world.step(top, write(d__dir__y="8"))
+    assert texts(world, after) == {"d/keep": "1", "d/sub/keep": "3", "d/new": "6", "d/dir/y": "8"}
+
+
+def test_a_new_name_of_a_file_below_stays_the_same_file(world) -> None:
+    base = world.step(SCRATCH, write(f="1", g="2"))
+    top = world.step(base, lambda root: ((root / "d").mkdir(), os.link(root / "f", root / "d/new")))
+    assert in_layer(world, top) == ["d", "d/new", "f"]
+    assert world.look(top, lambda root: os.path.samefile(root / "f", root / "d/new"))
+
+
+def test_directories_keep_their_times_when_files_leave_the_layer(world) -> None:
+    base = world.step(SCRATCH, write(d__f="1", d__g="2"))
+
+    def change(root: Path) -> None:
+        touch_all(root)
+        (root / "d/g").write_text("3")
+        times(root / "d", 7_000_000_001)
+        times(root, 8_000_000_001)
+
+    top = world.step(base, change)
+    assert in_layer(world, top) == ["d", "d/g"]
+    assert world.look(top, lambda root: (root / "d").stat().st_mtime_ns) == 7_000_000_001
+    assert world.look(top, lambda root: root.stat().st_mtime_ns) == 8_000_000_001
+
+
 def test_odd_names_are_kept(world) -> None:
     names = [
         b"with space",

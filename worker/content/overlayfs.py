@@ -37,6 +37,25 @@ def make_opaque(path: str) -> None:
         os.setxattr(path, OPAQUE[1], b"y", follow_symlinks=False)
 
 
+def clear_opaque(path: str) -> None:
+    """Remove the mark of `make_opaque`, if a directory has it. Raises OSError."""
+    for name in os.listxattr(path, follow_symlinks=False):
+        if name in OPAQUE:
+            os.removexattr(path, name, follow_symlinks=False)
+
+
+def mark_merged(path: str) -> None:
+    """Mark a directory as overlayfs marks one that it copied up itself (here: from an unknown origin).
+
+    Without the mark, whiteouts in a directory that exists in no layer below would be listed as entries.
+    """
+    try:
+        os.setxattr(path, "trusted.overlay.origin", b"", follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EPERM):
+            raise
+
+
 def is_opaque(path: str) -> bool:
     """Tell whether a directory is marked opaque."""
     names = os.listxattr(path, follow_symlinks=False)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -14,6 +13,8 @@ from llb.graph import Vertex
 from llb.ops import Diff
 from solver.ports import CacheMap, ContentKey, InputKey, Result, Step
 from worker.base import SCRATCH, CancelToken, Snapshot, Snapshotter
+from worker.bytescopy import equal_content
+from worker.content.overlayfs import make_whiteout, mark_merged
 from worker.contenthash import ContentHasher
 from worker.filecopy import CopyStyle, copy_picks
 from worker.localtree import LocalTree
@@ -23,8 +24,6 @@ from worker.pools import Pools, Token
 from worker.selection import Pick, Selection
 from worker.tree import DirectoryTree, Node, join
 from worker.writable import WritableRoot
-
-_CHUNK = 1 << 20
 
 
 class DiffOperation:
@@ -110,28 +109,16 @@ def write_difference(lower: Path, upper: Path, target: Path, token: CancelToken)
     root = WritableRoot(os.fspath(target))
     for path in changes.gone:
         root.make_directories(path.rpartition("/")[0], 0o755, None, -1)
-        os.mknod(root.full(path), stat.S_IFCHR, os.makedev(0, 0))
+        make_whiteout(root.full(path))
     copy_picks(after, changes.picks(), root, "", CopyStyle(), token)
     for parent in {path.rpartition("/")[0] for path in changes.gone} - {""}:
-        _mark_whiteouts(root.full(parent))
+        mark_merged(root.full(parent))
     status = after.root().stat
     os.chown(target, status.st_uid, status.st_gid)
     os.chmod(target, stat.S_IMODE(status.st_mode))
     for name, value in after.xattrs("", after.root()):
         os.setxattr(target, name, value)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _mark_whiteouts(directory: str) -> None:
-    """Mark a directory as overlayfs marks one that it copied up itself (here: from an unknown origin).
-
-    Without the mark, whiteouts in a directory that exists in no layer below would be listed as entries.
-    """
-    try:
-        os.setxattr(directory, "trusted.overlay.origin", b"")
-    except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.EPERM):
-            raise
 
 
 class _Changes:
@@ -182,17 +169,7 @@ class _Changes:
         if a.st_size != b.st_size:
             return False
         one_inode = (a.st_ino, a.st_ctime_ns) == (b.st_ino, b.st_ctime_ns)
-        return one_inode or _equal_content(join(self._before.base, path), join(self._after.base, path))
-
-
-def _equal_content(left: str, right: str) -> bool:
-    with open(left, "rb", buffering=0) as a, open(right, "rb", buffering=0) as b:
-        while True:
-            x, y = a.read(_CHUNK), b.read(_CHUNK)
-            if x != y:
-                return False
-            if not x:
-                return True
+        return one_inode or equal_content(join(self._before.base, path), join(self._after.base, path))
 
 
 __all__: Sequence[str] = ("DiffOperation", "write_difference")

@@ -22,6 +22,7 @@ from worker.bytescopy import BytesCopier
 from worker.content.overlayfs import is_opaque, is_whiteout, make_whiteout
 from worker.snapshot.layers import LayerStore
 from worker.snapshot.overlay import has_marks, make_root, scratch_folder
+from worker.snapshot.unchanged import drop_unchanged
 from worker.statedir import StateDir, disk_errors
 
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE, which file times are taken from
@@ -78,6 +79,7 @@ class _Active:
         if self._below.layers:
             directory = self._upper
             _Changes(self.path, self._before, directory).move()
+            drop_unchanged(directory, self._layers.paths(self._below)[::-1])
         return Snapshot((*self._below.layers, self._layers.adopt(directory, description)))
 
 

@@ -18,6 +18,7 @@ from worker.content.overlayfs import is_whiteout
 from worker.descent import remove_tree
 from worker.pools import private_mounts
 from worker.snapshot.layers import LayerStore
+from worker.snapshot.unchanged import drop_unchanged
 from worker.statedir import StateDir, disk_errors, storage_errors
 from worker.syscalls import mount_overlay, unmount
 
@@ -85,6 +86,8 @@ class _Active:
     def commit(self, description: str = "") -> Snapshot:
         """Make the changes a layer and return the grown stack."""
         self.leave()
+        if self._below.layers:
+            drop_unchanged(self._upper, self._layers.paths(self._below)[::-1])
         layer = self._layers.adopt(self._upper, description)
         return Snapshot((*self._below.layers, layer))
 
