@@ -138,6 +138,14 @@ def test_an_insecure_step_has_every_capability(inside) -> None:
     assert masks[1].bit_count() > masks[0].bit_count() + 10
 
 
+def test_an_insecure_step_of_any_user_has_every_capability(inside) -> None:
+    status = "grep -E '^Cap(Eff|Amb|Bnd)' /proc/self/status | tr -d '\\t' | tr '\\n' ' '"
+    text = inside(status, "--allow=security.insecure", run="USER 1000\nRUN --security=insecure")
+    effective, bounding, ambient = (word.partition(":")[2] for word in text.split())
+    assert effective == bounding == ambient
+    assert int(effective, 16)
+
+
 def test_wrong_values_are_told_with_the_right_form(cli, project) -> None:
     folder = project("FROM base\n")
     for flag, code, hint in [

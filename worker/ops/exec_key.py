@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cache key of an exec: what of it can change its result, readable, and digested from just that.
 
-Left out: proxies, resource limits, the cgroup's parent and export hints. Of secrets only the id and the place are in,
-never the value. An input counts by definition where the step may write to it and the outcome is kept (the root), and by
+Left out, as in BuildKit: proxies, resource limits, export hints, the addresses of extra hosts (their names are in), the
+ids and sharing of cache mounts (what lies in a cache is no part of the key either). The cgroup's parent is left out, too.
+Of secrets only the id and the place are in, never the value. An input counts by definition where the step may write to it and the outcome is kept (the root), and by
 content where it is only looked at.
 """
 
@@ -17,7 +18,7 @@ from llb.graph import Vertex
 from llb.ops import ContentCache, Exec, Mount, MountType, Platform
 from solver.ports import CacheMap, InputKey, Json
 
-_VERSION = "llbkit.exec.1"
+_VERSION = "llbkit.exec.2"
 _SEPARATOR = "\n"
 
 
@@ -71,7 +72,7 @@ def _ingredients(op: Exec, platform: Platform) -> Mapping[str, Json]:
         "cwd": meta.cwd,
         "user": meta.user,
         "hostname": meta.hostname,
-        "hosts": [f"{entry.host}={entry.ip}" for entry in meta.extra_hosts],
+        "hosts": [entry.host for entry in meta.extra_hosts],
         "ulimits": [f"{limit.name}={limit.soft}:{limit.hard}" for limit in meta.ulimit],
         "valid_exit_codes": list(meta.valid_exit_codes),
         "network": op.network.name.lower(),
@@ -102,8 +103,6 @@ def _mount(mount: Mount) -> Json:
         case MountType.BIND | MountType.CACHE:
             out |= {"input": mount.input, "selector": mount.selector, "readonly": mount.readonly}
             out["output"] = mount.output
-            if mount.cache is not None:
-                out |= {"id": mount.cache.id, "sharing": mount.cache.sharing.name.lower()}
         case MountType.TMPFS:
             out["size"] = mount.tmpfs.size if mount.tmpfs is not None else 0
         case MountType.SECRET | MountType.SSH:

@@ -27,7 +27,8 @@ from worker.syscalls import mount as mount_at
 _STAYING = ("/dev", "/proc", "/sys")
 """Where every runtime mounts something. What is missing stays in the result, and each would make it in its own way."""
 
-_SECRET_OPTIONS = ("nosuid", "nodev", "noexec")
+_FILE_OPTIONS = ("nosuid", "nodev", "noexec")
+"""Of the files that a step is given: secrets, /etc/hosts, /etc/resolv.conf."""
 _MAX_SECRET = 500 << 10
 _PERMISSIONS = 0o777
 _OPEN_TO_ALL = 0o1777
@@ -112,7 +113,7 @@ class Mounting:
             source.chmod(0o644)
             with placing(f"mount {path}"):
                 stubs.add(path, directory=False)
-            mounted.specs.append(bind(source, path, readonly=True))
+            mounted.specs.append(bind(source, path, readonly=True, options=_FILE_OPTIONS))
 
     def _one(
         self,
@@ -136,7 +137,7 @@ class Mounting:
             case MountType.CACHE:
                 source = held[self._cache_key(mount, values)]
             case MountType.SECRET:
-                source, readonly, options = self._secret(number, mount), True, _SECRET_OPTIONS
+                source, readonly, options = self._secret(number, mount), True, _FILE_OPTIONS
             case MountType.SSH:
                 source, readonly = self._agent(number, mount), False
         if source is not None:
@@ -281,7 +282,7 @@ def _tmpfs(mount: Mount, place: str, stubs: Stubs) -> MountSpec:
     target = stubs.add(place, directory=True, mode=_OPEN_TO_ALL)
     mode = _OPEN_TO_ALL if place.startswith("/dev/") else stat.S_IMODE(target.stat().st_mode)
     size = (f"size={mount.tmpfs.size}",) if mount.tmpfs is not None and mount.tmpfs.size else ()
-    options = ("nosuid", "nodev", f"mode={mode:o}", *size)
+    options = ("nosuid", f"mode={mode:o}", *size)
     return MountSpec(destination=place, type="tmpfs", source="tmpfs", options=options)
 
 

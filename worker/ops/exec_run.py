@@ -152,8 +152,7 @@ class ExecRun:
         env |= _proxy(self.op.meta.proxy_env)
         for secret in self.op.secret_env:
             value = secret_value(self.session, secret.id, optional=secret.optional)
-            if value is not None:
-                env[secret.name] = _as_text(secret.id, value)
+            env[secret.name] = _as_text(secret.id, value or b"")
         for name, default in (("PATH", DEFAULT_PATH), ("HOME", user.home or "/")):
             env.setdefault(name, default)
         return tuple(f"{name}={value}" for name, value in env.items())

@@ -21,11 +21,9 @@ from worker.selection import Selection
 def stacked(stacks: Iterable[Snapshot]) -> Snapshot:
     """Lay stacks over each other, the first at the bottom. Costs nothing: no file is touched.
 
-    Of a layer that occurs more than once only the topmost counts. Whatever the lower one sets, hides or clears, the
-    upper one sets, hides or clears again, so nothing of it can be seen.
+    A layer that occurs more than once stays in each of its places: images have it there, and histories count it.
     """
-    layers = [layer for snapshot in stacks for layer in snapshot.layers]
-    return Snapshot(tuple(dict.fromkeys(reversed(layers)))[::-1])
+    return Snapshot(tuple(layer for snapshot in stacks for layer in snapshot.layers))
 
 
 class MergeOperation:

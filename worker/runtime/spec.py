@@ -144,8 +144,8 @@ def _process(sandbox: Sandbox) -> dict[str, object]:
     granted = list(_capabilities(sandbox))
     user = sandbox.user
     capabilities = {"bounding": granted, "effective": granted, "permitted": granted}
-    if sandbox.insecure:
-        capabilities["inheritable"] = granted
+    if sandbox.insecure:  # ambient ones reach a process of any user
+        capabilities |= {"inheritable": granted, "ambient": granted}
     return {
         "terminal": sandbox.terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": _groups(user)},

@@ -16,8 +16,8 @@ from worker.ops.merge import stacked
 from worker.statcache import StatCache
 
 
-def test_stacks_are_concatenated_and_the_topmost_of_a_layer_counts() -> None:
-    assert stacked([Snapshot((1, 2)), Snapshot((3,)), Snapshot((1, 4))]) == Snapshot((2, 3, 1, 4))
+def test_stacks_are_concatenated_and_keep_a_layer_in_each_of_its_places() -> None:
+    assert stacked([Snapshot((1, 2)), Snapshot((3,)), Snapshot((1, 4))]) == Snapshot((1, 2, 3, 1, 4))
     assert stacked([SCRATCH, Snapshot((1,))]) == Snapshot((1,))
     assert stacked([]) == SCRATCH
 

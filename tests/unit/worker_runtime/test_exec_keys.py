@@ -14,7 +14,12 @@ from llb.ops import ContentCache, MountType, Platform
 from worker.base import EnvironmentLackError
 from worker.ops import exec_key, exec_platform
 
-META = ops.Meta(args=("/bin/sh", "-c", "true"), cwd="/", remove_mount_stubs_recursive=True)
+META = ops.Meta(
+    args=("/bin/sh", "-c", "true"),
+    cwd="/",
+    extra_hosts=(ops.HostIP(host="h", ip="1.1.1.1"),),
+    remove_mount_stubs_recursive=True,
+)
 ROOT = ops.Mount(dest="/", input=0, output=0)
 BIND = ops.Mount(dest="/m", input=1, output=-1, selector="/s", readonly=True)
 TMPFS = ops.Mount(dest="/t", input=-1, output=-1, mount_type=MountType.TMPFS, tmpfs=ops.TmpfsOpt(size=1))
@@ -45,15 +50,14 @@ def with_mount(old: ops.Mount, **fields: object) -> ops.Exec:
     [
         with_meta(args=("/bin/sh", "-c", "false")), with_meta(args=("/bin/sh", "-c true")), with_meta(env=("A=1",)),
         with_meta(cwd="/w"), with_meta(user="ann"), with_meta(hostname="h"), with_meta(valid_exit_codes=(1,)),
-        with_meta(extra_hosts=(ops.HostIP(host="h", ip="1.1.1.1"),)), with_meta(remove_mount_stubs_recursive=False),
+        with_meta(extra_hosts=(ops.HostIP(host="i", ip="1.1.1.1"),)), with_meta(remove_mount_stubs_recursive=False),
         with_meta(ulimit=(ops.Ulimit(name="nofile", soft=1, hard=1),)), replace(OP, network=ops.NetMode.NONE),
         replace(OP, network=ops.NetMode.HOST), replace(OP, security=ops.SecurityMode.INSECURE),
         replace(OP, secret_env=(ops.SecretEnv(id="s", name="S"),)), replace(OP, mounts=OP.mounts[:-1]),
         replace(OP, secret_env=(ops.SecretEnv(id="s", name="S", optional=True),)),
         with_mount(BIND, dest="/n"), with_mount(BIND, selector="/r"), with_mount(BIND, readonly=False),
         with_mount(BIND, input=0), with_mount(BIND, output=1), with_mount(TMPFS, tmpfs=ops.TmpfsOpt(size=2)),
-        with_mount(CACHE, cache=ops.CacheOpt(id="d")),
-        with_mount(CACHE, cache=ops.CacheOpt(id="c", sharing=ops.CacheSharing.LOCKED)),
+        with_meta(extra_hosts=META.extra_hosts * 2), with_meta(extra_hosts=()), with_mount(CACHE, dest="/d"),
         with_mount(SECRET, secret=ops.SecretOpt(id="r", mode=0o400)),
         with_mount(SECRET, secret=ops.SecretOpt(id="s", mode=0o440)),
         with_mount(SECRET, secret=ops.SecretOpt(id="s", mode=0o400, uid=1)),
@@ -66,7 +70,14 @@ def test_what_a_process_can_see_is_in_the_key(other) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [with_meta(cgroup_parent="/x"), with_meta(proxy_env=ops.ProxyEnv(http_proxy="http://p"))]
+    "other",
+    [
+        with_meta(cgroup_parent="/x"),
+        with_meta(proxy_env=ops.ProxyEnv(http_proxy="http://p")),
+        with_meta(extra_hosts=(ops.HostIP(host="h", ip="2.2.2.2"),)),
+        with_mount(CACHE, cache=ops.CacheOpt(id="d")),
+        with_mount(CACHE, cache=ops.CacheOpt(id="c", sharing=ops.CacheSharing.LOCKED)),
+    ],
 )
 def test_what_does_not_change_the_result_is_not(other) -> None:
     assert key(other).digest == key(OP).digest

@@ -303,7 +303,7 @@ def test_a_secret_can_be_read_by_its_owner_only(bench) -> None:
 
 
 def test_a_missing_secret_fails_only_if_it_is_needed(bench) -> None:
-    bench.run("fails 'test -e /run/k'; test -z \"$S\"", secret("/run/k", optional=True),
+    bench.run("fails 'test -e /run/k'; test \"${S-unset}\" = ''", secret("/run/k", optional=True),
               secret_env=(ops.SecretEnv(id="s", name="S", optional=True),))  # fmt: skip
     for arguments in ({"secret_env": (ops.SecretEnv(id="s", name="S"),)}, {}):
         mounts = () if arguments else (secret("/run/k"),)

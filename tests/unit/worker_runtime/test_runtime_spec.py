@@ -94,7 +94,7 @@ def test_an_insecure_step_has_everything() -> None:
     assert all(
         set(granted[kind]) == set(all_capabilities()) for kind in ("bounding", "effective", "permitted")
     )
-    assert set(granted["inheritable"]) == set(all_capabilities())
+    assert set(granted["inheritable"]) == set(granted["ambient"]) == set(all_capabilities())
     assert made["linux"]["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
     mounts = {mount["destination"]: mount for mount in made["mounts"]}
     assert all("rw" in mounts[path]["options"] for path in ("/sys", "/sys/fs/cgroup"))
