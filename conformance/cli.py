@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from conformance.report import Failure
+from conformance.report import Failure, run_each
 
 
 @click.group("conformance")
@@ -91,5 +91,4 @@ def _run(path: Path, cases: Sequence[Mapping[str, Any]], world: Mapping[str, Any
 def _text(kind: str, cases: Sequence[Mapping[str, Any]]) -> list[Failure]:
     from conformance.text_vectors import RUNNERS
 
-    found = ((str(case["name"]), RUNNERS[kind]([dict(case)])) for case in cases)
-    return [Failure(name, "\n".join(lines)) for name, lines in found if lines]
+    return run_each(cases, lambda case: "\n".join(RUNNERS[kind]([dict(case)])))

@@ -9,9 +9,9 @@ from typing import Any
 
 import llb
 from conformance.opjson import ops_of, source_of
-from conformance.report import Failure, difference
+from conformance.report import Failure, difference, run_each
+from conformance.world import NotRecordedError, recorded_image
 from grammar import Source
-from llb import platform as platforms
 from llb.errors import LLBError
 from llb.files import ActionSpec, Chain, copy, mkdir, mkfile, rm, symlink
 from llb.graph import LinuxResources, ProgressGroup
@@ -29,7 +29,6 @@ from llb.ops import (
     Ulimit,
 )
 from llb.options import At, SourceText
-from llb.reference import parse as parse_reference
 from llb.sources import HTTPHeader, HTTPSignature, ImageConfig
 from llb.state import ExecState, State
 from llb.wire import decode, encode
@@ -42,12 +41,7 @@ _DEFAULT_PLATFORM = "linux/amd64"
 
 def run(cases: Sequence[Json], images: Json) -> list[Failure]:
     """Run every case and return those that differ."""
-    failures = []
-    for case in cases:
-        text = run_case(case, images)
-        if text:
-            failures.append(Failure(str(case["name"]), text))
-    return failures
+    return run_each(cases, lambda case: run_case(case, images))
 
 
 def run_case(case: Json, images: Json) -> str:
@@ -135,15 +129,11 @@ class _Program:
         )
 
     def _resolve(self, ref: str, platform: Platform) -> ImageConfig:
-        parsed = parse_reference(ref)
-        entry = self._images["images"][f"{parsed.name}:{parsed.tag or 'latest'}"]
-        variants = entry["variants"]
-        found = (
-            variants
-            if entry.get("single")
-            else [v for v in variants if platforms.parse(v["platform"]) == platform]
-        )
-        return ImageConfig(config=found[0]["config"], digest=entry["digest"])
+        try:
+            found = recorded_image(self._images, ref, platform)
+        except NotRecordedError as error:
+            raise LLBError(str(error)) from None
+        return ImageConfig(config=found.config, digest=found.digest, ref=found.ref)
 
     def _op_scratch(self, step: Json) -> State:
         return llb.scratch()

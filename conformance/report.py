@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,19 @@ class Failure:
 
     name: str
     difference: str
+
+
+def run_each(cases: Sequence[Mapping[str, Any]], run_case: Callable[[Mapping[str, Any]], str]) -> list[Failure]:
+    """Run cases one by one and return those that differ. A defect in one is its outcome and hides no others."""
+    failures = []
+    for case in cases:
+        try:
+            text = run_case(case)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the report names it)
+            text = f"defect: {type(error).__name__}: {error}"
+        if text:
+            failures.append(Failure(str(case["name"]), text))
+    return failures
 
 
 def difference(expected: object, actual: object, *, limit: int = 60) -> str:

@@ -75,9 +75,10 @@ def _ignore_result(matcher: PatternMatcher, path: str) -> Case:
 def _walk(matcher: PatternMatcher, path: str) -> bool:
     """Ask as a walk from the root down to ``path`` does."""
     state = None
-    walked = ""
-    for part in [part for part in path.split("/") if part not in ("", ".")] or ["."]:
-        walked = f"{walked}/{part}" if walked else part
+    root = "/" if path.startswith("/") else ""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    for count in range(1, len(parts) + 1) or [0]:
+        walked = root + "/".join(parts[:count]) or "."
         state = matcher.walk(walked, state)
     return state is not None and state.ignored
 

@@ -19,15 +19,20 @@ from llb.reference import parse as parse_reference
 from llb.settings import LazySettings, Settings, image_settings
 from llb.state import State
 
+_IMAGE = "docker-image://"
 ResolveMode = Literal["default", "pull", "local"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """What a resolver knows of an image: its digest ("" leaves the reference as it is) and its config (JSON)."""
+    """What a resolver knows of an image.
+
+    ``config`` is its config (JSON), ``digest`` pins the reference ("" does not), ``ref`` takes its place ("" keeps it).
+    """
 
     config: bytes | str
     digest: str = ""
+    ref: str = ""
 
 
 Resolver = Callable[[str, Platform], ImageConfig]
@@ -36,7 +41,10 @@ Resolver = Callable[[str, Platform], ImageConfig]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceNode:
-    """A source op. ``specific`` ones carry a platform; ``resolve`` may pin the identifier when the platform is known."""
+    """A source op. ``specific`` ones carry a platform; ``resolve`` looks an image up when the platform is known.
+
+    What it finds takes the place of the image named by ``identifier`` where that is ``pinned``.
+    """
 
     identifier: str
     attrs: Mapping[str, str]
@@ -46,6 +54,7 @@ class SourceNode:
     unique: bool = False
     error: str = ""
     resolve: Callable[[Platform], ImageConfig] | None = field(default=None, repr=False)
+    pinned: bool = False
 
     def reads(self, base: Base) -> Sequence[Output]:
         """A source reads nothing."""
@@ -66,8 +75,11 @@ class SourceNode:
                 self.constraints.local_unique_id or base.constraints.local_unique_id or base.unique
             )
             caps = (*caps, "source.local.unique")
-        if self.resolve is not None and (digest := self.resolve(platform).digest) and "@" not in identifier:
-            identifier += f"@{digest}"
+        if self.resolve is not None:
+            # Asked for without pinning too: an image that is not there is an error of the graph.
+            found = self.resolve(platform)
+            if self.pinned:
+                identifier = _IMAGE + _pinned(identifier.removeprefix(_IMAGE), found)
         op = ops.Source(identifier=identifier, attrs=attrs)
         return VertexSpec(op=op, caps=caps, platform=platform if self.specific else None)
 
@@ -126,13 +138,14 @@ def image(
         return known[platform]
 
     node = SourceNode(
-        identifier=f"docker-image://{name}",
+        identifier=_IMAGE + name,
         attrs=attrs,
         caps=tuple(caps),
         constraints=constraints,
         specific=True,
         error=error,
-        resolve=resolve if resolver is not None and resolve_digest else None,
+        resolve=resolve if resolver is not None else None,
+        pinned=resolve_digest and "@" not in name,
     )
     state = state_of(node)
     if resolver is None or error:
@@ -143,6 +156,14 @@ def image(
         return change(Settings(platform=constraints.platform))
 
     return State(state.output, LazySettings(base=settings))
+
+
+def _pinned(name: str, found: ImageConfig) -> str:
+    try:
+        reference = parse_reference(found.ref or name)
+    except InvalidReferenceError as error:
+        raise StateError(f"failed to parse resolved reference {found.ref}: {error.standard}") from None
+    return str(reference.with_digest(found.digest) if found.digest else reference)
 
 
 def _normalized(ref: str) -> tuple[str, str]:
