@@ -75,9 +75,7 @@ class RecordedBridge:
         call |= {"oci_store": oci_store, "oci_session": oci_session} if oci_store else {"resolve_mode": mode}
         self.calls.append(call)
         try:
-            found = recorded_image(
-                self.images, ref, platform or self.build_platforms[0], oci_store=oci_store
-            )
+            found = recorded_image(self.images, ref, platform or self.build_platforms[0], oci_store=oci_store)
         except NotRecordedError as error:
             raise ResolveError(str(error)) from None
         return ResolvedImage(ref=found.ref, digest=found.digest, config=found.config.encode())
@@ -94,9 +92,7 @@ class RecordedBridge:
             commit = self.images["git_commit_object"].encode()
         elif identifier.startswith(("http://", "https://")):
             moment = datetime.fromisoformat(self.images["http_last_modified"]).timestamp()
-        return ResolvedSource(
-            identifier=identifier, attrs=attrs, commit_object=commit, last_modified=moment
-        )
+        return ResolvedSource(identifier=identifier, attrs=attrs, commit_object=commit, last_modified=moment)
 
     async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
         """Keep a state."""

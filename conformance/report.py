@@ -18,13 +18,15 @@ class Failure:
     difference: str
 
 
-def run_each(cases: Sequence[Mapping[str, Any]], run_case: Callable[[Mapping[str, Any]], str]) -> list[Failure]:
+def run_each(
+    cases: Sequence[Mapping[str, Any]], run_case: Callable[[Mapping[str, Any]], str]
+) -> list[Failure]:
     """Run cases one by one and return those that differ. A defect in one is its outcome and hides no others."""
     failures = []
     for case in cases:
         try:
             text = run_case(case)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the report names it)
+        except Exception as error:
             text = f"defect: {type(error).__name__}: {error}"
         if text:
             failures.append(Failure(str(case["name"]), text))

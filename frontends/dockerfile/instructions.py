@@ -10,6 +10,7 @@ from frontends.dockerfile.ast import Node
 from frontends.dockerfile.flags import NO_FLAGS, Flags, Value
 from frontends.dockerfile.places import Place
 from grammar import Span
+from llb.ops import CDIDevice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ class Run(Instruction):
     line: CommandLine
     files: tuple[Inline, ...] = ()
     mounts: tuple[MountFlag, ...] = ()
-    devices: tuple[Value, ...] = ()
+    devices: tuple[CDIDevice, ...] = ()
     network: str = "default"
     security: str = "sandbox"
 

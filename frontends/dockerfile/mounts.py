@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from frontends.dockerfile import errors
@@ -24,6 +24,7 @@ KEYS = (
     "type", "from", "source", "target", "readonly", "id", "sharing", "required", "size", "mode", "uid", "gid", "src",
     "dst", "destination", "ro", "rw", "readwrite", "env",
 )  # fmt: skip
+_DEVICE_KEYS = ("name", "required")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _SIZE = re.compile(r"(?P<number>.*[0-9.]|.*(?= )) ?(?P<suffix>[^0-9. ]*)", re.DOTALL)
 _SUFFIX = re.compile(r"b?|([kmgtp])(?:i?b)?", re.IGNORECASE | re.ASCII)
@@ -266,33 +267,44 @@ def mount_from(written: Value) -> tuple[str, Span | None]:
 def read_device(written: Value) -> CDIDevice:
     """Read the value of one ``--device``: a CDI name, or ``name=NAME``, and ``required``. Errors point at the option.
 
+    The first word that is no option is the name, an equals sign in it or not. No name at all is no error.
+
     Raises:
         DockerfileError: an option is unknown or malformed.
     """
     try:
         options = fields(written.text)
     except CSVError as error:
-        with pointed(written.span):
-            raise errors.device(f"failed to parse csv devices: {error}") from None
-    name, required = "", False
+        span = written.part(error.at, error.at + 1) if written.text else written.span
+        with pointed(span):
+            raise errors.device(f"failed to parse csv devices: {error}", "write --device=NAME") from None
+    device = CDIDevice(name="", optional=True)
     for option in options:
-        key, value = option.key.lower(), option.value
         with pointed(partial(written.part, option.start, option.end)):
-            match key:
-                case "name" if value is not None:
-                    name = _device_name(name, value)
-                case "required":
-                    required = _truth("required", value) if value is not None else True
-                case _ if "/" in key or value is None:
-                    name = _device_name(name, option.text)
-                case _:
-                    close = did_you_mean(option.key, ("name", "required"))
-                    message = f"unexpected key '{option.key}' in '{option.text}'{close}"
-                    raise errors.device(message, "options are name and required")
-    return CDIDevice(name=name, optional=not required)
+            device = _with_option(device, option)
+    return device
 
 
-def _device_name(before: str, name: str) -> str:
-    if before:
-        raise errors.device(f"device name already set to {before}", "use one --device for each")
-    return name
+def _with_option(device: CDIDevice, option: Field) -> CDIDevice:
+    key, value = option.key.lower(), option.value
+    if key == "required":
+        return replace(device, optional=value is not None and not _device_required(value))
+    if key == "name" and value is not None:
+        if device.name:
+            message = f"device name already set to {device.name}"
+            raise errors.device(message, "use one --device for each")
+        return replace(device, name=value)
+    if not device.name:
+        return replace(device, name=option.text)
+    if value is None:
+        message = f"invalid field '{option.text}' must be a key=value pair"
+        raise errors.device(message, "use one --device for each")
+    message = f"unexpected key '{key}' in '{option.text}'{did_you_mean(key, _DEVICE_KEYS)}"
+    raise errors.device(message, f"options are {' and '.join(_DEVICE_KEYS)}")
+
+
+def _device_required(value: str) -> bool:
+    found = parse_bool(value)
+    if found is None:
+        raise errors.device(f"invalid value for required: {value}", "write true or false")
+    return found

@@ -38,7 +38,7 @@ from frontends.dockerfile.instructions import (
 )
 from frontends.dockerfile.lexer import KEYWORDS
 from frontends.dockerfile.lines import heredoc_of
-from frontends.dockerfile.mounts import mount_from
+from frontends.dockerfile.mounts import mount_from, read_device
 from frontends.dockerfile.places import Place
 from grammar.patterns import SPACE
 
@@ -183,6 +183,7 @@ def chomp(content: str) -> str:
 
 def _run(node: Node) -> Run:
     flags = Flags.read(node, strings=("network", "security"), lists=("mount", "device"))
+    devices = tuple(read_device(value) for value in flags.all("device"))
     mounts = tuple(MountFlag(value, *mount_from(value)) for value in flags.all("mount"))
     return Run(
         **_head(node),
@@ -192,7 +193,7 @@ def _run(node: Node) -> Run:
             Inline(name=h.name, data=h.content, expand=h.expand, chomp=h.chomp) for h in node.heredocs
         ),
         mounts=mounts,
-        devices=flags.all("device"),
+        devices=devices,
         network=flags.checked("network", _network, "default"),
         security=flags.checked("security", _security, "sandbox"),
     )

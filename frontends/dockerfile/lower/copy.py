@@ -200,14 +200,14 @@ class _Copying:
         if command.parents:
             parent, pivot, pattern = source.partition("/./")
             source, pattern = (parent, pattern) if pivot else ("/", source)
-            pattern = paths.join("/", paths.normalize("/", pattern, system, keep_slash=False))
+            pattern = paths.join("/", paths.below_root(pattern, system))
             include = (pattern.removeprefix("/"),)
             if stage.conversion.options.supports(_REQUIRED) and not paths.has_wildcards(pattern):
                 required = (paths.join("/", source, pattern),)
         unpack = command.is_add if command.unpack is None else command.unpack
         return copy(
             stage.conversion.context if self.source is None else self.source.state,
-            paths.normalize("/", source, system, keep_slash=False),
+            paths.below_root(source, system),
             self.target,
             mode=self.mode,
             owner=self.chown or None,

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import go_quote
+from frontends.dockerfile.located_errors import DockerfileError
 from grammar.patterns import clean_path
 
 _WINDOWS = "windows"
+_REMOVING = "removing drive letter: "
 
 
 def join(*parts: str) -> str:
@@ -42,6 +44,13 @@ def without_drive(path: str, system: str, *, keep_slash: bool) -> str:
     """
     if system != _WINDOWS:
         return path
+    try:
+        return _without_drive(path, system, keep_slash)
+    except DockerfileError as error:
+        raise error.prefixed(_REMOVING) from None
+
+
+def _without_drive(path: str, system: str, keep_slash: bool) -> str:
     if len(path) == 2 and path[1] == ":":
         raise errors.windows_path(f"No relative path specified in {go_quote(path)}")
     if to_slash(path[:2], system) == "//":
@@ -79,6 +88,18 @@ def normalize(parent: str, path: str, system: str, *, keep_slash: bool) -> str:
     elif keep_slash and written.endswith("/."):
         path = ("/" if path == "/" else path + "/") + "."
     return to_slash(path, system)
+
+
+def below_root(path: str, system: str) -> str:
+    """Return what an instruction reads as an absolute path, with slashes.
+
+    Raises:
+        DockerfileError: the path cannot be one of the system; it names the drive letter twice, as BuildKit does.
+    """
+    try:
+        return normalize("/", path, system, keep_slash=False)
+    except DockerfileError as error:
+        raise error.prefixed(_REMOVING) from None
 
 
 def has_wildcards(path: str) -> bool:

@@ -13,7 +13,6 @@ from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.config import with_shell
 from frontends.dockerfile.lower.mounts import lower_mounts
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step
-from frontends.dockerfile.mounts import read_device
 from frontends.dockerfile.reading import chomp
 from frontends.dockerfile.utf8 import require_utf8
 from llb import bind, scratch, tmpfs
@@ -80,7 +79,8 @@ def _line(stage: StageState, command: Run) -> tuple[CommandLine, str, list[AnyMo
     first = command.files[0]
     data = chomp(first.data) if first.chomp else first.data
     summary = f" ({_summary(first.data)})"
-    if not first.data.startswith("#!") or stage.image.platform.os == "windows":
+    # The tabs that <<- drops are gone before a shebang is looked for.
+    if not data.startswith("#!") or stage.image.platform.os == "windows":
         return replace(line, words=(data,)), summary, []
     script = scratch().file(
         mkfile(first.name, data.encode("utf-8", "surrogateescape"), 0o755),
@@ -102,7 +102,7 @@ def _devices(stage: StageState, command: Run) -> list[CDIDevice]:
             "device feature is only supported in Dockerfile frontend 1.14.0-labs or later",
             "begin the file with # syntax=docker/dockerfile:1-labs",
         )
-    return [*stage.conversion.options.devices, *map(read_device, command.devices)]
+    return [*stage.conversion.options.devices, *command.devices]
 
 
 def _history(stage: StageState, args: list[str]) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from frontends.dockerfile.instructions import Workdir
+from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.stage import StageState, Step
 from frontends.dockerfile.rules import workdir_relative_path
@@ -12,7 +13,10 @@ from frontends.dockerfile.rules import workdir_relative_path
 def enter(stage: StageState, path: str) -> str:
     """Change the working directory and return it, with slashes. Raises DockerfileError."""
     system = stage.runs_on.os
-    folder = paths.normalize(stage.image.config.working_dir, path, system, keep_slash=False)
+    try:
+        folder = paths.normalize(stage.image.config.working_dir, path, system, keep_slash=False)
+    except DockerfileError as error:
+        raise error.prefixed("normalizing workdir: normalizing working directory: ") from None
     stage.image.config.working_dir = paths.from_slash(folder, system)
     stage.state = stage.state.dir(folder)
     return folder
