@@ -57,6 +57,12 @@ class Source:
         end = starts[number] if number < len(starts) else len(self.text)
         return self.text[starts[number - 1] : end].rstrip("\r\n")
 
+    def line_length(self, number: int) -> int:
+        """Return how many code points line ``number`` (from 1) has, without its line feed."""
+        starts = self._line_starts()
+        last = len(self.text)
+        return (starts[number] - 1 if number < len(starts) else last) - starts[number - 1]
+
     def raw_line(self, number: int) -> str:
         """Return line ``number`` (from 1) with its line end."""
         starts = self._line_starts()

@@ -44,11 +44,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What is parsed: a source, its escape character, and where instructions may begin."""
+    """What is parsed: a source, its escape character, where instructions may begin, and whether lines may be too long."""
 
     source: Source
     escape: str
     first_line: int
+    any_length: bool = False
 
 
 class DockerfileLexer(Lexer):
@@ -64,7 +65,7 @@ class DockerfileLexer(Lexer):
 
 def tokens(text: Text) -> Iterator[Token]:
     """Yield the tokens of a `Text`; each END token carries its `Joined` line."""
-    lines = Lines(text.source, text.escape, text.first_line)
+    lines = Lines(text.source, text.escape, text.first_line, any_length=text.any_length)
     for line in lines.joined():
         keyword, found = cut(line.text, text.escape, text.source, line)
         yield from found

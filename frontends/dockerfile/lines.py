@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from frontends.dockerfile.ast import Heredoc, LineMap, ParseWarning
 from frontends.dockerfile.words import Mode, WordError, expand
-from grammar import Diagnostic, DiagnosticError, Source
+from grammar import Diagnostic, DiagnosticError, Related, Source
 from grammar.patterns import SPACE
 
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
@@ -17,6 +17,9 @@ _RAW = Mode(raw_quotes=True, raw_escapes=True, skip_unset_env=True)
 _NAME = Mode(skip_unset_env=True)
 _QUOTED_NAME = Mode(raw_quotes=True, skip_unset_env=True)
 _MAX_FD = 2**64 - 1
+MOST_BYTES = 65535
+"""The longest physical line, its line feed not counted: what BuildKit's reader holds."""
+LINE_TOO_LONG = "line-too-long"
 EMPTY_CONTINUATION_URL = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/"
 
 
@@ -33,11 +36,19 @@ class Joined:
 
 
 class Lines:
-    """Reads a source line by line. ``warnings`` fill up while it is read."""
+    """Reads a source line by line. ``warnings`` fill up while it is read.
 
-    def __init__(self, source: Source, escape: str, first: int) -> None:
+    A line of more than `MOST_BYTES` ends the reading, unless lines may have ``any_length``: as it ends the scanner that
+    BuildKit reads with. What was begun before it is read to its end. If that was an instruction, the line's first bytes
+    are one more line: the scanner gives away what it holds when it is asked again.
+    """
+
+    def __init__(self, source: Source, escape: str, first: int, *, any_length: bool = False) -> None:
         self._source = source
-        self._number = first - 1
+        self._any_length = any_length
+        self._too_long = 0
+        self._empty = True
+        self._number = self._before_first(first)
         self._count = source.line_count
         if source.line(self._count) == "" and source.text.endswith("\n"):
             self._count -= 1
@@ -53,15 +64,40 @@ class Lines:
         """How many lines were read."""
         return self._number
 
+    def _before_first(self, first: int) -> int:
+        """Return how many lines before the first one can be read."""
+        return next((number - 1 for number in range(1, first) if self._is_too_long(number)), first - 1)
+
+    def _is_too_long(self, number: int) -> bool:
+        if self._any_length:
+            return False
+        length = self._source.line_length(number)
+        if length <= MOST_BYTES // 4:  # a character has at most four bytes
+            return False
+        return (
+            length > MOST_BYTES or len(_bytes_of(self._source.raw_line(number), MOST_BYTES + 1)) > MOST_BYTES
+        )
+
     def _next(self) -> str | None:
         if self._number >= self._count:
             return None
         self._number += 1
         text = self._source.line(self._number)
+        if self._is_too_long(self._number):
+            if not self._too_long:
+                self._too_long = self._number
+                self._number -= 1
+                return None
+            self._count = self._number
+            text = _bytes_of(text, MOST_BYTES + 1).decode("utf-8", "surrogateescape")
         return text.removeprefix("\ufeff") if self._number == 1 else text
 
     def joined(self) -> Iterator[Joined]:
-        """Yield the joined lines. Heredoc bodies are taken by `take_heredocs` before the next one is asked for."""
+        """Yield the joined lines. Heredoc bodies are taken by `take_heredocs` before the next one is asked for.
+
+        Raises:
+            DiagnosticError: after the last one, if a line is too long.
+        """
         while (raw := self._next()) is not None:
             text = raw.lstrip(SPACE)
             if text.startswith("#"):
@@ -79,8 +115,26 @@ class Lines:
             pieces.add(text, self._offset(first, raw, raw.lstrip(SPACE)))
             if more:
                 self._join(pieces, first)
+            self._empty = False
             yield Joined(pieces.text(), pieces.line_map(), first, self._number, tuple(self._comments))
             self._comments.clear()
+        if self._too_long:
+            raise self._refusal()
+
+    def _refusal(self) -> DiagnosticError:
+        """Return the error of a line that is too long; it is located at the lines before it, as in BuildKit."""
+        spans = (self._source.lines(self._number, self._number),) if self._number else ()
+        long = self._source.lines(self._too_long, self._too_long)
+        message = f"dockerfile line greater than max allowed size of {MOST_BYTES}"
+        return DiagnosticError(
+            Diagnostic(
+                code=LINE_TOO_LONG,
+                message="file with no instructions" if self._empty else message,
+                spans=spans,
+                help=f"end the line with a continuation character before it has {MOST_BYTES} bytes",
+                related=(Related(f"line {self._too_long} is longer than {MOST_BYTES} bytes", long),),
+            )
+        )
 
     def _join(self, pieces: _Pieces, first: int) -> None:
         more = True
@@ -153,6 +207,11 @@ class Lines:
                 help=f"end it with a line that holds {name} and nothing else",
             )
         )
+
+
+def _bytes_of(text: str, most: int) -> bytes:
+    """Return the first bytes of a text, its line feed not among them."""
+    return text[:most].removesuffix("\n").encode("utf-8", "surrogateescape")[:most]
 
 
 class _Pieces:

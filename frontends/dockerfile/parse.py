@@ -15,17 +15,17 @@ from grammar.loader import load
 from llb.walk import no_garbage
 
 
-def parse(source: Source) -> ParsedFile:
-    """Parse a Dockerfile. Cost: linear in its length.
+def parse(source: Source, *, any_length: bool = False) -> ParsedFile:
+    """Parse a Dockerfile. Cost: linear in its length. ``any_length`` takes lines that BuildKit finds too long.
 
     Raises:
-        DiagnosticError: A directive, heredoc or argument list is malformed, or there is no instruction.
+        DiagnosticError: A directive, heredoc or argument list is malformed, a line is too long, or there is no instruction.
     """
     found = directives.scan(source)
     escape = directives.escape_of(source, found)
     with no_garbage():
         tree = load("dockerfile", lexer=DockerfileLexer).parse(
-            Text(source, escape, _first_line(source, found))
+            Text(source, escape, _first_line(source, found), any_length=any_length)
         )
         nodes, warnings = _Builder(source).file(tree.root)
     if not nodes:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading on after a syntax error: faulty instructions are blanked out, and the rest is read again.
 
-The parser stops where it cannot cut a line: a malformed JSON array, a pair without ``=``, an open heredoc. The error is
+The parser stops where it cannot cut a line: a malformed JSON array, a pair without ``=``, an open heredoc, a line too long. The error is
 the parser's own, as BuildKit has it; what this module finds is told of after it.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from frontends.dockerfile.ast import ParsedFile
 from frontends.dockerfile.check import Findings, Linter
+from frontends.dockerfile.lines import LINE_TOO_LONG
 from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.programs import read_program
@@ -39,15 +40,16 @@ def _further(source: Source, found: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Return the errors of what is left without the lines that are at fault; at most some of them."""
     out: list[Diagnostic] = []
     text, last = source.text, list(found)
-    while len(out) < _MOST:
-        spans = [span for diagnostic in last for span in diagnostic.spans]
-        blanked = _without(text, spans)
-        if blanked == text:
+    while last and len(out) < _MOST:
+        # A line that is too long can be read, if it may be.
+        wrong = [diagnostic for diagnostic in last if diagnostic.code != LINE_TOO_LONG]
+        blanked = _without(text, [span for diagnostic in wrong for span in diagnostic.spans])
+        if wrong and blanked == text:
             break
         text = blanked
         rest = Source(source.name, text, source.language)
         try:
-            read_program(parse(rest), Linter(findings=Findings(muted=True)))
+            read_program(parse(rest, any_length=True), Linter(findings=Findings(muted=True)))
             break
         except DockerfileError as error:
             out += error.diagnostics
