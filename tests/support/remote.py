@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from worker.base import LayerBlob, LayerInfo, Snapshot
+from worker.content.store import VerifiedBlob
 from worker.oci import LAYER, Descriptor, digest_of
 
 
@@ -32,6 +33,14 @@ class MemoryBlobs:
 
     def open(self, digest: str):
         return io.BytesIO(self.data[digest])
+
+    @contextmanager
+    def verified(self, digest: str):
+        with self.open(digest) as file:
+            yield VerifiedBlob(self, digest, file)
+
+    def delete(self, digest: str) -> None:
+        del self.data[digest]
 
     def put(self, data: bytes) -> str:
         self.data[digest_of(data)] = data

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 from worker.base import CancelToken, StorageError
 from worker.content.layout import merge_index
-from worker.content.provider import Blobs, read_json
+from worker.content.provider import Blobs, Readable, read_json
+from worker.content.store import DamagedBlobError
 from worker.oci import Descriptor
 
 _CHUNK = 1 << 20
@@ -50,7 +51,11 @@ def write_tar(
     docker_manifest: bytes | None,
     cancel: CancelToken,
 ) -> None:
-    """Write an image archive to ``stream``, which need not be seekable. Equal content gives equal bytes."""
+    """Write an image archive to ``stream``, which need not be seekable. Equal content gives equal bytes.
+
+    Raises:
+        DamagedBlobError: a blob does not have its digest; what was written so far is of no use.
+    """
     unique = {blob_path(blob.digest): blob for blob in blobs}
     directories = {"blobs/"} | {path.rpartition("/")[0] + "/" for path in unique}
     small: dict[str, tuple[int, bytes]] = {
@@ -69,8 +74,9 @@ def write_tar(
                 mode, data = small[path]
                 archive.addfile(_member(path, mode, len(data)), BytesIO(data))
             else:
-                with store.open(unique[path].digest) as source:
+                with store.verified(unique[path].digest) as source:
                     archive.addfile(_member(path, 0o444, unique[path].size), Checked(source, cancel))
+                    source.read()
 
 
 def _member(path: str, mode: int, size: int) -> tarfile.TarInfo:
@@ -82,7 +88,7 @@ def _member(path: str, mode: int, size: int) -> tarfile.TarInfo:
 class Checked(BytesIO):
     """A stream that can be given up between two reads."""
 
-    def __init__(self, source: BinaryIO, cancel: CancelToken) -> None:
+    def __init__(self, source: Readable, cancel: CancelToken) -> None:
         super().__init__()
         self._source = source
         self._cancel = cancel
@@ -104,6 +110,7 @@ def write_directory(
     """Add an image to an OCI layout directory, made if missing; blobs that are there are not written again.
 
     Raises:
+        DamagedBlobError: a blob does not have its digest; it is not written.
         StorageError: the directory cannot be written.
     """
     try:
@@ -116,6 +123,8 @@ def write_directory(
             path = directory / "index.json"
             existing = read_json(str(path), path.read_bytes()) if path.exists() else None
             _replace(path, compact(merge_index(existing, list(index["manifests"]))))
+    except DamagedBlobError:
+        raise
     except OSError as error:
         raise StorageError(
             f"cannot write the OCI layout {directory}: {error.strerror or error}",
@@ -130,7 +139,7 @@ def _write_blob(path: Path, blob: Descriptor, store: Blobs, cancel: CancelToken)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with store.open(blob.digest) as source, temporary.open("wb") as target:
+        with store.verified(blob.digest) as source, temporary.open("wb") as target:
             while piece := source.read(_CHUNK):
                 cancel.check()
                 target.write(piece)

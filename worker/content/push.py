@@ -18,6 +18,7 @@ from worker.base import CancelToken, SourceError
 from worker.content.http_errors import HttpError
 from worker.content.provider import Blobs
 from worker.content.registry import ACCEPT, pull_scopes
+from worker.content.store import DamagedBlobError
 from worker.content.transport import CHUNK, Endpoint, Transport, same_host, with_query
 from worker.oci import Descriptor
 
@@ -88,6 +89,14 @@ class Pusher:
         job.manifest(root, root.digest if by_digest else ref.tag)
 
 
+class _UnsendableError(Exception):
+    """What is being sent turned out to be damaged."""
+
+    def __init__(self, reason: DamagedBlobError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     transport: Transport
@@ -122,6 +131,8 @@ class _Job:
     def _wrap(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except _UnsendableError as error:
+            raise error.reason from error
         except HttpError as error:
             hint = error.help
             if error.status in (401, 403):
@@ -178,12 +189,16 @@ class _Job:
 
     def _pieces(self, blob: Descriptor, name: str) -> Iterator[bytes]:
         sent = 0
-        with self.store.open(blob.digest) as source:
-            while piece := source.read(CHUNK):
-                self.cancel.check()
-                yield piece
-                sent += len(piece)
-                self.report(blob.digest, name, sent, blob.size, False)
+        try:
+            with self.store.verified(blob.digest) as source:
+                while piece := source.read(CHUNK):
+                    self.cancel.check()
+                    yield piece
+                    sent += len(piece)
+                    self.report(blob.digest, name, sent, blob.size, False)
+        except DamagedBlobError as error:
+            # As an OSError it would be taken for one of the connection.
+            raise _UnsendableError(error) from error
 
     def _manifest(self, manifest: Descriptor, name: str) -> None:
         path = f"{self.ref.path}/manifests/{name}"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from worker.content.overlayfs import OPAQUE, is_opaque, is_whiteout
+from worker.content.tarread import Entry
 
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -55,6 +56,28 @@ def write_tree(
         if clamp is not None and mtime > clamp:
             mtime = clamp
         _entry(path, full, status, mtime, links, write)
+
+
+def entry_header(entry: Entry, mtime: int) -> bytes:
+    """Return the header of an entry that was read, with another modification time in seconds since 1970."""
+    device = os.makedev(entry.major, entry.minor) if entry.kind in (b"3", b"4") else None
+    return _header(
+        entry.name,
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        entry.size,
+        mtime,
+        entry.kind,
+        entry.target,
+        entry.xattrs,
+        device,
+    )
+
+
+def padding(size: int) -> bytes:
+    """Return what follows ``size`` bytes of content up to the next header."""
+    return bytes(-size % _BLOCK)
 
 
 def write_end(write: Callable[[bytes], object]) -> None:
@@ -162,8 +185,7 @@ def _content(full: str, size: int, write: Callable[[bytes], object]) -> None:
             left -= len(data)
     finally:
         os.close(descriptor)
-    if size % _BLOCK:
-        write(b"\0" * (_BLOCK - size % _BLOCK))
+    write(padding(size))
 
 
 def _header(

@@ -15,6 +15,7 @@ from llb.reference import Reference, parse
 from worker.base import StorageError
 from worker.content.archive import write_directory, write_tar
 from worker.content.layout import IMAGE_NAME, REF_NAME
+from worker.content.store import DamagedBlobError
 from worker.exporters import moment
 from worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
 from worker.exporters.commit import Image
@@ -139,6 +140,8 @@ def written(path: Path) -> Iterator[BinaryIO]:
             yield stream
         if not special:
             temporary.replace(path)
+    except DamagedBlobError:
+        raise
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}", help="check the path, the rights and the space"

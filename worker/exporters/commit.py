@@ -32,6 +32,7 @@ from worker.oci import (
     Descriptor,
     digest_of,
 )
+from worker.snapshot.pack import kind_of
 
 _DROPPED = ("containerd.io/uncompressed", "buildkit/createdat")
 _DROPPED_PREFIX = "containerd.io/distribution.source."
@@ -192,7 +193,7 @@ def _put(body: Mapping[str, object], media_type: str, run: Run) -> Descriptor:
 def _layer_blob(info: LayerInfo, options: ImageOptions, run: Run) -> LayerBlob:
     """Return a layer's blob: one that exists, fetched or not, unless another compression is insisted on."""
     if info.source and info.blobs and info.diff_id:
-        matching = [b for b in info.blobs if compression_of(b.media_type) == options.compression]
+        matching = [b for b in info.blobs if kind_of(b.media_type) == options.compression]
         if matching or not options.force_compression:
             return LayerBlob(descriptor=(matching or list(info.blobs))[0], diff_id=info.diff_id)
     return run.tools.layers.blob(
@@ -219,16 +220,9 @@ def _plain(platform: Platform) -> Platform:
     )
 
 
-def compression_of(media_type: str) -> str:
-    """Return the compression that a layer's media type tells: ``gzip``, ``zstd`` or ``uncompressed``."""
-    if media_type.endswith(("+gzip", ".gzip")):
-        return "gzip"
-    return "zstd" if media_type.endswith(("+zstd", ".zstd")) else "uncompressed"
-
-
 def as_layer(blob: Descriptor, oci: bool) -> Descriptor:
     """Return a layer's descriptor as it is written in a manifest: media type family, annotations."""
-    kind = compression_of(blob.media_type)
+    kind = kind_of(blob.media_type)
     known = blob.media_type.startswith((LAYER, DOCKER_LAYER))
     media_type = blob.media_type
     if known and oci:

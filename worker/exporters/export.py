@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from worker.base import CancelToken, StatusReport
+from worker.content.store import DamagedBlobError
 from worker.exporters import docker, image, local, oci, registry, tar
 from worker.exporters.base import ExportError, ExportRequest, ExportTools, Run
 
@@ -47,8 +48,18 @@ def export(
     Raises:
         ExportError: the kind or an attribute is not known, or cannot be met.
         WorkerError: a destination cannot be reached or written.
+        DamagedBlobError: a blob of the store does not have its digest; it was removed, and nothing whole was written.
     """
     exporter = EXPORTERS.get(kind)
     if exporter is None:
         raise ExportError(f"{kind!r} is not an output type", help=f"types are {', '.join(EXPORTERS)}")
-    return exporter(request, Run(tools=tools, cancel=cancel, report=report))
+    run = Run(tools=tools, cancel=cancel, report=report)
+    removed: set[str] = set()
+    while True:
+        try:
+            return exporter(request, run)
+        except DamagedBlobError as error:
+            written = request.stream is not None or (request.dest is not None and request.dest.is_fifo())
+            if written or error.digest in removed:
+                raise
+            removed.add(error.digest)  # so that now it is made or fetched anew

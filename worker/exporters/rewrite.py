@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import tarfile
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from worker.base import LayerBlob
-from worker.content.provider import Blobs
-from worker.oci import Descriptor
+from worker.content.compress import CompressionError, Decompressed
+from worker.content.tarread import TarError, TarReader
+from worker.content.tarwrite import entry_header, padding, write_end
+from worker.exporters.base import ExportError
+from worker.snapshot.pack import kind_of, store_tar
 
 if TYPE_CHECKING:
     from worker.exporters.base import ImageOptions, Run
@@ -22,117 +21,45 @@ REWRITTEN = "buildkit/rewritten-timestamp"
 """Annotation of a layer whose times were clamped; the value is the epoch."""
 
 _CHUNK = 1 << 20
-_TIMES = ("mtime", "atime", "ctime", "LIBARCHIVE.creationtime")
-
-
-class Hashing:
-    """A write-only stream that hashes and counts what goes through."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self._target = target
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    @property
-    def digest(self) -> str:
-        """The digest of everything written so far."""
-        return "sha256:" + self._hash.hexdigest()
-
-    def write(self, data: bytes) -> int:
-        """Write through."""
-        self._hash.update(data)
-        self.size += len(data)
-        return self._target.write(data)
-
-    def flush(self) -> None:
-        """Flush the target."""
-        self._target.flush()
-
-    def close(self) -> None:
-        """Leave the target open; its owner closes it."""
+_SECOND = 1_000_000_000
 
 
 def rewrite_times(blob: LayerBlob, options: ImageOptions, run: Run) -> LayerBlob:
     """Return a layer in which no time is later than the epoch, stored in the content store.
 
     The compression is that of the given blob.
+
+    Raises:
+        ExportError: the blob is damaged, or holds what cannot be rewritten.
     """
-    from worker.exporters.commit import compression_of
-
     assert options.epoch is not None
-    store, kind = run.tools.store, compression_of(blob.descriptor.media_type)
-    if not store.exists(blob.descriptor.digest):
+    store, digest, epoch = run.tools.store, blob.descriptor.digest, options.epoch
+    if not store.exists(digest):
         run.tools.fetch(blob.descriptor, "", run.cancel, None)
-    with tempfile.TemporaryFile() as spool:
-        outer = Hashing(cast("BinaryIO", spool))
-        with ExitStack() as stack:
-            source = stack.enter_context(decompressed(store, blob.descriptor.digest, kind))
-            target = Hashing(stack.enter_context(compressor(outer, kind, options.level)))
-            _copy(source, target, options.epoch, run)
-        descriptor = Descriptor(
-            media_type=blob.descriptor.media_type,
-            digest=outer.digest,
-            size=outer.size,
-            annotations={**blob.descriptor.annotations, REWRITTEN: str(options.epoch)},
-        )
-        if not store.exists(descriptor.digest):
-            spool.seek(0)
-            with store.writer(descriptor.digest, descriptor.size) as writer:
-                while piece := spool.read(_CHUNK):
-                    writer.write(piece)
-    return LayerBlob(descriptor=descriptor, diff_id=target.digest)
+
+    def produce(write: Callable[[bytes], object]) -> None:
+        with store.open(digest) as raw, Decompressed(raw) as source:
+            _copy(TarReader(source.read), write, epoch)
+            while source.read(_CHUNK):
+                pass
+            if source.digest != blob.diff_id:
+                raise TarError(f"its content is {source.digest}, not {blob.diff_id}")
+
+    try:
+        packed = store_tar(store, kind_of(blob.descriptor.media_type), options.level, run.cancel, produce)
+    except (TarError, CompressionError) as error:
+        raise ExportError(f"cannot rewrite the times of the layer {digest}: {error}") from error
+    annotations = {**blob.descriptor.annotations, REWRITTEN: str(epoch)}
+    descriptor = replace(packed.descriptor, media_type=blob.descriptor.media_type, annotations=annotations)
+    return LayerBlob(descriptor=descriptor, diff_id=packed.diff_id)
 
 
-def _copy(source: BinaryIO, target: Hashing, epoch: int, run: Run) -> None:
-    stream = cast("BinaryIO", target)
-    with (
-        tarfile.open(fileobj=source, mode="r|") as reader,
-        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as writer,
-    ):
-        for member in reader:
-            run.cancel.check()
-            member.mtime = min(int(member.mtime), epoch)
-            member.pax_headers = {
-                key: value
-                for key, value in member.pax_headers.items()
-                if key not in (*_TIMES, "path", "linkpath")
-            }
-            writer.addfile(member, reader.extractfile(member) if member.isreg() else None)
-
-
-@contextmanager
-def decompressed(store: Blobs, digest: str, kind: str) -> Iterator[BinaryIO]:
-    """Open a blob as the tar inside."""
-    with store.open(digest) as raw:
-        if kind == "gzip":
-            with gzip.open(raw) as stream:
-                yield cast("BinaryIO", stream)
-        elif kind == "zstd":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(raw) as stream:
-                yield cast("BinaryIO", stream)
-        else:
-            yield raw
-
-
-@contextmanager
-def compressor(target: Hashing, kind: str, level: int | None) -> Iterator[BinaryIO]:
-    """Give a stream whose bytes arrive at ``target`` compressed; equal input gives equal output."""
-    if kind == "gzip":
-        with gzip.GzipFile(
-            filename="",
-            fileobj=cast("BinaryIO", target),
-            mode="wb",
-            mtime=0,
-            compresslevel=6 if level is None else level,
-        ) as stream:
-            yield cast("BinaryIO", stream)
-    elif kind == "zstd":
-        import zstandard
-
-        packer = zstandard.ZstdCompressor(level=3 if level is None else level)
-        with packer.stream_writer(cast("BinaryIO", target), closefd=False) as stream:
-            yield cast("BinaryIO", stream)
-    else:
-        yield cast("BinaryIO", target)
+def _copy(reader: TarReader, write: Callable[[bytes], object], epoch: int) -> None:
+    for entry in reader:
+        if entry.segments is not None:
+            raise TarError(f"it holds the sparse file {entry.name}")
+        write(entry_header(entry, min(entry.mtime_ns // _SECOND, epoch)))
+        while piece := reader.read(_CHUNK):
+            write(piece)
+        write(padding(entry.size))
+    write_end(write)

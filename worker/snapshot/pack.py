@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from worker.base import CancelToken, Compression
 from worker.content.compress import Compressor, Decompressed, compressor
-from worker.content.store import BlobFile, ContentStore
+from worker.content.provider import Blobs, BlobWriter
+from worker.content.store import ContentStore
 from worker.content.tarwrite import write_layer
 from worker.oci import LAYER, Descriptor
 
@@ -40,7 +41,7 @@ def pack(
     Raises:
         OSError: reading or writing failed.
     """
-    return _store(content, compression, level, cancel, lambda write: write_layer(directory, write))
+    return store_tar(content, compression, level, cancel, lambda write: write_layer(directory, write))
 
 
 def transcode(
@@ -58,16 +59,21 @@ def transcode(
             while data := stream.read(_CHUNK):
                 write(data)
 
-    return _store(content, compression, level, cancel, produce)
+    return store_tar(content, compression, level, cancel, produce)
 
 
-def _store(
-    content: ContentStore,
+def store_tar(
+    content: Blobs,
     compression: Compression,
     level: int | None,
     cancel: CancelToken,
     produce: Callable[[Callable[[bytes], object]], None],
 ) -> Packed:
+    """Store the tar that ``produce`` writes to the function it is given, compressed.
+
+    Raises:
+        OSError: writing failed.
+    """
     with content.writer() as writer:
         sink = _Sink(writer, compressor(compression, level), cancel)
         produce(sink.write)
@@ -79,7 +85,7 @@ def _store(
 class _Sink:
     """Gathers the small pieces of a tar, hashes and compresses them."""
 
-    def __init__(self, writer: BlobFile, packer: Compressor, cancel: CancelToken) -> None:
+    def __init__(self, writer: BlobWriter, packer: Compressor, cancel: CancelToken) -> None:
         self._writer, self._packer, self._cancel = writer, packer, cancel
         self._hash = hashlib.sha256()
         self._buffer = bytearray()
