@@ -7,10 +7,8 @@ import asyncio
 import base64
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from llbkit.cli.flags import key_values, secret, ssh
+from llbkit.cli.process import Signalled, signals
 from llbkit.csvflags import FlagError
 from llbkit.progress import MODES, open_display
 from llbkit.request import Output
@@ -209,32 +208,22 @@ def execute(
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; SIGTERM ends it as Ctrl-C does, so that containers and mounts are cleaned up."""
+    """Run a coroutine. A signal cancels it, so that containers and mounts are cleaned up.
 
-    async def guarded() -> T:
-        with _terminated_as_interrupt():
+    Raises:
+        Signalled: the process was sent a signal.
+    """
+
+    async def cancelled_by_signals() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "runs inside a task"
+        with signals.cancelling(lambda: loop.call_soon_threadsafe(task.cancel)):
             return await main
 
-    return asyncio.run(guarded())
-
-
-@contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "runs inside a task"
     try:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    except (
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ):  # not the main thread: the host program owns signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        return asyncio.run(cancelled_by_signals())
+    except asyncio.CancelledError:
+        raise Signalled from None
 
 
 def report(

@@ -7,6 +7,7 @@ import errno
 import os
 
 from grammar import Diagnostic, DiagnosticError, render_all
+from llbkit.cli.process import output_is_closed
 
 FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
 _MOST = 12  # lines of help and messages beyond which the rest is counted, not shown
@@ -113,6 +114,8 @@ def _system(error: BaseException) -> tuple[str, int] | None:
             ), ENVIRONMENT
         case errno.EROFS:
             return _plain(text, "choose a --root on a writable filesystem"), ENVIRONMENT
+        case errno.EBADF if output_is_closed():
+            return _plain("standard output is closed", "redirect it, or write to a file with dest="), FAILED
         case errno.EPIPE:
             return _plain("the reader of the output went away", ""), FAILED
         case _:

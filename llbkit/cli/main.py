@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import click
 
 from llbkit import __version__
 from llbkit.cli.failure import USAGE, explain
+from llbkit.cli.process import Signalled, adopt_children, adopt_streams, flush_output, signals
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -121,7 +123,25 @@ def cli(ctx: click.Context, root: Path | None, debug: bool) -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command line and return its exit code: 0, 1 failed, 2 used wrongly, 3 environment, 130 interrupted."""
+    """Run one command line and return its exit code.
+
+    0, 1 failed, 2 used wrongly, 3 environment; 130, 143 and 129 after SIGINT, SIGTERM and SIGHUP.
+    """
+    adopt_streams()
+    adopt_children()
+    try:
+        with signals.handled():
+            code = _run(argv)
+            try:
+                flush_output()
+            except OSError as error:
+                code = code or _fail(error, debug=False)
+    except Signalled:  # between two of these lines
+        return signals.exit_code
+    return signals.exit_code if signals.received else code
+
+
+def _run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv or "-D" in argv
     try:
         outcome = cli.main(args=list(argv), prog_name="llbkit", standalone_mode=False)
@@ -134,11 +154,18 @@ def run(argv: Sequence[str]) -> int:
         error.show(sys.stderr)
         return error.exit_code
     except (Exception, KeyboardInterrupt, click.Abort) as error:
-        if debug and not isinstance(error, KeyboardInterrupt | click.Abort):
-            import traceback
-
-            traceback.print_exc()
-        message, code = explain(error)
-        sys.stderr.write(message + "\n")
-        return code
+        return _fail(Signalled() if signals.received else error, debug=debug)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _fail(error: BaseException, *, debug: bool) -> int:
+    """Say what went wrong, and return the exit code."""
+    if debug and not isinstance(error, KeyboardInterrupt | click.Abort):
+        import traceback
+
+        traceback.print_exc()
+    message, code = explain(error)
+    with suppress(OSError):  # nobody is left to be told
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+    return code

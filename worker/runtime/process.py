@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from worker.base import CancelToken
+from worker.base import CancelToken, EnvironmentLackError
 from worker.runtime.detect import Runtime, Verdict, command, detect
 from worker.runtime.devices import confine_thread
-from worker.runtime.rundir import RunDirectory
+from worker.runtime.rundir import DELETE_TIMEOUT, RunDirectory
 from worker.runtime.spec import Sandbox, build, without_device_access
 
 Log = Callable[[int, bytes], None]
@@ -103,9 +103,14 @@ class Containers:
         deleted before this returns; the caller asks ``cancel`` afterwards.
 
         Raises:
-            EnvironmentLackError: no runtime can do what is asked.
+            EnvironmentLackError: no runtime can do what is asked, or SIGCHLD is ignored in this process.
             WorkerError: the sandbox is not valid.
         """
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            raise EnvironmentLackError(
+                "SIGCHLD is ignored in this process, so exit codes of steps cannot be known",
+                help="call signal.signal(signal.SIGCHLD, signal.SIG_DFL) before building",
+            )
         directory = self._open()
         runtime = self._choose(sandbox, cgroup_parent)
         name = directory.next_id()
@@ -130,7 +135,16 @@ class Containers:
                 _kill(process, work / "pid")
                 process.wait()
             if cancel.cancelled or process.returncode < 0 or (state / name).exists():
-                subprocess.run((*prefix, "delete", "--force", name), capture_output=True, check=False)
+                with contextlib.suppress(
+                    subprocess.TimeoutExpired
+                ):  # the warden and the next start try again
+                    subprocess.run(
+                        (*prefix, "delete", "--force", name),
+                        stdin=subprocess.DEVNULL,
+                        capture_output=True,
+                        timeout=DELETE_TIMEOUT,
+                        check=False,
+                    )
         return _explain(code, log_file, out_of_memory=_kill_count() > kills)
 
     def close(self) -> None:

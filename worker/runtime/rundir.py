@@ -38,7 +38,7 @@ for entry in "$state"/*/; do
     "$@" delete --force "${entry##*/}" >/dev/null 2>&1
 done
 """
-_DELETE_TIMEOUT = 30.0
+DELETE_TIMEOUT = 30.0
 
 
 class RunDirectory:
@@ -155,7 +155,7 @@ class RunDirectory:
                     (*command, "delete", "--force", container.name),
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
-                    timeout=_DELETE_TIMEOUT,
+                    timeout=DELETE_TIMEOUT,
                     check=False,
                 )
         return clean

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command inherits and is sent: closed streams, ignored children, signals, one and two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+DEFAULT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+
+
+def started(cli, folder: Path, *, prepare=lambda: None, words: str = "started") -> subprocess.Popen[str]:
+    """Return a build whose step has printed ``words``; ``prepare`` runs in the child before the program."""
+
+    def child() -> None:
+        for one in DEFAULT:
+            signal.signal(one, signal.SIG_DFL)
+        prepare()
+
+    process = subprocess.Popen(
+        cli.argv("build", "--progress=plain", folder),
+        env=cli.env(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=child,  # noqa: PLW1509
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith(words) and "RUN" not in line:
+            break
+    return process
+
+
+def running(command: str) -> bool:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if command.encode() == b" ".join(words).strip():
+                return True
+    return False
+
+
+def gone(command: str) -> bool:
+    for _ in range(200):
+        if not running(command):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("number", CODES, ids=lambda one: one.name)
+def test_a_signal_ends_the_build_and_leaves_nothing(cli, project, number) -> None:
+    seconds = 700 + number
+    folder = project(f"FROM base\nRUN echo started; sleep {seconds}\n")
+    process = started(cli, folder)
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == CODES[number], rest
+    assert "Traceback" not in rest
+    assert "interrupted" in rest
+    assert not running(f"sleep {seconds}")
+    assert os.listdir(cli.root / "work") == []
+    assert os.listdir(cli.root / "run" / "owners") == []
+    assert [name for name in os.listdir(cli.root / "run" / "containers") if name != "lock"] == []
+
+
+@pytest.mark.root
+def test_an_ignored_signal_stays_ignored(cli, project) -> None:
+    """As under nohup."""
+    folder = project("FROM base\nRUN echo started; sleep 2\n")
+    process = started(cli, folder, prepare=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+
+
+STUCK = """
+import sys, threading
+from llbkit.cli import main, process
+def block(argv):
+    print("started", flush=True)
+    while sys.argv[1] != "lock":
+        pass
+    threading.Event().wait()
+main._run = block
+def handler_that_never_returns(number, frame): threading.Event().wait()
+if sys.argv[1] == "deaf":
+    process.signals._receive = handler_that_never_returns
+sys.exit(main.run([]))
+"""
+
+
+@pytest.mark.parametrize("where", ["lock", "loop", "deaf"])
+def test_two_signals_end_a_process_that_is_stuck(where) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, where], stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode in (130, 143, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 1, 2)], ids=str)
+def test_builds_do_not_need_standard_streams(cli, project, tmp_path, closed) -> None:
+    folder = project("FROM base\nCOPY f /f\nRUN cat /f\n", {"f": "x"})
+    done = subprocess.run(
+        cli.argv("build", "-o", f"type=tar,dest={tmp_path}/out.tar", folder),
+        env=cli.env(),
+        preexec_fn=lambda: [os.close(number) for number in closed],
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out.tar").stat().st_size > 1000
+
+
+def test_a_result_that_nobody_can_receive_is_an_error(cli, project) -> None:
+    folder = project("FROM scratch\nCOPY f /f\n", {"f": "x"}, base=False)
+    done = subprocess.run(
+        cli.argv("build", "-o", "type=tar,dest=-", folder),
+        env=cli.env(),
+        preexec_fn=lambda: os.close(1),
+        check=False,
+        stderr=subprocess.PIPE,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert b"standard output" in done.stderr
+    assert b"internal error" not in done.stderr
+
+
+@pytest.mark.root
+def test_exit_codes_are_known_when_the_parent_ignored_its_children(cli, project) -> None:
+    for command, code in (("true", 0), ("false", 1)):
+        folder = project(f"FROM base\nRUN {command}\n", name=command)
+        done = subprocess.run(
+            cli.argv("build", "--progress=plain", folder),
+            env=cli.env(),
+            preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+            check=False,
+            capture_output=True,
+            timeout=120,
+        )
+        assert done.returncode == code, done.stderr.decode()
