@@ -126,7 +126,7 @@ class Bridge(Protocol):
         """Return a lazy handle on a state."""
 
     async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
-        """Return a file's content; ``length`` 0 means to the end. Raises FileNotFoundError."""
+        """Return a file's content; ``length`` 0 means to the end. Raises FileNotFoundError, IsADirectoryError."""
 
     async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
         """Return a directory's entries, sorted by name. Raises FileNotFoundError."""

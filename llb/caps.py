@@ -5,8 +5,8 @@ from __future__ import annotations
 
 OFFERED = frozenset(
     {
-        "exec.meta.cdi", "exec.meta.setsdefaultpath", "exec.meta.ulimit", "exec.mount.bind.readwrite-nooutput",
-        "exec.mount.tmpfs", "file.copy.requiredpaths", "mergeop", "diffop",
+        "exec.meta.cdi", "exec.meta.cgroup.parent", "exec.meta.linux.resources", "exec.meta.setsdefaultpath",
+        "exec.meta.ulimit", "exec.mount.bind.readwrite-nooutput", "exec.mount.tmpfs.size", "mergeop", "diffop",
     }
 )  # fmt: skip
 """What this engine, as a BuildKit of today, offers."""

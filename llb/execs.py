@@ -15,7 +15,6 @@ from llb.options import Constraints
 from llb.settings import LazySettings, Settings
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_WINDOWS_PATH = "c:\\Windows\\System32;c:\\Windows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +61,7 @@ class ExecNode:
         if not self.args:
             raise StateError("arguments are required")
         caps = {"exec.meta.base"}
-        meta = self._meta(settings, base, platform, caps)
+        meta = self._meta(settings, base, caps)
         inputs = EdgeList(edge)
         mounts = self._binds(inputs, caps) + self._secrets(caps) + self._agents(caps)
         variables = [
@@ -90,16 +89,16 @@ class ExecNode:
         )
         return VertexSpec(op=op, inputs=tuple(inputs.edges), caps=tuple(caps), platform=platform)
 
-    def _meta(self, settings: Settings, base: Base, platform: ops.Platform, caps: set[str]) -> ops.Meta:
+    def _meta(self, settings: Settings, base: Base, caps: set[str]) -> ops.Meta:
         agents = self._agent_targets()
         if agents and not any(key == "SSH_AUTH_SOCK" for key, _ in settings.env):
             settings = settings.with_env("SSH_AUTH_SOCK", agents[0])
         if base.caps is not None:
             if "exec.meta.setsdefaultpath" in base.caps:
                 caps.add("exec.meta.setsdefaultpath")
-            elif not any(key == "PATH" for key, _ in settings.env):
-                path = _WINDOWS_PATH if platform.os == "windows" else DEFAULT_PATH
-                settings = settings.with_env("PATH", path)
+            elif base.platform.os != "windows" and not any(key == "PATH" for key, _ in settings.env):
+                # As in BuildKit, the graph's platform decides, not the step's own.
+                settings = settings.with_env("PATH", DEFAULT_PATH)
         if self.proxy is not None:
             caps.add("exec.meta.proxyenv")
         if settings.ulimit:

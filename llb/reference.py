@@ -21,9 +21,37 @@ _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}
 _REFERENCE = re.compile(
     rf"(?P<domain>{_DOMAIN})/(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
-_CHECKABLE = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_NAME = rf"(?:{_DOMAIN}/)?(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)"
+_PLAIN = re.compile(rf"(?P<name>{_NAME})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?")
+_ALGORITHMS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_GENERAL_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
-_MAX_NAME = 255
+_MAX_PATH = 255
+_TOO_LONG = f"repository name must not be more than {_MAX_PATH} characters"
+
+
+class InvalidDigestError(LLBError):
+    """A text is no digest that can be checked; the message is that of Go's digest package."""
+
+
+def check_digest(text: str) -> None:
+    """Check the form of a digest: ``sha256:`` and 64 hexadecimal digits in lower case, say.
+
+    Raises:
+        InvalidDigestError: it is malformed, or its algorithm is not known.
+    """
+    algorithm, _, encoded = text.partition(":")
+    if not algorithm or not encoded:
+        raise InvalidDigestError("invalid checksum digest format")
+    if algorithm not in _ALGORITHMS:
+        known = _GENERAL_DIGEST.fullmatch(text) is not None
+        raise InvalidDigestError(
+            "unsupported digest algorithm" if known else "invalid checksum digest format"
+        )
+    if len(encoded.encode("utf-8", "surrogateescape")) != _ALGORITHMS[algorithm]:
+        raise InvalidDigestError("invalid checksum digest length")
+    if not re.fullmatch("[a-f0-9]+", encoded):
+        raise InvalidDigestError("invalid checksum digest format")
 
 
 class InvalidReferenceError(LLBError):
@@ -95,9 +123,10 @@ def parse(text: str) -> Reference:
             text,
             "64 hexadecimal digits are an identifier, not a name",
             help=f"did you mean NAME@sha256:{text}?",
+            standard=f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings",
         )
     domain, rest = _split_domain(text)
-    path = re.split("[:@]", rest, maxsplit=1)[0]
+    path = rest.partition(":")[0]
     if path != path.lower():
         raise InvalidReferenceError(
             text,
@@ -107,16 +136,46 @@ def parse(text: str) -> Reference:
     match = _REFERENCE.fullmatch(f"{domain}/{rest}")
     if match is None:
         raise InvalidReferenceError(text, _reason(rest))
-    if len(match["domain"]) + 1 + len(match["path"]) > _MAX_NAME:
-        raise InvalidReferenceError(text, f"the repository name is longer than {_MAX_NAME} characters")
-    digest = match["digest"] or ""
-    if digest and not _CHECKABLE.fullmatch(digest):
+    if len(match["path"]) > _MAX_PATH:
+        raise InvalidReferenceError(text, _TOO_LONG, standard=_TOO_LONG)
+    return Reference(match["domain"], match["path"], match["tag"] or "", _digest_in(text, match["digest"]))
+
+
+def parse_plain(text: str) -> tuple[str, str, str]:
+    """Return the name with its domain, the tag and the digest of a reference, "" where it has none; no default is added.
+
+    This is the form of a specifier of an OCI layout, whose name is that of a store.
+
+    Raises:
+        InvalidReferenceError: ``text`` is none.
+    """
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        standard = "invalid reference format"
+        if not text:
+            standard = "repository name must have at least one component"
+        elif _PLAIN.fullmatch(text.lower()):
+            standard = "repository name must be lowercase"
+        raise InvalidReferenceError(text, standard, standard=standard)
+    if len(match["path"]) > _MAX_PATH:
+        raise InvalidReferenceError(text, _TOO_LONG, standard=_TOO_LONG)
+    return match["name"], match["tag"] or "", _digest_in(text, match["digest"])
+
+
+def _digest_in(text: str, digest: str | None) -> str:
+    """Return the digest of a reference; "" if it has none. Raises InvalidReferenceError."""
+    if not digest:
+        return ""
+    try:
+        check_digest(digest)
+    except InvalidDigestError as error:
         raise InvalidReferenceError(
             text,
             f"{digest!r} is not a digest that can be checked",
             help="use sha256: and 64 lower-case hexadecimal digits",
-        )
-    return Reference(match["domain"], match["path"], match["tag"] or "", digest)
+            standard=str(error),
+        ) from None
+    return digest
 
 
 def _split_domain(text: str) -> tuple[str, str]:

@@ -180,10 +180,9 @@ def oci_layout(
     session_id: str = "",
     store_id: str = "",
     layer_limit: int | None = None,
-    checksum: str = "",
     **options: Unpack[Options],
 ) -> State:
-    """An image of an OCI layout that the client offers as ``store_id``; ``ref`` names its digest.
+    """An image of an OCI layout that the client offers as ``store_id``; ``ref`` names its digest, which is what is checked.
 
     >>> state = oci_layout("example.com/app@sha256:" + "0" * 64, store_id="builds")
     >>> dict(state.graph().head.vertex.op.attrs)
@@ -192,8 +191,6 @@ def oci_layout(
     attrs = {"oci.session": session_id, "oci.store": store_id}
     if layer_limit is not None:
         attrs["oci.layerlimit"] = str(layer_limit)
-    if checksum:
-        attrs["oci.checksum"] = checksum
     node = SourceNode(
         identifier=f"oci-layout://{ref}",
         attrs={key: value for key, value in attrs.items() if value},

@@ -143,7 +143,7 @@ class EngineBridge:
         return EngineRef(graph, self.job, optimizing=self.optimizing)
 
     async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
-        """Return a file's content. Raises FileNotFoundError."""
+        """Return a file's content. Raises FileNotFoundError, IsADirectoryError."""
         data = await self.worker.read_file(await _value(ref), path, offset=offset, length=length)
         if isinstance(ref, EngineRef) and ref.graph.head is not None:
             self._read[path] = ref.graph.head.vertex.digest

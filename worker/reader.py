@@ -39,9 +39,16 @@ class Reader:
         self._ensure = ensure
 
     def read_file(self, value: object, path: str, offset: int, length: int, cancel: CancelToken) -> bytes:
-        """Return a regular file's content; ``length`` 0 means to the end. Raises FileNotFoundError."""
+        """Return a regular file's content; ``length`` 0 means to the end.
+
+        Raises:
+            IsADirectoryError: the path is a directory.
+            FileNotFoundError: there is no regular file.
+        """
         with self._tree(value, cancel) as tree:
             place, node = self._find(tree, path)
+            if node.is_dir:
+                raise IsADirectoryError(f"{path} is a directory")
             if not node.is_file:
                 raise FileNotFoundError(f"{path} is no regular file")
             with open(join(tree.base, place), "rb") as file:

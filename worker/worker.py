@@ -312,7 +312,7 @@ class LocalWorker:
         )
 
     async def read_file(self, value: Result, path: str, *, offset: int = 0, length: int = 0) -> bytes:
-        """Return a file of a result. Raises FileNotFoundError."""
+        """Return a file of a result. Raises FileNotFoundError, IsADirectoryError."""
         return await self.pools.run(
             "disk", lambda cancel: self._reader.read_file(value, path, offset, length, cancel)
         )

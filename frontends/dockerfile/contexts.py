@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from frontends.base import Bridge
-from frontends.dockerfile import errors, gitref, platforms
+from frontends.dockerfile import archive, errors, gitref, platforms
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.gotext import parse_bool
 from frontends.dockerfile.ignore import read_patterns
@@ -23,14 +23,13 @@ from llb import git, http, image, local, oci_layout
 from llb.ops import Platform
 from llb.options import Constraints
 from llb.options import Options as StepOptions
-from llb.reference import InvalidReferenceError, Reference
+from llb.reference import InvalidReferenceError, Reference, parse_plain
 from llb.reference import parse as parse_reference
 from llb.state import State
 
 LANGUAGE = "Dockerfile"
 IGNORE_FILE = ".dockerignore"
 _CONTEXT = "context"
-_MAGIC = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(slots=True)
@@ -74,17 +73,17 @@ class Contexts:
             self._main = inputs.get(_CONTEXT)
             self._dockerfile = inputs.get(self._attrs.get("dockerfilekey") or "dockerfile")
         subdir = self._attrs.get("contextsubdir")
-        if self._main is not None and subdir:
+        if self._main is not None and subdir is not None:
             self._main = State().copy(self._main, subdir, "/", dir_contents=True)
         self._found = True
 
     async def _find_http(self, where: str) -> None:
-        state = http(where, filename="context", name="[internal] load remote build context")
-        head = await self.bridge.read_file(await self.bridge.solve(state), "context", length=1024)
-        if _is_archive(head):
-            state = State().copy(state, "/context", "/", unpack=True)
+        state = http(where, filename=_CONTEXT, name="[internal] load remote build context")
+        head = await self.bridge.read_file(await self.bridge.solve(state), _CONTEXT, length=archive.HEAD)
+        if archive.is_archive(head):
+            state = State().copy(state, f"/{_CONTEXT}", "/", unpack=True)
         else:
-            self._filename = "context"
+            self._filename = _CONTEXT
         self._main = self._dockerfile = state
 
     async def dockerfile(self) -> tuple[Source, State]:
@@ -107,14 +106,18 @@ class Contexts:
         folder, base = posixpath.split(self._filename)
         if base == "Dockerfile":
             names.append(posixpath.join(folder, "dockerfile"))
+        causes = []
         for name in names:
             try:
                 data = await self.bridge.read_file(ref, name)
             except FileNotFoundError:
-                continue
-            self._ignore = await self._try(state, f"{self._filename}{IGNORE_FILE}")
-            return Source.from_bytes(self._filename, data, LANGUAGE), state
-        raise errors.no_file(self._filename, f"open {self._filename}: no such file or directory")
+                causes.append(f"open {name}: no such file or directory")
+            except IsADirectoryError:
+                causes.append(f"read {name or '/'}: is a directory")
+            else:
+                self._ignore = await self._try(state, f"{self._filename}{IGNORE_FILE}")
+                return Source.from_bytes(self._filename, data, LANGUAGE), state
+        raise errors.no_file(self._filename, causes[0])
 
     def _local_dockerfile(self) -> State:
         name = self._attrs.get("dockerfilekey") or "dockerfile"
@@ -132,9 +135,10 @@ class Contexts:
         )
 
     async def _try(self, state: State, path: str) -> bytes | None:
+        """Return a file's content; None where no file is."""
         try:
             return await self.bridge.read_file(await self.bridge.solve(state), path)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return None
 
     async def ignored(self) -> tuple[str, ...]:
@@ -148,10 +152,10 @@ class Contexts:
             return ()
         async with self._lock:
             if self._patterns is None:
-                data = self._ignore
+                data, name = self._ignore, f"{self._filename}{IGNORE_FILE}"
                 if data is None:
-                    data = await self._try(self._local_ignore(), IGNORE_FILE)
-                self._patterns = _patterns(data)
+                    data, name = await self._try(self._local_ignore(), IGNORE_FILE), IGNORE_FILE
+                self._patterns = _patterns(data, name)
             return self._patterns
 
     def _local_ignore(self) -> State:
@@ -224,22 +228,19 @@ class NamedContext:
             raise errors.context(f"invalid context specifier {self.value} for {self.key}")
         if kind.startswith("git@"):
             kind = "git"
-        rest = rest.removeprefix("//")
         match kind:
             case "docker-image":
-                return await self._image(rest)
-            case "git" | "ssh":
+                return await self._image(rest.removeprefix("//"))
+            case "git":
                 state = git_state(self.value)
                 if state is None:
                     raise errors.context(f"invalid git context {self.value}")
                 return state, None
             case "http" | "https":
-                if not gitref.is_http(self.value):
-                    raise errors.context("unknown protocol", f"write {kind}://...")
-                state = git_state(self.value)
-                return state or http(self.value, name=f"[context {self.key}] {self.value}"), None
+                name = f"[context {self.key}] {self.value}"
+                return git_state(self.value) or http(self.value, filename=_CONTEXT, name=name), None
             case "oci-layout":
-                return await self._layout(rest)
+                return await self._layout(rest.removeprefix("//"))
             case "local":
                 return await self._local(rest, paths), None
             case "input":
@@ -267,25 +268,16 @@ class NamedContext:
         return state.with_image_config(config), _image_of(config)
 
     async def _layout(self, written: str) -> tuple[State, Image | None]:
+        quoted = go_quote(written)
         try:
-            digest = parse_reference(written).digest
+            store, _, digest = parse_plain(written)
         except InvalidReferenceError as error:
-            quoted = go_quote(written)
-            raise errors.context(
-                f"could not parse oci-layout reference {quoted}: {error.standard}", error.help
-            ) from None
+            raise errors.context(f"could not parse oci-layout reference {quoted}: {error.standard}") from None
         if not digest:
             raise errors.context(
-                f"oci-layout reference {go_quote(written)} has no digest",
-                "write oci-layout://store@sha256:...",
+                f"oci-layout reference {quoted} has no digest", "write oci-layout://store@sha256:..."
             )
-        try:
-            named = str(parse_reference(str(parse_reference(self.name).with_digest(digest))))
-        except InvalidReferenceError as error:
-            raise errors.context(
-                f"could not parse oci-layout reference {go_quote(self.name)}: {error.standard}"
-            ) from None
-        store = written.removesuffix(f"@{digest}")
+        named = str(parse_reference(self.name).with_digest(digest))
         session = self.contexts.bridge.session_id
         found = await self.contexts.bridge.resolve_image(
             named,
@@ -301,22 +293,22 @@ class NamedContext:
     async def _local(self, directory: str, paths: set[str]) -> State:
         contexts = self.contexts
         session = contexts._session(directory)
-        hint = contexts.bridge.options.get(f"sharedkey:localdir:{self.name}", "")
+        hint = f"context:{self.key}-"
         ignore = local(
             directory,
             session_id=session,
             follow_paths=[IGNORE_FILE],
-            shared_key_hint=f"context:{self.key}-{hint}-{IGNORE_FILE}",
+            shared_key_hint=f"{hint}{IGNORE_FILE}",
             differ="none",
             name=f"[context {self.key}] load {IGNORE_FILE}",
         )
-        patterns = _patterns(await contexts._try(ignore, IGNORE_FILE))
+        patterns = _patterns(await contexts._try(ignore, IGNORE_FILE), IGNORE_FILE)
         return context_state(
             ContextNode(
                 name=directory,
                 session_id=session,
                 ignored=patterns,
-                shared_key_hint=f"context:{self.key}-{hint}",
+                shared_key_hint=hint + contexts.bridge.options.get(f"sharedkey:localdir:{self.key}", ""),
                 paths=paths,
                 constraints=Constraints.of(StepOptions(name=f"[context {self.key}] load from client")),
             )
@@ -332,7 +324,13 @@ class NamedContext:
 
 
 def git_state(where: str, *, keep_git_dir: bool = False) -> State | None:
-    """Return the state of a git context; None if the address is none of git."""
+    """Return the state of a git context; None if the address is none of git.
+
+    ``keep_git_dir`` keeps ``.git``, whatever the address says.
+
+    Raises:
+        DockerfileError: the address contradicts itself.
+    """
     found = gitref.parse(where)
     if found is None:
         return None
@@ -340,24 +338,23 @@ def git_state(where: str, *, keep_git_dir: bool = False) -> State | None:
         found.remote,
         ref=found.ref,
         subdir=found.subdir,
-        keep_git_dir=keep_git_dir if found.keep_git_dir is None else found.keep_git_dir,
+        keep_git_dir=keep_git_dir or bool(found.keep_git_dir),
         checksum=found.checksum,
         skip_submodules=found.submodules is False,
+        mtime=found.mtime,
+        fetch_by_commit=bool(found.fetch_by_commit),
         name=f"[internal] load git source {where}",
     )
 
 
-def _is_archive(head: bytes) -> bool:
-    return head.startswith(_MAGIC) or head[257:262] == b"ustar"
-
-
-def _patterns(data: bytes | None) -> tuple[str, ...]:
+def _patterns(data: bytes | None, name: str) -> tuple[str, ...]:
+    """Return the patterns of an ignore file; none if there is no file. Raises DockerfileError."""
     if data is None:
         return ()
     try:
         return tuple(read_patterns(data.decode("utf-8", "surrogateescape")))
     except PatternError as error:
-        raise errors.option(f"failed parsing {IGNORE_FILE}: {error}") from None
+        raise errors.option(f"failed parsing {name}: {error}") from None
 
 
 def _reference(text: str) -> Reference:

@@ -12,7 +12,8 @@ from grammar.patterns import SPACE
 
 NAMES = frozenset({"syntax", "escape", "check"})
 _GAP = r"[\t\n\f\r ]*"
-_FORM = rf"{_GAP}([a-zA-Z][a-zA-Z0-9]*){_GAP}={_GAP}(.+)$"
+# Any space of Unicode may stand before the name, only that of ASCII around the value.
+_FORM = rf"[{SPACE}]*([a-zA-Z][a-zA-Z0-9]*){_GAP}={_GAP}(.+)$"
 _SPACE = "\t\n\f\r "
 _HASH = re.compile(f"#{_FORM}")
 _SLASHES = re.compile(f"//{_FORM}")

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 from frontends.dockerfile import errors
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.gotext import parse_bool
 from llb import giturl
 
-_QUERIES = ("ref", "tag", "branch", "subdir", "checksum", "commit", "keep-git-dir", "submodules")
-_TRUTHS = ("keep-git-dir", "submodules")
+_BOOLEANS = ("keep-git-dir", "submodules", "fetch-by-commit")
+_QUERIES = ("ref", "tag", "branch", "subdir", "checksum", "commit", "mtime", *_BOOLEANS)
+_MTIMES = ("checkout", "commit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class GitRef:
     checksum: str = ""
     keep_git_dir: bool | None = None
     submodules: bool | None = None
+    fetch_by_commit: bool | None = None
+    mtime: Literal["", "checkout", "commit"] = ""
 
 
 def is_http(text: str) -> bool:
@@ -54,23 +58,27 @@ def parse(text: str) -> GitRef | None:
 
 
 def _asked(url: giturl.GitURL) -> GitRef:
-    """Return what the fragment and the query of an address ask for."""
+    """Return what the fragment and the query of an address ask for.
+
+    Each parameter is checked alone before a tag and a branch are compared with the ref.
+    """
     asked = {key: _only(key, values) for key, values in url.query.items()}
     ref = _agreed("ref", url.ref, asked.get("ref", ""))
-    subdir = _agreed("subdir", url.subdir, asked.get("subdir", ""))
+    found = GitRef(
+        remote=url.full,
+        subdir=_agreed("subdir", url.subdir, asked.get("subdir", "")),
+        checksum=asked.get("checksum") or asked.get("commit", ""),
+        keep_git_dir=_boolean(asked, "keep-git-dir"),
+        submodules=_boolean(asked, "submodules"),
+        fetch_by_commit=_boolean(asked, "fetch-by-commit"),
+        mtime=_mtime(asked),
+    )
     for kind, folder in (("tag", "refs/tags/"), ("branch", "refs/heads/")):
         if kind in asked:
             if kind == "branch" and "tag" in asked:
                 raise errors.source("branch conflicts with tag", "name one of them")
             ref = _agreed("ref", ref, folder + asked[kind].removeprefix(folder))
-    return GitRef(
-        remote=url.full,
-        ref=ref,
-        subdir=subdir,
-        checksum=asked.get("checksum") or asked.get("commit", ""),
-        keep_git_dir=_truth(asked, "keep-git-dir"),
-        submodules=_truth(asked, "submodules"),
-    )
+    return replace(found, ref=ref)
 
 
 def _only(key: str, values: Sequence[str]) -> str:
@@ -78,7 +86,7 @@ def _only(key: str, values: Sequence[str]) -> str:
     if len(values) > 1:
         raise errors.source(f"query {go_quote(key)} has multiple values", f"write {key} once")
     (value,) = values
-    if not value and key not in _TRUTHS:
+    if not value and key not in _BOOLEANS:
         raise errors.source(f"query {go_quote(key)} has no value", f"write {key}=value")
     if key not in _QUERIES:
         raise errors.source(f"unexpected query {go_quote(key)}", f"known are {', '.join(_QUERIES)}")
@@ -93,10 +101,18 @@ def _agreed(what: str, first: str, second: str) -> str:
     return first or second
 
 
-def _truth(asked: Mapping[str, str], key: str) -> bool | None:
+def _boolean(asked: Mapping[str, str], key: str) -> bool | None:
     if key not in asked:
         return None
     found = parse_bool(asked[key]) if asked[key] else True
     if found is None:
         raise errors.source(f"invalid {key} value: {go_quote(asked[key])}", "write true or false")
     return found
+
+
+def _mtime(asked: Mapping[str, str]) -> Literal["", "checkout", "commit"]:
+    value = asked.get("mtime", "")
+    if value and value not in _MTIMES:
+        message = f'invalid mtime value: {go_quote(value)} (must be "checkout" or "commit")'
+        raise errors.source(message, "write mtime=checkout or mtime=commit")
+    return cast("Literal['', 'checkout', 'commit']", value)

@@ -52,9 +52,25 @@ def read_int(text: str, bits: int = 64) -> int:
     """
     value = parse_int(text, bits)
     if value is None:
-        cause = "value out of range" if _SIGNED.fullmatch(text) else "invalid syntax"
-        raise ValueError(f"strconv.ParseInt: parsing {go_quote(text)}: {cause}")
+        raise _number_error("ParseInt", text, _SIGNED)
     return value
+
+
+def read_uint(text: str, bits: int = 64) -> int:
+    """Return what Go's ``strconv.ParseUint`` in base 10 does.
+
+    Raises:
+        ValueError: with Go's message.
+    """
+    value = parse_uint(text, bits=bits)
+    if value is None:
+        raise _number_error("ParseUint", text, _INTEGER[10])
+    return value
+
+
+def _number_error(function: str, text: str, form: re.Pattern[str]) -> ValueError:
+    cause = "value out of range" if form.fullmatch(text) else "invalid syntax"
+    return ValueError(f"strconv.{function}: parsing {go_quote(text)}: {cause}")
 
 
 def parse_float(text: str) -> float | None:

@@ -14,6 +14,7 @@ from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.check import Config
 from frontends.dockerfile.gojson import json_kind, read_json
 from frontends.dockerfile.gotext import parse_bool, read_int
+from frontends.dockerfile.limits import read_limits
 from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.utf8 import is_utf8
 from llb.graph import LinuxResources
@@ -90,8 +91,7 @@ def read_options(
     """
     _check_utf8(attrs)
     build_args = {k.removeprefix(_BUILD_ARG): v for k, v in attrs.items() if k.startswith(_BUILD_ARG)}
-    if attrs.get("override-copy-image"):
-        raise errors.option('support for "override-copy-image" was removed in BuildKit 0.11')
+    _check_removed(attrs, build_args)
     # In BuildKit's order, which decides what is told of first.
     wanted = _platforms(attrs.get("platform", ""))
     resolve_mode = _resolve_mode(attrs.get("image-resolve-mode", ""))
@@ -99,14 +99,14 @@ def read_options(
     shm_size = _shm_size(attrs.get("shm-size", ""))
     ulimits = _ulimits(attrs.get("ulimit", ""))
     network = _network(attrs.get("force-network-mode", ""))
-    resources = _resources(attrs)
+    resources = read_limits(attrs)
     multi_platform = _multi(attrs, build_args, len(wanted) > 1)
     _check_imports(attrs.get("cache-imports", ""))
     return Options(
         build_args=build_args,
         labels={k.removeprefix(_LABEL): v for k, v in attrs.items() if k.startswith(_LABEL)},
         target=attrs.get("target", ""),
-        filename=attrs.get("filename") or "Dockerfile",
+        filename=attrs.get("filename", "Dockerfile"),
         platforms=wanted,
         build_platforms=tuple(build_platforms),
         multi_platform=multi_platform,
@@ -126,6 +126,15 @@ def read_options(
         devices=tuple(devices),
         labs=labs,
     )
+
+
+def _check_removed(attrs: Mapping[str, str], build_args: Mapping[str, str]) -> None:
+    """Refuse options of old that would change what is built."""
+    if attrs.get("override-copy-image"):
+        raise errors.option('support for "override-copy-image" was removed in BuildKit 0.11')
+    if parse_bool(build_args.get("BUILDKIT_DISABLE_FILEOP", "")):
+        message = 'support for "BUILDKIT_DISABLE_FILEOP" build-arg was removed in BuildKit 0.11'
+        raise errors.option(message, "leave the build argument out")
 
 
 def _check_utf8(attrs: Mapping[str, str]) -> None:
@@ -222,14 +231,10 @@ def _hosts(text: str) -> tuple[HostIP, ...]:
 
 
 def _shm_size(text: str) -> int:
-    return _integer("shm size", text) if text else 0
-
-
-def _integer(what: str, text: str) -> int:
     try:
-        return read_int(text)
+        return read_int(text) if text else 0
     except ValueError as error:
-        raise errors.option(f"failed to parse {what}: {error}", "write a number") from None
+        raise errors.option(f"failed to parse shm size: {error}", "write a number of bytes") from None
 
 
 def _ulimits(text: str) -> tuple[Ulimit, ...]:
@@ -267,27 +272,9 @@ def _network(text: str) -> NetMode:
     return _NETWORKS[text]
 
 
-def _resources(attrs: Mapping[str, str]) -> LinuxResources | None:
-    def number(key: str, *, signed: bool = True) -> int:
-        value = _integer(key, attrs[key]) if attrs.get(key) else 0
-        if value < 0 and not signed:
-            raise errors.option(f"failed to parse {key}: {value} is negative", "write a number from 0 on")
-        return value
-
-    limits = LinuxResources(
-        memory=number("memory"),
-        memory_swap=number("memswap"),
-        cpu_shares=number("cpushares", signed=False),
-        cpu_period=number("cpuperiod", signed=False),
-        cpu_quota=number("cpuquota"),
-        cpuset_cpus=attrs.get("cpusetcpus", ""),
-        cpuset_mems=attrs.get("cpusetmems", ""),
-    )
-    return limits if limits != LinuxResources() else None
-
-
 def _proxy(build_args: Mapping[str, str]) -> ProxyEnv | None:
-    given = {key.lower(): value for key, value in build_args.items() if key.lower() in _PROXIES}
+    """Return the proxies; of several spellings the last in order counts, so that in lower case."""
+    given = {key.lower(): build_args[key] for key in sorted(build_args) if key.lower() in _PROXIES}
     return ProxyEnv(**given) if given else None
 
 

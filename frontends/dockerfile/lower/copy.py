@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from frontends.dockerfile import errors, gitref
 from frontends.dockerfile.ast import go_quote
 from frontends.dockerfile.instructions import Copy, Inline
-from frontends.dockerfile.located_errors import pointed
+from frontends.dockerfile.located_errors import DockerfileError, pointed
 from frontends.dockerfile.lower import paths
 from frontends.dockerfile.lower.chmod import read_mode
 from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
@@ -20,10 +20,10 @@ from frontends.dockerfile.words import Mode
 from llb import git, gourl, http, merge, scratch
 from llb.files import ActionSpec, copy, mkfile
 from llb.options import Options as StepOptions
+from llb.reference import InvalidDigestError, check_digest
 from llb.state import State
 
 _RAW = Mode(escape="\\", skip_process_quotes=True)
-_REQUIRED = "file.copy.requiredpaths"
 
 
 def lower_copy(stage: StageState, step: Step, command: Copy) -> None:
@@ -50,6 +50,7 @@ class _Copying:
     chown: str = ""
     chmod: str = ""
     checksum: str = ""
+    keep_git_dir: bool | None = None
     sources: tuple[str, ...] = ()
     dest: str = ""
     contents: tuple[tuple[str, str], ...] = ()
@@ -60,6 +61,7 @@ class _Copying:
     def expand(self) -> None:
         """Expand the words, and then the heredocs."""
         command = self.command
+        self.keep_git_dir = command.keep_git_dir
         self.chown, self.checksum, self.chmod = (
             command.flags.checked(name, lambda text: self.stage.expand(self.step, text))
             for name in ("chown", "checksum", "chmod")
@@ -120,7 +122,7 @@ class _Copying:
             return
         if len(self.sources) != 1:
             raise errors.checksum("checksum can't be specified for multiple sources")
-        if not gitref.is_http(self.sources[0]) and gitref.parse(self.sources[0]) is None:
+        if not _is_remote(self.sources[0]):
             raise errors.checksum("checksum requires HTTP(S) or Git sources")
 
     def _destination(self) -> str:
@@ -134,30 +136,37 @@ class _Copying:
         return paths.normalize(folder, "./" if dest == "." else dest, system, keep_slash=True)
 
     def _one(self, source: str) -> ActionSpec:
-        found = None if source.startswith("github.com/") else gitref.parse(source)
-        if found is not None:
+        # A path that looks like a repository of GitHub's is read as one, and taken for a path.
+        found = gitref.parse(source)
+        if found is not None and not source.startswith("github.com/"):
             return self._git(found)
         if gitref.is_http(source):
             return self._http(source)
         return self._local(source)
 
     def _git(self, found: gitref.GitRef) -> ActionSpec:
+        """Add a repository. What its address says of checksum and .git holds for the sources after it, as in BuildKit."""
         if not self.command.is_add:
             raise errors.source("source can't be a git ref for COPY", "use ADD")
-        keep, checksum = self.command.keep_git_dir, self.checksum
-        if keep is not None and found.keep_git_dir not in (None, keep):
-            with pointed(partial(self.command.flags.span, "keep-git-dir")):
-                raise errors.source("inconsistent keep-git-dir configuration", "say it in one place")
-        if checksum and found.checksum not in ("", checksum):
-            with pointed(partial(self.command.flags.span, "checksum")):
-                raise errors.checksum(f"checksum mismatch {go_quote(checksum)} != {go_quote(found.checksum)}")
+        if found.keep_git_dir is not None:
+            if self.keep_git_dir not in (None, found.keep_git_dir):
+                with pointed(partial(self.command.flags.span, "keep-git-dir")):
+                    raise errors.source("inconsistent keep-git-dir configuration", "say it in one place")
+            self.keep_git_dir = found.keep_git_dir
+        if found.checksum:
+            if self.checksum not in ("", found.checksum):
+                message = f"checksum mismatch {go_quote(self.checksum)} != {go_quote(found.checksum)}"
+                with pointed(partial(self.command.flags.span, "checksum")):
+                    raise errors.checksum(message)
+            self.checksum = found.checksum
         state = git(
             found.remote,
             ref=found.ref,
             subdir=found.subdir,
-            keep_git_dir=bool(found.keep_git_dir if keep is None else keep),
-            checksum=checksum or found.checksum,
+            keep_git_dir=bool(self.keep_git_dir),
+            checksum=self.checksum,
             skip_submodules=found.submodules is False,
+            fetch_by_commit=bool(found.fetch_by_commit),
             name=self.shown,
         )
         return self._plain(state, "/")
@@ -165,8 +174,12 @@ class _Copying:
     def _http(self, source: str) -> ActionSpec:
         if not self.command.is_add:
             raise errors.source("source can't be a URL for COPY", "use ADD")
-        with pointed(partial(self.command.flags.span, "checksum")):
-            _check_digest(self.checksum)
+        if self.checksum:
+            with pointed(partial(self.command.flags.span, "checksum")):
+                try:
+                    check_digest(self.checksum)
+                except InvalidDigestError as error:
+                    raise errors.checksum(str(error)) from None
         filename = _filename(source)
         state = http(
             source,
@@ -202,7 +215,7 @@ class _Copying:
             source, pattern = (parent, pattern) if pivot else ("/", source)
             pattern = paths.join("/", paths.below_root(pattern, system))
             include = (pattern.removeprefix("/"),)
-            if stage.conversion.options.supports(_REQUIRED) and not paths.has_wildcards(pattern):
+            if not paths.has_wildcards(source) and not paths.has_wildcards(pattern):
                 required = (paths.join("/", source, pattern),)
         unpack = command.is_add if command.unpack is None else command.unpack
         return copy(
@@ -256,23 +269,11 @@ class _Copying:
                 read.add(paths.join("/", source))
 
 
-_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-zA-Z=_-]+")
-_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-
-
-def _check_digest(text: str) -> None:
-    """Check the checksum of an HTTP source as Go's digest package does."""
-    if not text:
-        return
-    algorithm, _, value = text.partition(":")
-    if not _DIGEST.fullmatch(text):
-        raise errors.checksum("invalid checksum digest format")
-    if algorithm not in _LENGTHS:
-        raise errors.checksum("unsupported digest algorithm")
-    if len(value) != _LENGTHS[algorithm]:
-        raise errors.checksum("invalid checksum digest length")
-    if not re.fullmatch(r"[0-9a-f]+", value):
-        raise errors.checksum("invalid checksum digest format")
+def _is_remote(source: str) -> bool:
+    """Tell whether a source can have a checksum: HTTP(S), or a repository whose address is well formed."""
+    with suppress(DockerfileError):
+        return gitref.is_http(source) or gitref.parse(source) is not None
+    return False
 
 
 def _filename(url: str) -> str:

@@ -44,9 +44,9 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     platform = stage.state.settings.at(stage.conversion.target).platform
     step_options = stage.step_options(step, stage.numbered(shown, platform, stage.env, onbuild=step.onbuild))
     step_options["description"] = {COMMAND: command.code}
-    if options.resources is not None:
+    if options.resources is not None and options.supports("exec.meta.linux.resources"):
         step_options["resources"] = options.resources
-    if options.shm_size > 0 and options.supports("exec.mount.tmpfs"):
+    if options.shm_size > 0 and options.supports("exec.mount.tmpfs.size"):
         mounts = [*mounts, tmpfs("/dev/shm", size=options.shm_size)]
     before = stage.state
     for host in options.extra_hosts:
@@ -57,7 +57,9 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
         network={"host": NetMode.HOST, "none": NetMode.NONE}.get(command.network),
         security=SecurityMode.INSECURE if command.security == "insecure" else None,
         ulimits=options.ulimits if options.supports("exec.meta.ulimit") else (),
-        cgroup_parent=options.cgroup_parent or None,
+        cgroup_parent=(options.cgroup_parent or None)
+        if options.supports("exec.meta.cgroup.parent")
+        else None,
         proxy=options.proxy,
         devices=devices,
         **step_options,
@@ -97,6 +99,8 @@ def _summary(text: str) -> str:
 
 
 def _devices(stage: StageState, command: Run) -> list[CDIDevice]:
+    if not stage.conversion.options.supports("exec.meta.cdi"):
+        return []
     if command.devices and not stage.conversion.options.labs:
         raise errors.device(
             "device feature is only supported in Dockerfile frontend 1.14.0-labs or later",

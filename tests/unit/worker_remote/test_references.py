@@ -41,7 +41,7 @@ def test_references_are_normalised(text, full, familiar):
         ("a:b:c", "is not a tag"),
         ("a@sha256:12", "is not a digest"),
         ("a@sha512:" + "0" * 64, "digest that can be checked"),
-        ("a/" * 130 + "a", "longer"),
+        ("a/" * 130 + "a", "must not be more than 255 characters"),
         ("a//b", "is not a repository name"),
         ("a b", "is not a repository name"),
     ],
