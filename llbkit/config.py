@@ -68,6 +68,49 @@ def default_root() -> Path:
     return Path(data) / "llbkit"
 
 
+MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "root": "State directory. Default: /var/lib/llbkit for root, ~/.local/share/llbkit for others. $LLBKIT_ROOT, --root.",
+        "runtime": "OCI runtime: crun, runc or a path. Default: the fastest that works here. $LLBKIT_RUNTIME.",
+        "snapshotter": "overlay or native. Default: overlay where it works. $LLBKIT_SNAPSHOTTER.",
+        "passes": "on or off: whether graphs are optimized before they are solved. Default: on. $LLBKIT_PASSES.",
+        "parallel": "How many steps run at once (exec), transfers (net), copies (disk), compressions (cpu).",
+        "registry": 'One table for each host, [registry."HOST"], with mirrors, http, insecure and ca.',
+        "registry.mirrors": 'Hosts that are asked first for this host\'s images, in this order: ["127.0.0.1:5000"].',
+        "registry.http": "true: talk plain HTTP to this host. Default: only to loopback addresses that speak no TLS.",
+        "registry.insecure": "true: do not verify this host's certificate.",
+        "registry.ca": "File with the certificate authority (PEM) of this host.",
+    }
+)
+"""Every setting, and what it means."""
+
+
+def default_path() -> Path:
+    """Return where the configuration file is looked for if $LLBKIT_CONFIG is not set."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "llbkit" / "config.toml"
+
+
+def path_in_use() -> Path | None:
+    """Return the configuration file that is read; None if there is none."""
+    if named := os.environ.get("LLBKIT_CONFIG"):
+        return Path(named)
+    return path if (path := default_path()).exists() else None
+
+
+def origins(*, root: Path | None = None) -> Mapping[str, str]:
+    """Return where each top-level setting comes from: a flag, a variable, the file, or the default.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = path_in_use()
+    in_file = _table(path) if path is not None else {}
+    out = {key: str(path) if key in in_file else "the default" for key in _KEYS}
+    out |= {key: name for key in _KEYS if os.environ.get(name := f"LLBKIT_{key.upper()}")}
+    return out | ({"root": "--root"} if root is not None else {})
+
+
 def load(*, root: Path | None = None) -> Settings:
     """Return the settings in force; ``root`` comes from the command line and wins.
 
@@ -75,11 +118,8 @@ def load(*, root: Path | None = None) -> Settings:
         ConfigError: the file cannot be read or holds a wrong key or type.
     """
     settings = Settings(root=default_root())
-    path = Path(
-        os.environ.get("LLBKIT_CONFIG")
-        or Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "llbkit" / "config.toml"
-    )
-    if "LLBKIT_CONFIG" in os.environ or path.exists():
+    path = path_in_use()
+    if path is not None:
         settings = _from_file(settings, path)
     for key in ("runtime", "snapshotter", "passes"):
         if value := os.environ.get(f"LLBKIT_{key.upper()}"):
@@ -90,15 +130,18 @@ def load(*, root: Path | None = None) -> Settings:
     return replace(settings, root=(root or settings.root).absolute())
 
 
-def _from_file(settings: Settings, path: Path) -> Settings:
+def _table(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _from_file(settings: Settings, path: Path) -> Settings:
     known: dict[str, Any] = {}
-    for key, value in table.items():
+    for key, value in _table(path).items():
         match key:
             case "root":
                 known[key] = Path(_typed(path, key, value, str)).expanduser()

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from frontends.base import BuildResult, PlatformResult
 from llbkit.bridge import EngineRef
+from llbkit.csvflags import FlagError
 from llbkit.request import BuildRequest, Output
 from llbkit.shown import shown
 from solver.events import Progress
@@ -39,22 +41,41 @@ def seen_by(outputs: Sequence[Output]) -> Seen:
 
 
 def check_outputs(request: BuildRequest) -> None:
-    """Check the attributes of every output before anything is built.
+    """Check the attributes and destinations of every output before anything is built.
 
     Raises:
-        WorkerError: one is unknown or makes no sense.
+        FlagError: an attribute is unknown or makes no sense, or a destination cannot be written.
     """
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:
         return
-    from worker.exporters.base import ExportRequest
+    from worker.exporters.base import ExportError, ExportRequest
     from worker.exporters.export import check
 
     for output in outputs:
-        check(
-            output.type,
-            ExportRequest(results=(), attrs=output.attrs, names=request.names, dest=_file(output)),
+        dest = _file(output)
+        try:
+            check(output.type, ExportRequest(results=(), attrs=output.attrs, names=request.names, dest=dest))
+        except ExportError as error:
+            raise FlagError(f"--output type={output.type}: {error}", help=error.help) from error
+        if dest is not None:
+            _check_destination(output, dest)
+
+
+def _check_destination(output: Output, dest: Path) -> None:
+    directory = output.type == "local" or not output.flag("tar", True)
+    if dest.exists() and dest.is_dir() is not directory:
+        kind = "not a directory" if directory else "a directory"
+        raise FlagError(f"--output type={output.type}: {dest} is {kind}", help="choose another dest")
+    parent = dest if dest.exists() else dest.absolute().parent
+    while directory and not parent.exists():
+        parent = parent.parent
+    if not parent.exists():
+        raise FlagError(
+            f"--output type={output.type}: directory {parent} does not exist", help=f"mkdir -p {parent}"
         )
+    if not os.access(parent, os.W_OK):
+        raise FlagError(f"--output type={output.type}: {parent} is not writable", help="choose another dest")
 
 
 async def export_all(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from llb.reference import parse
 from llbkit.shown import shown
 from solver.events import Progress, discard
 from worker.base import CancelToken, Session, StatusReport
+from worker.content.provider import descriptor_from
 from worker.images import StoredImage
 from worker.worker import LocalWorker
 
@@ -125,6 +128,14 @@ class Images:
             progress,
         )
         return [self._info(image) for image in loaded]
+
+    def size_of(self, response: Mapping[str, str]) -> int:
+        """Return the bytes of the image that an exporter's response names; 0 if it names none."""
+        text = response.get("containerimage.descriptor")
+        if text is None:
+            return 0
+        root = descriptor_from("the response", json.loads(base64.b64decode(text)))
+        return self._worker.transfer.content(root).size
 
     def _platform(self, text: str) -> Platform:
         return platforms.parse(text) if text else self._worker.platforms[0]

@@ -85,7 +85,11 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOutcome:
-    """What a build gave: the exporters' response (wire names) and the frontend's own answers."""
+    """What a build gave: the exporters' response (wire names) and the frontend's own answers.
+
+    ``size`` is the exported image's in bytes, compressed, with all platforms; 0 if no image was exported.
+    """
 
     response: Mapping[str, str]
     metadata: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    size: int = 0

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 class Solution:
     """The files of a solved graph. Usable while its engine is open.
 
-    ``response`` holds the exporters' answers under BuildKit's names (``containerimage.digest``, ...). Nothing is unpacked
-    before something is read.
+    ``response`` holds the exporters' answers under BuildKit's names (``containerimage.digest``, ...), ``size`` is the exported
+    image's in bytes (0: there is none). Nothing is unpacked before something is read.
     """
 
-    def __init__(self, value: object, response: Mapping[str, str], worker: LocalWorker) -> None:
+    def __init__(
+        self, value: object, response: Mapping[str, str], worker: LocalWorker, *, size: int = 0
+    ) -> None:
         self.response = response
+        self.size = size
         self._value = value
         self._worker = worker
 

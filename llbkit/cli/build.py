@@ -55,14 +55,14 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
         if call.request:
             options = {**request.options, "requestid": call.request}
             request = replace(request, options=options, outputs=(Output(type="cacheonly"),))
-        outcome, warnings = execute(
+        done = execute(
             ctx.obj["root"],
             "quiet" if call.request else mode_of(values),
             lambda engine, sink: engine.build(request, progress=sink, stdout=sys.stdout.buffer),
         )
         if call.request:
-            return show(call, outcome, _dockerfile(request, Path(scratch)))
-    report(outcome.response, request.outputs, warnings, values)
+            return show(call, done.value, _dockerfile(request, Path(scratch)))
+    report(done, request.outputs, values)
     return 0
 
 

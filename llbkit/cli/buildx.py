@@ -25,6 +25,7 @@ _INSTEAD = {
     "--memory": "--resource memory=SIZE limits a step",
     "--cpu-shares": "--resource cpu-shares=NUMBER limits a step",
     "--cache-from": "steps are cached in the state directory only",
+    "--builder": "there is one builder, this process",
     "--cache-to": "steps are cached in the state directory only",
 }
 
@@ -63,7 +64,7 @@ def docker_flags(function: F) -> F:
     for name in ("--provenance", "--sbom", "--attest"):
         function = _hidden(name, callback=_off, multiple=True)(function)
     function = _hidden("--rm", is_flag=True)(function)  # what we do anyway
-    function = _hidden("--builder", metavar="NAME")(function)  # there is one
+    function = _hidden("--builder", metavar="NAME", callback=_without_effect)(function)
     return _hidden("--debug", "-D", is_flag=True)(function)  # `llbkit.cli.main.run` looks for it
 
 

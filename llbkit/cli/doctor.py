@@ -15,7 +15,7 @@ from llbkit.cli.failure import ENVIRONMENT
 @click.command("doctor")
 @click.pass_context
 def command(ctx: click.Context, /) -> int:
-    """Say what this host lacks, and the command that mends it. Exits with 3 if builds cannot run."""
+    """Check this host and show how to fix what is missing. Exits with 3 if builds cannot run."""
     from llbkit.engine import Engine
     from worker.base import WorkerError
     from worker.pools import can_mount
@@ -63,7 +63,7 @@ def command(ctx: click.Context, /) -> int:
         usable = False
         lines.append((False, "state directory", str(error), getattr(error, "help", "")))
     for good, name, detail, mend in lines:
-        click.echo(f"{'ok  ' if good else 'LACK'} {name}: {detail}")
+        click.echo(f"{'ok  ' if good else 'FAIL'} {name}: {detail}")
         if not good and mend:
             click.echo(f"     -> {mend}")
     return 0 if usable else ENVIRONMENT

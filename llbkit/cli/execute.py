@@ -8,10 +8,11 @@ import base64
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
@@ -19,11 +20,14 @@ from llbkit.cli.flags import key_values, secret, ssh
 from llbkit.cli.process import Signalled, signals
 from llbkit.csvflags import FlagError
 from llbkit.progress import MODES, open_display
+from llbkit.progress.summary import Summary
 from llbkit.request import Output
 from solver.events import Event, Progress, VertexWarning
 
 if TYPE_CHECKING:
     from llbkit.engine import Engine
+    from llbkit.request import BuildOutcome
+    from llbkit.solution import Solution
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -102,9 +106,9 @@ def check_files(values: Mapping[str, Any]) -> None:
         if path is None:
             continue
         if not path.parent.is_dir():
-            raise FlagError(f"{flag}: there is no directory {path.parent}")
+            raise FlagError(f"{flag}: directory {path.parent} does not exist")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise FlagError(f"{flag}: {path} cannot be written", help="choose a file that you may write")
+            raise FlagError(f"{flag}: {path} is not writable", help="choose another file")
 
 
 def outputs_of(values: Mapping[str, Any], *, usual: Sequence[Output]) -> tuple[Output, ...]:
@@ -170,8 +174,8 @@ def _entitlements(values: Mapping[str, Any]) -> frozenset[str]:
     for right in allowed:
         if right.partition("=")[0] not in ("network.host", "security.insecure", "device"):
             raise FlagError(
-                f"--allow: there is no right {right!r}",
-                help="rights are network.host, security.insecure, device",
+                f"--allow: unknown entitlement {right!r}",
+                help="entitlements are network.host, security.insecure, device",
             )
     if values.get("network") == "host":
         allowed.add("network.host")
@@ -190,21 +194,35 @@ def _annotations(items: tuple[str, ...]) -> dict[str, str]:
     return out
 
 
+@dataclass(frozen=True, slots=True)
+class Executed(Generic[T]):
+    """What a coroutine gave, and what was seen on the way: warnings, the steps, the seconds from start to end."""
+
+    value: T
+    warnings: Sequence[VertexWarning]
+    summary: Summary
+    seconds: float
+
+
 def execute(
     root: Path | None, mode: str, main: Callable[[Engine, Progress], Coroutine[Any, Any, T]]
-) -> tuple[T, list[VertexWarning]]:
-    """Run ``main`` with an engine and a display; return what it gave and the warnings that were shown on the way."""
+) -> Executed[T]:
+    """Run ``main`` with an engine and a display."""
     from llbkit.engine import Engine
 
+    began = time.monotonic()
     warnings: list[VertexWarning] = []
+    summary = Summary()
     with open_display(mode, sys.stderr) as display, Engine(root=root) as engine:
 
         def sink(event: Event) -> None:
             if isinstance(event, VertexWarning):
                 warnings.append(event)
+            summary(event)
             display(event)
 
-        return run_loop(main(engine, sink)), warnings
+        value = run_loop(main(engine, sink))
+    return Executed(value, warnings, summary, time.monotonic() - began)
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -227,12 +245,10 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
 
 
 def report(
-    response: Mapping[str, str],
-    outputs: Sequence[Output],
-    warnings: Sequence[VertexWarning],
-    values: Mapping[str, Any],
+    done: Executed[BuildOutcome] | Executed[Solution], outputs: Sequence[Output], values: Mapping[str, Any]
 ) -> None:
     """Write and print what was asked for beside the outputs."""
+    response = done.value.response
     image_id = response.get("containerimage.config.digest") or response.get("containerimage.digest", "")
     if values["metadata_file"]:
         values["metadata_file"].write_text(json.dumps(_metadata(response), indent=2) + "\n")
@@ -242,11 +258,13 @@ def report(
         click.echo(image_id)
     if mode_of(values) in ("quiet", "none", "rawjson"):
         return
-    if warnings:
-        count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    if done.warnings:
+        count = "1 warning" if len(done.warnings) == 1 else f"{len(done.warnings)} warnings"
         click.echo(f"\n {count} found (`--check` shows them with their source lines):", err=True)
-        for warning in warnings:
+        for warning in done.warnings:
             click.echo(f" - {warning.short}", err=True)
+    lines = done.summary.lines(response, outputs, size=done.value.size, seconds=done.seconds)
+    click.echo("\n" + "\n".join(lines), err=True)
 
 
 def _metadata(response: Mapping[str, str]) -> dict[str, object]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
 from grammar import Diagnostic, DiagnosticError, render_all
 from llbkit.cli.process import output_is_closed
+
+if TYPE_CHECKING:
+    from solver.errors import VertexError
 
 FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
 _MOST = 12  # lines of help and messages beyond which the rest is counted, not shown
@@ -67,16 +71,21 @@ def _known(error: BaseException) -> tuple[str, int] | None:
 def _mended(error: BaseException) -> str:
     from llb.errors import DefinitionError
 
-    return "let whoever wrote the graph write it again" if isinstance(error, DefinitionError) else ""
+    return "regenerate the graph" if isinstance(error, DefinitionError) else ""
 
 
-def _vertex(error: BaseException) -> tuple[str, int]:
-    from solver.errors import VertexError
-    from worker.base import EnvironmentLackError, WorkerError
+def _vertex(error: VertexError) -> tuple[str, int]:
+    from llbkit.cli.cause import find_cause, last_lines
+    from worker.base import EnvironmentLackError, ExecError, WorkerError
 
-    assert isinstance(error, VertexError)
     cause = _unwrap(error.cause)
-    if isinstance(cause, WorkerError):
+    output: list[str] = []
+    if isinstance(cause, ExecError):
+        # The command is in the snippet below, and the whole of it in the progress display.
+        reason = str(cause).rpartition("did not complete successfully: ")[2]
+        message, hint = f"{_place_of(error.name)} did not complete successfully: {reason}", cause.help
+        output = last_lines(cause.output)
+    elif isinstance(cause, WorkerError):
         message, hint = str(cause), cause.help
     else:
         text, _ = explain(cause)
@@ -84,20 +93,21 @@ def _vertex(error: BaseException) -> tuple[str, int]:
     diagnostic = Diagnostic(
         code="",
         message=f"failed to solve: {message}",
-        spans=tuple(error.spans),
-        help=hint or _next_step(error),
+        spans=find_cause(error.spans, [*reversed(output), message]),
+        help=hint,
     )
-    head = "" if error.spans else f"step: {error.name}\n"
-    return head + diagnostic.render(), ENVIRONMENT if isinstance(cause, EnvironmentLackError) else FAILED
+    lines = [diagnostic.render()]
+    if not error.spans:
+        lines.insert(0, f"step: {error.name}")
+    if output:
+        lines += ["last output:", *(f"  {line}" for line in output)]
+    return "\n".join(lines), ENVIRONMENT if isinstance(cause, EnvironmentLackError) else FAILED
 
 
-def _next_step(error: BaseException) -> str:
-    from solver.errors import VertexError
-    from worker.base import ExecError
-
-    if isinstance(error, VertexError) and isinstance(_unwrap(error.cause), ExecError):
-        return "the step's output says more; --progress=plain shows all of it"
-    return ""
+def _place_of(name: str) -> str:
+    """Return how a step is named without its command: ``[build 2/3]``; its whole name if it has no such place."""
+    place, bracket, _ = name.partition("] ")
+    return place + "]" if bracket and place.startswith("[") else name
 
 
 def _system(error: BaseException) -> tuple[str, int] | None:

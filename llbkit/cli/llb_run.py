@@ -71,7 +71,7 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
                 f"the graph reads the local directory {name!r}", help=f"give it with --local {name}=DIR"
             )
     config = values["image_config"].read_bytes() if values["image_config"] else None
-    solution, warnings = execute(
+    done = execute(
         ctx.obj["root"],
         mode_of(values),
         lambda engine, sink: engine.solve(
@@ -87,7 +87,7 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
             **local_inputs(values),
         ),
     )
-    report(solution.response, outputs, warnings, values)
+    report(done, outputs, values)
     return 0
 
 

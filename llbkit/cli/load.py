@@ -34,10 +34,10 @@ def command(ctx: click.Context, /, path: Path | None, progress: str, quiet: bool
             with path.open("wb") as copy:
                 shutil.copyfileobj(sys.stdin.buffer, copy)
         where = path
-        loaded, _ = execute(
+        loaded = execute(
             ctx.obj["root"],
             "quiet" if quiet else progress,
             lambda engine, sink: engine.images.load(where, progress=sink),
-        )
+        ).value
     for image in loaded:
         click.echo(f"Loaded image: {image.name}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "build": "Build an image from a Dockerfile or another language.",
     "compile": "Compile to LLB without executing anything.",
+    "config": "Show and explain the configuration.",
     "completion": "Print the completion script of a shell.",
     "doctor": "Check the host and show how to fix what is missing.",
     "du": "Show disk usage and what can be reclaimed.",

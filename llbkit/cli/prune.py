@@ -37,7 +37,7 @@ def command(
     min_free_space: str,
     reserved_space: str,
     form: str,
-) -> None:
+) -> int:
     """Free what only caching needs, least recently used first. Images of the local store keep what they need."""
     from llbkit.cli.du import conditions, show
     from llbkit.csvflags import size
@@ -55,12 +55,15 @@ def command(
     )
     if not force:
         what = "the build cache and all cache mounts" if everything else "the build cache"
-        click.confirm(f"This removes {what}. Go on?", abort=True, err=True)
+        if not click.confirm(f"This removes {what}. Continue?", err=True):
+            click.echo("nothing was removed", err=True)
+            return 1
     with Engine(root=ctx.obj["root"]) as engine:
         gone = engine.worker.collector.prune(request)
     show(gone, form)
     if form == "table":
         click.echo(f"Total: {amount(sum(row.size for row in gone))}")
+    return 0
 
 
 def _age(filters: tuple[str, ...]) -> float:
@@ -72,7 +75,7 @@ def _age(filters: tuple[str, ...]) -> float:
         if key != "until":
             continue
         if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value):
-            raise FlagError(f"--filter until: {value!r} is no age", help="e.g. 90m, 36h, 7d or 1d12h")
+            raise FlagError(f"--filter until: invalid duration {value!r}", help="e.g. 90m, 36h, 7d or 1d12h")
         parts = re.findall(r"([\d.]+)([smhd])", value)
         age = max(age, sum(float(number) * _UNITS[unit] for number, unit in parts))
     return age

@@ -19,9 +19,9 @@ from llbkit.cli.images import short_id
 def command(ctx: click.Context, /, names: tuple[str, ...], platform: str, progress: str, quiet: bool) -> None:
     """Pull images from their registries into the local store."""
     for name in names:
-        image, _ = execute(
+        image = execute(
             ctx.obj["root"],
             "quiet" if quiet else progress,
             lambda engine, sink, name=name: engine.images.pull(name, platform=platform, progress=sink),  # type: ignore[misc]
-        )
+        ).value
         click.echo(image.name if quiet else f"Pulled {image.name} ({short_id(image.id)})")

@@ -89,9 +89,9 @@ def command(ctx: click.Context, /, image: str, words: tuple[str, ...], **values:
     )
     attached = _attached(values)
     try:
-        code, _ = execute(
+        code = execute(
             ctx.obj["root"], "quiet", lambda engine, sink: engine.run(request, attached, progress=sink)
-        )
+        ).value
     except ExecError as error:  # the runtime has said why
         return error.exit_code
     return code

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a running build is shown. One model of events, five displays."""
+"""How a running build is shown. One model of events, several displays."""
 
 from __future__ import annotations
 
@@ -27,10 +27,6 @@ def open_display(mode: str, stream: TextIO) -> Display:
             from llbkit.progress.rawjson import RawJSONDisplay
 
             return RawJSONDisplay(stream)
-        case "quiet":
-            from llbkit.progress.quiet import QuietDisplay
-
-            return QuietDisplay(stream)
         case _:
             return Display()
 

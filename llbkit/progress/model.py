@@ -145,9 +145,9 @@ def amount(size: float) -> str:
     return f"{size:.2f}TB"
 
 
-def failure_tail(step: StepView) -> list[str]:
-    """Return the last output lines of a failed step between dashes, as shown after a failure."""
-    if step.outcome() != "ERROR" or not step.tail:
-        return []
-    rule = "-" * 6
-    return [rule, f" > {step.name}:", *step.tail, rule]
+_PROCESS = re.compile(r'process ".*" did not complete successfully: ', re.DOTALL)
+
+
+def brief(error: str) -> str:
+    """Return a step's error without the command, which the step's name holds already."""
+    return _PROCESS.sub("", error, count=1)

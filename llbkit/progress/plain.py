@@ -7,7 +7,7 @@ import threading
 from typing import TextIO
 
 from llbkit.progress.display import Display
-from llbkit.progress.model import BuildView, StepView, amount, failure_tail
+from llbkit.progress.model import BuildView, StepView, amount, brief
 from solver.events import Event, VertexCompleted, VertexLog, VertexStarted, VertexStatus, VertexWarning
 
 _TURN = 5.0  # seconds a step may hold the display while others have something to say
@@ -40,7 +40,7 @@ class PlainDisplay(Display):
                 self._drain(getattr(event, "time", 0.0))
 
     def close(self) -> None:
-        """Print every line that still waits, then the last output of failed steps."""
+        """Print every line that still waits."""
         with self._lock:
             if self._closed:
                 return
@@ -48,9 +48,6 @@ class PlainDisplay(Display):
             while self._pending:
                 self._switch(next(iter(self._pending)), 0.0)
                 self._flush()
-            for step in self._view.steps.values():
-                for line in failure_tail(step):
-                    self._print(line)
             self._stream.flush()
 
     def _lines(self, step: StepView, event: Event) -> list[str]:
@@ -69,7 +66,7 @@ class PlainDisplay(Display):
                 outcome = step.outcome()
                 if outcome == "DONE":
                     return [*lines, f"DONE {step.spent:.1f}s"]
-                return [*lines, f"ERROR: {step.error}" if outcome == "ERROR" else outcome]
+                return [*lines, f"ERROR: {brief(step.error)}" if outcome == "ERROR" else outcome]
             case _:
                 return []
 

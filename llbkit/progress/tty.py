@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from llbkit.progress.display import Display
-from llbkit.progress.model import BuildView, StepView, amount, failure_tail
+from llbkit.progress.model import BuildView, StepView, amount
 from solver.events import Event, VertexLog
 
 if TYPE_CHECKING:
@@ -54,9 +54,6 @@ class TTYDisplay(Display):
             for line, style in self._rows(time.time(), height=None):
                 self._stream.write(_paint(line, style) if color else line)
                 self._stream.write("\n")
-            for step in self._view.steps.values():
-                for text in failure_tail(step):
-                    self._stream.write(text + "\n")
         self._stream.flush()
 
     def _live(self) -> None:
@@ -85,7 +82,7 @@ class TTYDisplay(Display):
         done = sum(step.done for step in shown)
         width = min(_columns(self._stream), 160)
         title = f"[+] Building {now - self._began:.1f}s ({done}/{len(self._view.steps)})"
-        head = [(title + (" FINISHED" if self._stop.is_set() else ""), "bold")]
+        head = [(title + (f" {self._outcome()}" if self._stop.is_set() else ""), "bold")]
         rows: list[tuple[str, str]] = []
         for step in shown:
             rows += self._step_rows(step, now, width, live=height is not None)
@@ -100,6 +97,13 @@ class TTYDisplay(Display):
             room = max(0, height - 1 - len(running))
             rows = (ended[-room:] if room else []) + running[: height - 1]
         return head + rows
+
+    def _outcome(self) -> str:
+        outcomes = {step.outcome() for step in self._view.steps.values() if step.done}
+        if "ERROR" in outcomes:
+            return "FAILED"
+        unfinished = any(step.running for step in self._view.steps.values())
+        return "CANCELED" if unfinished or "CANCELED" in outcomes else "FINISHED"
 
     def _step_rows(self, step: StepView, now: float, width: int, *, live: bool) -> list[tuple[str, str]]:
         prefix = f" => {'CACHED ' if step.cached else ''}{'ERROR ' if step.outcome() == 'ERROR' and step.done else ''}"

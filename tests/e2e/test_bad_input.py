@@ -207,9 +207,18 @@ def test_a_nul_byte_is_an_error_of_its_line(cli, project, instruction) -> None:
 
 def test_a_wrong_output_is_told_before_anything_is_built(cli, project, tmp_path) -> None:
     folder = project("FROM base\nRUN echo built\n")
-    for spec in ("type=oci,dest=x.tar,dset=y", "type=image,compression=foo", "type=registry"):
-        done = cli.build(folder, "-o", spec, code=1)
+    (tmp_path / "file").write_text("")
+    for spec in (
+        "type=oci,dest=x.tar,dset=y",
+        "type=image,compression=foo",
+        "type=registry",
+        f"type=oci,dest={tmp_path}/missing/x.tar",
+        f"type=tar,dest={tmp_path}",
+        f"type=local,dest={tmp_path}/file",
+    ):
+        done = cli.build(folder, "-o", spec, code=2)
         assert "#1" not in done.stderr
+        assert "error: --output type=" in done.stderr
     out = tmp_path / "x.tar"
     twice = cli.build(folder, "-o", f"type=oci,dest={out}", "-o", f"type=tar,dest={out}", code=2)
     assert str(out) in twice.stderr

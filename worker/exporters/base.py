@@ -182,9 +182,11 @@ class Attrs:
         left = {key: value for key, value in self.values.items() if key not in self._known}
         for key in left:
             if not key.startswith(tuple(prefixes)):
-                near = difflib.get_close_matches(key, self._known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(sorted(self._known))}"
-                raise ExportError(f"the exporter does not know the attribute {key!r}", help=hint)
+                near = difflib.get_close_matches(key, {*self._known, "dest", "type"}, n=1)
+                hint = (
+                    f"did you mean {near[0]}?" if near else f"attributes are {', '.join(sorted(self._known))}"
+                )
+                raise ExportError(f"unknown attribute {key!r}", help=hint)
         return left
 
 

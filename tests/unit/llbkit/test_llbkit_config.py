@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from llbkit import config
+from llbkit.cli.main import cli
 
 
 @pytest.fixture
@@ -16,8 +19,9 @@ def write(tmp_path, monkeypatch):
     path = tmp_path / "config.toml"
     monkeypatch.setenv("LLBKIT_CONFIG", str(path))
 
-    def writer(text: str) -> None:
+    def writer(text: str) -> Path:
         path.write_text(text)
+        return path
 
     return writer
 
@@ -53,3 +57,27 @@ def test_a_named_file_must_exist(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LLBKIT_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(config.ConfigError):
         config.load()
+
+
+def test_what_is_shown_can_be_read_back(write, tmp_path, monkeypatch) -> None:
+    """`config show` prints a file that gives the settings in force, and says where each comes from."""
+    path = write(
+        'runtime = "runc"\n[parallel]\nexec = 3\n[registry."a:5000"]\nca = "/a \\"b\\""\nhttp = true\n'
+    )
+    monkeypatch.setenv("LLBKIT_PASSES", "off")
+    before = config.load(root=Path("/state"))
+    shown = CliRunner().invoke(cli, ["--root", "/state", "config", "show"]).output
+    assert f'runtime = "runc"  # from {path}' in shown
+    assert 'passes = "off"  # from LLBKIT_PASSES' in shown
+    assert 'root = "/state"  # from --root' in shown
+    (tmp_path / "again.toml").write_text(shown)
+    monkeypatch.setenv("LLBKIT_CONFIG", str(tmp_path / "again.toml"))
+    monkeypatch.delenv("LLBKIT_PASSES")
+    assert config.load() == before
+
+
+def test_every_setting_is_explained() -> None:
+    said = CliRunner().invoke(cli, ["config", "explain"]).output
+    names = [one.name for one in fields(config.Settings) if one.name != "registries"]
+    names += ["registry", *(f"registry.{one.name}" for one in fields(config.RegistrySettings))]
+    assert sorted(line for line in said.splitlines() if not line.startswith(" ")) == sorted(names)

@@ -247,7 +247,12 @@ def test_flags_of_docker_without_meaning_here_are_accepted_and_told(capsys) -> N
     )
     assert options_of(*words)["where"] == "dir"
     told = capsys.readouterr().err
-    assert [line.split()[1] for line in told.splitlines()] == ["--force-rm", "--memory", "--cache-from"]
+    assert [line.split()[1] for line in told.splitlines()] == [
+        "--builder",
+        "--force-rm",
+        "--memory",
+        "--cache-from",
+    ]
     assert all("has no effect" in line for line in told.splitlines())
 
 

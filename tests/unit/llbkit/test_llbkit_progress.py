@@ -15,6 +15,8 @@ import pytest
 
 from llbkit.progress import open_display
 from llbkit.progress.model import StepView, printable
+from llbkit.progress.summary import Summary
+from llbkit.request import Output
 from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus, VertexWarning
 
 
@@ -66,12 +68,11 @@ def test_plain_lets_others_speak_when_a_step_takes_long() -> None:
     assert "#1 ...\n\n#2 b\n#2 1.000 b1\n" in text
 
 
-def test_a_failed_step_is_shown_with_its_last_output() -> None:
-    text = play(
-        "plain", added("a"), started("a", 1), log("a", "cause"), completed("a", 2, error="exit code: 1")
-    )
-    assert "#1 ERROR: exit code: 1\n" in text
-    assert text.endswith("------\n > a:\ncause\n------\n")
+def test_a_failed_step_does_not_repeat_its_command() -> None:
+    error = 'process "/bin/sh -c false" did not complete successfully: exit code: 1'
+    text = play("plain", added("a"), started("a", 1), log("a", "cause"), completed("a", 2, error=error))
+    assert text.endswith("#1 ERROR: exit code: 1\n")
+    assert "/bin/sh" not in text
 
 
 def test_a_cancelled_step_is_no_error() -> None:
@@ -108,11 +109,37 @@ def test_rawjson_has_the_keys_of_buildkit() -> None:
     assert lines[5]["vertexes"][0]["completed"] == "1970-01-01T00:00:02.000000000Z"
 
 
-def test_quiet_shows_nothing_but_why_a_step_failed() -> None:
-    assert play("quiet", added("a"), started("a"), log("a", "said\n"), completed("a")) == ""
+def test_quiet_shows_nothing() -> None:
     failed = completed("a", error="exit code: 1")
-    said = play("quiet", added("a"), started("a"), log("a", "said\n"), failed)
-    assert said.splitlines() == ["------", " > a:", "said", "------"]
+    assert play("quiet", added("a"), started("a"), log("a", "said\n"), failed) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [("exit code: 1", "FAILED"), ("context canceled", "CANCELED"), ("", "FINISHED")]
+)
+def test_the_table_tells_how_the_build_ended(error: str, said: str) -> None:
+    text = play("tty", added("a"), started("a", 1), completed("a", 2, error=error))
+    assert f"(1/1) {said}\n" in text.replace("\x1b[0m", "")
+
+
+def test_a_summary_names_what_was_made_and_what_took_long() -> None:
+    summary = Summary()
+    for event in (
+        *(added("[internal] load"), started("[internal] load", 1), completed("[internal] load", 9)),
+        *(added("a"), completed("a", 2, cached=True), added("b"), started("b", 1), completed("b", 3.5)),
+        *(added("c"), started("c", 1), completed("c", 1.1)),
+    ):
+        summary(event)
+    response = {"image.name": "docker.io/library/app:1", "containerimage.digest": "sha256:0"}
+    outputs = [Output(type="image"), Output(type="oci", dest="x.tar")]
+    assert summary.lines(response, outputs, size=1500, seconds=4.25) == [
+        "Built app:1 in 4.2s",
+        "  image   sha256:0, 1.50kB",
+        "  output  x.tar (oci)",
+        "  steps   2 run, 1 cached; slowest: b (2.5s)",
+    ]
+    unnamed = summary.lines({"containerimage.digest": "sha256:0"}, outputs, size=1, seconds=1)
+    assert "add --tag" in unnamed[2]
 
 
 def test_process_output_cannot_steer_the_terminal() -> None:
