@@ -58,3 +58,15 @@ def test_the_same_linked_copy_is_a_layer_each_time(cli, project, tmp_path) -> No
         "COPY",
         "RUN",
     ]
+
+
+def test_a_base_of_the_same_layers_and_another_config_is_the_same_to_steps(cli, project, tmp_path) -> None:
+    layout = tmp_path / "layout"
+    top = project("FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\n", base=False, name="top")
+    found = set()
+    for number in range(2):
+        base = project(f"FROM base\nLABEL n={number}\n", name="bottom")
+        cli.build(base, "-t", "base", "-o", f"type=oci,tar=false,dest={layout}")
+        cli.build(top, "--build-context", f"base=oci-layout://{layout}:latest", "-o", tmp_path / "out")
+        found.add((tmp_path / "out/id").read_text())
+    assert len(found) == 1

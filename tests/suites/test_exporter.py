@@ -447,6 +447,58 @@ def test_the_epoch_clamps_all_but_the_base_images_history():
     assert config["created"] == "1970-01-01T00:16:40Z"
 
 
+@pytest.mark.parametrize("epoch", [None, 1_000_000_000])
+def test_base_history_without_times_gets_that_of_the_first_new_layer_or_the_epoch(epoch):
+    """As recorded from BuildKit, with an entry that has a time, ones that have none, and a new layer."""
+    base = {
+        "os": "linux",
+        "architecture": "amd64",
+        "history": [
+            {"created": "2000-01-01T00:00:00Z", "created_by": "one"},
+            {"created_by": "meta", "empty_layer": True},
+            {"created_by": "two"},
+        ],
+    }
+    image = {
+        **base,
+        "history": [*base["history"], {"created_by": "COPY"}, {"created_by": "LABEL", "empty_layer": True}],
+    }
+    layers = [LayerFacts(diff_id=f"d{n}", description="", created=None) for n in (1, 2)]
+    layers.append(LayerFacts(diff_id="d3", description="", created=1_500_000_000 * 10**9))
+    config = json.loads(
+        image_config(
+            json.dumps(image).encode(), AMD64, layers, epoch=epoch, base_config=json.dumps(base).encode()
+        )
+    )
+    filled = "2017-07-14T02:40:00Z" if epoch is None else "2001-09-09T01:46:40Z"
+    assert [entry["created"] for entry in config["history"]] == ["2000-01-01T00:00:00Z", *[filled] * 4]
+    assert config["created"] == filled
+
+
+def test_a_layer_of_an_image_has_no_history_but_its_images(tools, files, tmp_path):
+    """Another image with the same layer may have told of it before."""
+    blob = tools.layers.blob(tools.layers.add(files))
+    number = tools.layers.add_lazy(blob.descriptor, blob.diff_id, "docker-image://other")
+    result = PlatformExport(
+        id="linux/amd64",
+        platform=AMD64,
+        snapshot=Snapshot((number, tools.layers.add(files))),
+        config=CONFIG,
+        base_config=b"{}",
+    )
+    request = ExportRequest(results=(result,), dest=tmp_path / "a.tar")
+    response = export("oci", request, tools, cancel=Token(), report=lambda *_: None)
+    config = json.loads(tools.store.read(response["containerimage.config.digest"]))
+    assert config["history"] == [
+        {
+            "created": "2020-09-13T12:26:40.5Z",
+            "created_by": text,
+            "comment": "buildkit.exporter.image.v0",
+        }
+        for text in ("pulled from an image without history", "COPY . /")
+    ]
+
+
 def test_a_result_without_config_gets_a_default_one():
     config = json.loads(image_config(None, AMD64, []))
     assert config["config"]["WorkingDir"] == "/"

@@ -35,6 +35,7 @@ from worker.oci import (
 from worker.snapshot.pack import kind_of
 
 _DROPPED = ("containerd.io/uncompressed", "buildkit/createdat")
+_PULLED = "pulled from an image without history"
 _DROPPED_PREFIX = "containerd.io/distribution.source."
 
 
@@ -142,8 +143,7 @@ def _platform(result: PlatformExport, options: ImageOptions, run: Run, annotatio
         if options.rewrite_timestamp and options.epoch is not None and number >= kept:
             blob = rewrite_times(blob, options, run)
         blobs.append(blob)
-        created = int(info.created_at * 1_000_000_000) if info.created_at else None
-        facts.append(LayerFacts(diff_id=blob.diff_id, description=info.description, created=created))
+        facts.append(_facts(info, blob.diff_id))
     config = image_config(
         result.config, result.platform, facts, epoch=options.epoch, base_config=result.base_config
     )
@@ -203,6 +203,13 @@ def _layer_blob(info: LayerInfo, options: ImageOptions, run: Run) -> LayerBlob:
         force=options.force_compression,
         cancel=run.cancel,
     )
+
+
+def _facts(info: LayerInfo, diff_id: str) -> LayerFacts:
+    if info.source:
+        return LayerFacts(diff_id=diff_id, description=_PULLED, created=None)
+    created = int(info.created_at * 1_000_000_000) if info.created_at else None
+    return LayerFacts(diff_id=diff_id, description=info.description, created=created)
 
 
 def _base_layers(result: PlatformExport) -> int:

@@ -25,7 +25,11 @@ _HISTORY_KEYS = ("created", "created_by", "author", "comment", "empty_layer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFacts:
-    """What a layer contributes to the config. ``created`` is in nanoseconds since 1970, None if unknown."""
+    """What a layer contributes to the config. ``created`` is in nanoseconds since 1970, None if unknown.
+
+    Of a layer that an image brought, only that image's history tells what made it, and when. Another image may have the
+    same layer and another history; so what is not in the history is not looked for elsewhere.
+    """
 
     diff_id: str
     description: str
@@ -128,8 +132,8 @@ def _shared_prefix(history: Sequence[Mapping[str, Any]], base_config: bytes | No
         theirs = dict(other)
         if theirs.get("created"):
             theirs["created"] = moment.normal(str(theirs["created"]))
-        if any(own.get(key) != theirs.get(key) for key in _HISTORY_KEYS if theirs.get(key)):
-            break
+        if any((own.get(key) or None) != (theirs.get(key) or None) for key in _HISTORY_KEYS):
+            break  # an entry that the base has without a time was filled in: it is not the base's any more
         count += 1
     return count
 

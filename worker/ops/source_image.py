@@ -18,7 +18,6 @@ from worker.pools import Pools, Token
 from worker.sources.file import retry_damaged, write_file
 from worker.sources.http import permissions
 from worker.sources.image import ImageResolver, LocatedImage
-from worker.sources.platform import normalize, show
 
 
 class RemoteLayers(Protocol):
@@ -73,18 +72,12 @@ class ImageOperation:
         return {"net": 1}
 
     async def cache_map(self, step: Step) -> CacheMap:
-        """Return the digest of the platform's manifest: nothing is pulled."""
+        """Return the digests of the layers: nothing is pulled, and what else the image says is no part of the result."""
         found = await self._locate()
-        platform = show(normalize(self._platform))
-        limit = str(len(found.layers))
+        blobs = [descriptor.digest for descriptor, _ in found.layers]
         return CacheMap(
-            digest=key_digest("image", found.manifest.digest, platform, limit),
-            ingredients={
-                "source": self._op.identifier,
-                "manifest": found.manifest.digest,
-                "platform": platform,
-                "layers": limit,
-            },
+            digest=key_digest("image", *blobs, *(diff_id for _, diff_id in found.layers)),
+            ingredients={"source": self._op.identifier, "layers": blobs},
         )
 
     async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
