@@ -194,11 +194,22 @@ async def _result(bridge: Bridge, converted: Converted) -> PlatformResult:
     platform = converted.platform or converted.image.platform
     if not platform.os or not platform.architecture:
         platform = converted.target_platform
-    platform = platforms.normalize(platform)
+    platform = platforms.normalize(_extended(platform, converted.image.platform))
     return PlatformResult(
         id=platforms.format_all(platform),
         platform=platform,
         ref=await bridge.solve(converted.state, platform=converted.target_platform),
         config=converted.image.encode(),
         base_config=converted.base_image.encode() if converted.base_image is not None else None,
+    )
+
+
+def _extended(platform: Platform, image: Platform) -> Platform:
+    """Return a Windows platform with the version and features of its image, where it was asked for without."""
+    if platform.os != "windows" or image.os != "windows":
+        return platform
+    return replace(
+        platform,
+        os_version=platform.os_version or image.os_version,
+        os_features=platform.os_features or image.os_features,
     )

@@ -205,3 +205,22 @@ def test_a_registered_emulator_runs_foreign_programs(cli, folder, tmp_path) -> N
     with emulator(tmp_path / "cat"):
         done = cli.build(folder, "--platform", f"linux/{FOREIGN}", "--progress=plain")
     assert "foreign program" in done.stderr
+
+
+def test_a_windows_image_takes_version_and_features_of_its_base(cli, project, tmp_path) -> None:
+    base = project("FROM scratch\nCOPY Dockerfile /f\n", base=False, name="bottom")
+    written = "windows(10.0.1+win32k)/amd64"
+    cli.build(base, "--platform", written, "-o", f"type=oci,tar=false,dest={tmp_path}/base")
+    folder = project("FROM base\nCOPY Dockerfile /g\n", base=False)
+    archive, context = tmp_path / "a.tar", f"base=oci-layout://{tmp_path}/base"
+    cli.build(
+        folder, "--platform=windows/amd64", "--build-context", context, "-o", f"type=oci,dest={archive}"
+    )
+    with tarfile.open(archive) as tar:
+        [entry] = json.load(tar.extractfile("index.json"))["manifests"]
+    assert entry["platform"] == {
+        "architecture": "amd64",
+        "os": "windows",
+        "os.version": "10.0.1",
+        "os.features": ["win32k"],
+    }

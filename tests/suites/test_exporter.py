@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import filecmp
+import gzip
 import io
 import json
 import os
@@ -210,6 +211,11 @@ def test_a_layout_directory_collects_images_and_is_read_back(tools, files, tmp_p
     with pytest.raises(SourceError, match="holds no '3'") as caught:
         layout.resolve(parse("x:3"), Token())
     assert "1, 2" in caught.value.help
+    assert sorted(os.listdir(tmp_path / "l")) == ["blobs", "index.json", "oci-layout"]
+    for _ in range(2):
+        run(tools, files, "oci", dest=tmp_path / "unnamed", tar="false")
+    [entry] = Layout(tmp_path / "unnamed").entries()
+    assert entry.annotations["org.opencontainers.image.ref.name"] == "latest"
     run(tools, files, "oci", dest=tmp_path / "l.tar", names=("x:1",))
     archive = Layout(tmp_path / "l.tar")
     descriptor = archive.resolve(parse("x:1"), Token())
@@ -278,9 +284,10 @@ def test_rewrite_timestamp_clamps_files_and_config(tools, files, tmp_path):
         members = archive.getmembers()
         assert {member.mtime for member in members} == {1500000000}
         assert len(members) == 5
-    import gzip
-
-    assert config["rootfs"]["diff_ids"] == [sha256(gzip.decompress(tools.store.read(layer["digest"])))]
+    plain = gzip.decompress(tools.store.read(layer["digest"]))
+    assert config["rootfs"]["diff_ids"] == [sha256(plain)]
+    assert plain.endswith(bytes(1024))
+    assert len(plain) == members[-1].offset_data + 1024, "two blocks of zeros end it, no padding"
 
 
 def test_local_keeps_modes_times_and_links(tools, files, tmp_path):
@@ -379,6 +386,22 @@ def test_platforms_are_split_into_directories(tools, files, tmp_path):
     assert os.listdir(tmp_path / "out") == ["linux_amd64"]
     run(tools, files, "local", dest=tmp_path / "flat", multi=True, platform_split="false")
     assert "hard" in os.listdir(tmp_path / "flat")
+
+
+def test_absolute_links_lead_into_the_directory_of_their_platform(tools, tmp_path):
+    source = tmp_path / "source"
+    (source / "d").mkdir(parents=True)
+    links = {"abs": "/etc/x", "d/root": "/", "d/odd": "//a//../b", "rel": "../x"}
+    for name, target in links.items():
+        (source / name).symlink_to(target)
+    moved = {"abs": "/linux_amd64/etc/x", "d/root": "/linux_amd64", "d/odd": "/linux_amd64/b", "rel": "../x"}
+    for split, expected in (("true", moved), ("false", links)):
+        below = "linux_amd64/" if split == "true" else ""
+        run(tools, source, "local", dest=tmp_path / split, platform_split=split)
+        assert {name: os.readlink(tmp_path / split / below / name) for name in links} == expected
+        run(tools, source, "tar", dest=tmp_path / "a.tar", platform_split=split)
+        with tarfile.open(tmp_path / "a.tar") as archive:
+            assert {name: archive.getmember(below + name).linkname for name in links} == expected
 
 
 def test_a_tar_holds_links_and_owners(tools, files, tmp_path):

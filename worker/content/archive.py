@@ -7,8 +7,8 @@ import fcntl
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -118,8 +118,7 @@ def write_directory(
         for blob in blobs:
             _write_blob(directory / blob_path(blob.digest), blob, store, cancel)
         _replace(directory / "oci-layout", LAYOUT)
-        with (directory / "index.json.lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(directory):
             path = directory / "index.json"
             existing = read_json(str(path), path.read_bytes()) if path.exists() else None
             _replace(path, compact(merge_index(existing, list(index["manifests"]))))
@@ -130,6 +129,17 @@ def write_directory(
             f"cannot write the OCI layout {directory}: {error.strerror or error}",
             help="check space and rights",
         ) from error
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep other builds from writing a layout's index; nothing is left behind."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_blob(path: Path, blob: Descriptor, store: Blobs, cancel: CancelToken) -> None:

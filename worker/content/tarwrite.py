@@ -9,6 +9,7 @@ format, with PAX records for what it cannot say. Sockets have no place in a tar 
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,8 @@ def write_tree(
 ) -> None:
     """Write the entries below a directory, under ``prefix`` ("" or a path), which gets an entry too; `write_end` ends.
 
+    Absolute links lead to what is under ``prefix``.
+
     ``time`` is the modification time of everything, in seconds since 1970. ``directories`` holds the paths of those that
     the archive has already: they are left out, and those that are written are added.
     """
@@ -55,7 +58,15 @@ def write_tree(
         mtime = int(status.st_mtime_ns // 1_000_000_000) if time is None else time
         if clamp is not None and mtime > clamp:
             mtime = clamp
-        _entry(path, full, status, mtime, links, write)
+        _entry(path, full, status, mtime, links, write, prefix)
+
+
+def link_below(target: str, directory: str) -> str:
+    """Return where an absolute link leads whose tree is put into a directory, ``linux_amd64``: into it, as in BuildKit.
+
+    Other targets, and all of them if ``directory`` is "", stay as they are.
+    """
+    return posixpath.normpath(f"/{directory}{target}") if directory and target.startswith("/") else target
 
 
 def entry_header(entry: Entry, mtime: int) -> bytes:
@@ -109,6 +120,7 @@ def _entry(
     mtime: int,
     links: dict[tuple[int, int], str],
     write: Callable[[bytes], object],
+    prefix: str,
 ) -> None:
     mode = status.st_mode
     if stat.S_ISSOCK(mode):
@@ -130,6 +142,8 @@ def _entry(
         links[key] = path
     xattrs, opaque = _xattrs(full, mode)
     kind, size, target = _kind(full, status)
+    if kind == b"2":
+        target = link_below(target, prefix)
     device = status.st_rdev if kind in (b"3", b"4") else None
     name = path + "/" if kind == b"5" else path
     write(

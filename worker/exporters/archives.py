@@ -20,6 +20,9 @@ from worker.exporters import moment
 from worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
 from worker.exporters.commit import Image
 
+_UNNAMED = "latest"
+"""The tag of an image without a name in a layout directory: a descriptor without one could only be found by its digest."""
+
 CREATED = "org.opencontainers.image.created"
 
 
@@ -39,8 +42,8 @@ def dated(image: Image, options: ImageOptions, run: Run) -> Image:
     return replace(image, manifests=(*image.manifests[:-1], replace(image.root, annotations=annotations)))
 
 
-def layout_index(image: Image, options: ImageOptions) -> dict[str, Any]:
-    """Return ``index.json``: one descriptor for each name, or one without a name."""
+def layout_index(image: Image, options: ImageOptions, *, tag: str = "") -> dict[str, Any]:
+    """Return ``index.json``: one descriptor for each name, or one with ``tag`` if the image has no name."""
     entries = []
     refs: list[Reference | None] = [*references(options.names)]
     for ref in refs or [None]:
@@ -48,6 +51,8 @@ def layout_index(image: Image, options: ImageOptions) -> dict[str, Any]:
         annotations = dict(image.root.annotations)
         if ref is not None:
             annotations |= {IMAGE_NAME: str(ref)} | ({REF_NAME: ref.tag} if ref.tag else {})
+        elif tag:
+            annotations[REF_NAME] = tag
         root.pop("annotations", None)
         platform = root.pop("platform", None)
         root["annotations"] = dict(sorted(annotations.items()))
@@ -75,7 +80,7 @@ def write_archive(
     Raises:
         StorageError: it cannot be written.
     """
-    index = layout_index(image, options)
+    index = layout_index(image, options, tag="" if tar else _UNNAMED)
     blobs = [*image.blobs, *image.manifests]
     name = str(request.dest) if request.dest is not None else "standard output"
     run.report("archive", f"writing {name}", 0, 0, False)

@@ -18,8 +18,16 @@ from typing import NamedTuple
 
 from worker.base import StorageError
 from worker.bytescopy import BytesCopier
+from worker.content.tarwrite import link_below
 from worker.descent import Descent, remove_tree
-from worker.exporters.base import Attrs, ExportError, ExportRequest, Run, files_options, platform_dir
+from worker.exporters.base import (
+    Attrs,
+    ExportError,
+    ExportRequest,
+    Run,
+    files_options,
+    platform_dir,
+)
 from worker.exporters.merged import prune, sources, union
 from worker.tree import portable
 
@@ -117,6 +125,7 @@ class _Writer:
     time: int | None
     delete: bool
     written: int = 0
+    below: str = ""  # the directory of the platform that is written
     _bytes: BytesCopier = field(init=False)
     _links: dict[tuple[int, int], _First] = field(default_factory=dict)
 
@@ -139,6 +148,7 @@ class _Writer:
     def fill_below(self, parent: int, name: str, source: Path) -> None:
         """Fill a platform's directory, which carries no time of its own: the epoch, or 1970."""
         below = self.directory(parent, name)
+        self.below = name
         try:
             self.fill(source, below)
             self.prune(below, set(os.listdir(source)))
@@ -190,7 +200,8 @@ class _Writer:
             self._copy(come, go, name, temporary, status)
             return True
         if kind == stat.S_IFLNK:
-            os.symlink(os.readlink(name, dir_fd=come), temporary, dir_fd=go)
+            target = link_below(os.readlink(name, dir_fd=come), self.below)
+            os.symlink(target, temporary, dir_fd=go)
         elif kind == stat.S_IFIFO:
             os.mkfifo(temporary, stat.S_IMODE(status.st_mode), dir_fd=go)
         elif kind in (stat.S_IFCHR, stat.S_IFBLK) and os.geteuid() == 0:
