@@ -22,6 +22,7 @@ from pathlib import Path
 from grammar.patterns import PatternMatcher
 from solver.ports import ContentKey
 from worker.base import Snapshot, SourceError
+from worker.filesystems import is_open_for_writing
 from worker.filters import START, Filter, FilterState
 from worker.parallel import in_threads, threads_for
 from worker.statcache import StatCache, Xattrs
@@ -133,7 +134,8 @@ class LocalTree:
             if path in known:
                 continue
             found, status = table.get(path), node.stat
-            identity = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+            # `worker.statcache.identity`, written out: this is the hot loop.
+            identity = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_dev)
             if found is not None and found[0] == identity and found[1]:
                 known[path] = found[1]
                 if found[2]:
@@ -189,6 +191,7 @@ class LocalTree:
         try:
             fd = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
+                writers = is_open_for_writing(fd)  # who opens it from here on changes its times
                 data = os.read(fd, min(node.stat.st_size, KEPT_FILE) + 1)
                 digest = hashlib.sha256(data)
                 whole = len(data) <= min(node.stat.st_size, KEPT_FILE)
@@ -206,7 +209,7 @@ class LocalTree:
         xattrs = read_xattrs(full)
         if xattrs:
             self._xattrs[path] = xattrs
-        self.cache.put(path, status, found, xattrs, read_at)
+        self.cache.put(path, status, found, xattrs, read_at, writers)
 
     def _tree(self) -> dict[str, dict[str, Node]]:
         if self._scanned is None:
@@ -216,6 +219,7 @@ class LocalTree:
         return self._scanned
 
     def _scan(self) -> dict[str, dict[str, Node]]:
+        self.cache.refresh()
         patterns = [*self._include_patterns]
         if self._follow:
             followed = follow_paths(self.base, self._follow)

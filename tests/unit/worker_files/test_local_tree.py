@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from worker.filters import reaches
 from worker.localtree import LocalTree, follow_paths
 from worker.pools import Token
 from worker.selection import Selection
-from worker.statcache import StatCache, StatCaches, at_rest
+from worker.statcache import StatCache, StatCaches, at_rest, identity
 from worker.tree import DirectoryTree
 
 
@@ -45,7 +48,7 @@ def local(root, **filters) -> LocalTree:
 @pytest.fixture
 def at_leisure(monkeypatch) -> None:
     """Let every file count as unchanged for long."""
-    monkeypatch.setattr("worker.statcache.at_rest", lambda status, read_at: True)
+    monkeypatch.setattr("worker.statcache.at_rest", lambda status, read_at, writers=False: True)
 
 
 def test_everything_is_there_without_filters(context) -> None:
@@ -168,6 +171,123 @@ def test_rest_depends_on_the_clock_of_the_file_system(context) -> None:
     last = status.st_ctime_ns
     assert not at_rest(status, last + 1_000_000)
     assert at_rest(status, last + 10_000_000_000)
+
+
+def test_a_file_that_somebody_may_be_writing_to_is_not_remembered(context, tmp_path, monkeypatch) -> None:
+    """A mapping changes the times when it is first written through, and not again."""
+    monkeypatch.setattr("worker.statcache._FINE", -(10**18))
+    monkeypatch.setattr("worker.statcache._COARSE", -(10**18))
+    cache = StatCaches(tmp_path / "cache").of(str(context))
+    with open(context / "a.txt", "r+b") as file, mmap.mmap(file.fileno(), 1) as memory:
+        file.close()
+        memory[0] = 65
+        one = key(LocalTree(context, cache))
+        assert "a.txt" not in cache.table()
+        assert "b.log" in cache.table()
+        memory[0] = 66
+        assert key(LocalTree(context, cache)) != one
+    two = key(LocalTree(context, cache))
+    assert "a.txt" in cache.table()
+    with open(context / "a.txt", "r+b") as file, mmap.mmap(file.fileno(), 1) as memory:
+        memory[0] = 67
+        assert key(LocalTree(context, cache)) != two
+
+
+def test_where_nobody_tells_of_writers_a_longer_rest_is_needed(context) -> None:
+    status = os.stat(context / "a.txt")
+    assert not at_rest(status, status.st_ctime_ns + 10_000_000_000, None)
+    assert at_rest(status, status.st_ctime_ns + 100_000_000_000, None)
+    assert not at_rest(status, status.st_ctime_ns + 100_000_000_000, True)
+
+
+@pytest.fixture
+def mounted():
+    """Return a function that mounts an image file, in place of what it mounted there before."""
+    made: list[Path] = []
+
+    def mount(image: Path, target: Path, *options: str) -> None:
+        if target in made:
+            subprocess.run(["umount", target], check=True)
+            made.remove(target)
+        subprocess.run(["mount", "-o", ",".join(("loop", *options)), image, target], check=True)
+        made.append(target)
+
+    yield mount
+    for target in made:
+        subprocess.run(["umount", target], check=True)
+
+
+def squashfs(folder: Path, image: Path) -> None:
+    subprocess.run(
+        ["mksquashfs", folder, image, "-noappend", "-all-time", "0", "-quiet", "-no-progress"], check=True
+    )
+
+
+def erofs(folder: Path, image: Path) -> None:
+    subprocess.run(
+        ["mkfs.erofs", "--quiet", "-T0", "-U00000000-0000-0000-0000-000000000001", image, folder], check=True
+    )
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("make", [squashfs, erofs])
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.usefixtures("at_leisure")
+def test_another_image_at_the_same_path_is_another_content(tmp_path, mounted, make, in_place) -> None:
+    """Inode number, size and all times are equal; even the device may be."""
+    keys, stats, context = [], [], tmp_path / "ctx"
+    context.mkdir()
+    for word in ("one", "two"):
+        folder = tmp_path / word
+        folder.mkdir()
+        (folder / "f").write_text(word)
+        make(folder, tmp_path / "new.img")
+        image = tmp_path / ("image" if in_place else f"{word}.img")
+        image.write_bytes((tmp_path / "new.img").read_bytes())
+        mounted(image, context)
+        stats.append(identity(os.stat(context / "f")))
+        tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+        keys.append(key(tree))
+        tree.save()
+    assert stats[0][:4] == stats[1][:4]
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("at_leisure")
+def test_an_image_is_remembered_while_its_file_does_not_change(tmp_path, mounted, monkeypatch) -> None:
+    folder, context = tmp_path / "files", tmp_path / "ctx"
+    folder.mkdir()
+    context.mkdir()
+    (folder / "f").write_text("x")
+    squashfs(folder, tmp_path / "image")
+    for _ in range(2):  # mounted again, it is the same
+        mounted(tmp_path / "image", context)
+        tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+        first = key(tree)
+        tree.save()
+    monkeypatch.setattr(LocalTree, "_read", lambda self, item: pytest.fail("it was read again"))
+    again = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    assert key(again) == first
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("at_leisure")
+def test_a_filesystem_mounted_inside_a_context_is_seen(tmp_path, mounted) -> None:
+    """In one process, between two builds, on a device of the same number."""
+    folder, context = tmp_path / "files", tmp_path / "ctx"
+    folder.mkdir()
+    (context / "inner").mkdir(parents=True)
+    (context / "outer").write_text("stays")
+    cache = StatCaches(tmp_path / "cache").of(str(context))
+    keys = set()
+    for word in ("one", "two"):
+        (folder / "f").write_text(word)
+        squashfs(folder, tmp_path / f"{word}.img")
+        mounted(tmp_path / f"{word}.img", context / "inner")
+        keys.add(key(LocalTree(context, cache)))
+        assert "outer" in cache.table()
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
