@@ -8,6 +8,7 @@ import json
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from frontends.base import Bridge
 from frontends.dockerfile import archive, errors, gitref, platforms
@@ -63,7 +64,9 @@ class Contexts:
         self._filename = self.options.filename
         where = self._attrs.get(self._attrs.get("contextkey") or "context", "")
         keep = parse_bool(self._attrs.get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")) or False
-        state = git_state(where, keep_git_dir=keep) if where else None
+        # An image that is to be the same whenever it is built needs files that are.
+        mtime: Literal["", "commit"] = "commit" if self._attrs.get("build-arg:SOURCE_DATE_EPOCH") else ""
+        state = git_state(where, keep_git_dir=keep, mtime=mtime) if where else None
         if state is not None:
             self._main = self._dockerfile = state
         elif gitref.is_http(where):
@@ -323,10 +326,10 @@ class NamedContext:
         return (state, None) if config is None else self._configured(state, config)
 
 
-def git_state(where: str, *, keep_git_dir: bool = False) -> State | None:
+def git_state(where: str, *, keep_git_dir: bool = False, mtime: Literal["", "commit"] = "") -> State | None:
     """Return the state of a git context; None if the address is none of git.
 
-    ``keep_git_dir`` keeps ``.git``, whatever the address says.
+    ``keep_git_dir`` keeps ``.git``, whatever the address says; ``mtime`` counts where the address says none.
 
     Raises:
         DockerfileError: the address contradicts itself.
@@ -341,7 +344,7 @@ def git_state(where: str, *, keep_git_dir: bool = False) -> State | None:
         keep_git_dir=keep_git_dir or bool(found.keep_git_dir),
         checksum=found.checksum,
         skip_submodules=found.submodules is False,
-        mtime=found.mtime,
+        mtime=found.mtime or mtime,
         fetch_by_commit=bool(found.fetch_by_commit),
         name=f"[internal] load git source {where}",
     )

@@ -416,10 +416,19 @@ def ignore_pattern(cause: str) -> DockerfileError:
 
 
 def epoch(value: str) -> DockerfileError:
-    """``SOURCE_DATE_EPOCH`` is neither a number nor a usable stage."""
+    """``SOURCE_DATE_EPOCH`` is neither a number nor names anything."""
     return option(
         f"invalid SOURCE_DATE_EPOCH: {value}",
-        "give seconds since 1970, or the name of a stage that is FROM scratch and one ADD of an HTTP or git source",
+        "give seconds since 1970, context, or the name of a context or stage",
+    )
+
+
+def epoch_stage(what: str) -> DockerfileError:
+    """The stage that ``SOURCE_DATE_EPOCH`` names is not one that only loads a source."""
+    return DockerfileError(
+        f"SOURCE_DATE_EPOCH stage {what}",
+        code="epoch",
+        hint="name a stage that is FROM scratch and one ADD of one HTTP(S) or git source",
     )
 
 

@@ -15,6 +15,7 @@ from frontends.dockerfile.contexts import Contexts
 from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.lower.bases import Images
 from frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
+from frontends.dockerfile.lower.epoch import SourceTimes
 from frontends.dockerfile.options import Options, read_options
 from frontends.dockerfile.programs import read_program
 from frontends.dockerfile.recovery import parse_on
@@ -25,6 +26,8 @@ from llb.ops import CDIDevice, Platform
 from llb.options import SourceText
 from llb.state import State
 from llb.walk import no_garbage
+
+_EPOCH = "source.date.epoch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +68,12 @@ class DockerfileFrontend:
             return BuildResult(results=(), metadata=await self._answer(request, bridge, contexts))
         converted = await self.convert(bridge, contexts)
         results = [await _result(bridge, one) for one in converted]
-        metadata = {}
-        if epoch := converted[0].epoch:
-            metadata["source.date.epoch"] = str(int(epoch.timestamp())).encode()
         multi = self._options(bridge).multi_platform
+        metadata = {
+            f"{_EPOCH}/{result.id}" if multi else _EPOCH: str(int(one.epoch.timestamp())).encode()
+            for one, result in zip(converted, results, strict=True)
+            if one.epoch is not None
+        }
         return BuildResult(results=tuple(results), multi=multi, metadata=metadata)
 
     async def convert(self, bridge: Bridge, contexts: Contexts | None = None) -> list[Converted]:
@@ -159,6 +164,7 @@ class _Reading:
         if not program.stages:
             raise errors.no_stages()
         images = Images(self.contexts.bridge, self.contexts)
+        times = SourceTimes(self.contexts.bridge)
         outcomes: dict[int, Converted | DockerfileError] = {}
 
         async def one(number: int, platform: Platform | None) -> None:
@@ -170,6 +176,7 @@ class _Reading:
                 bridge=self.contexts.bridge,
                 contexts=self.contexts,
                 images=images,
+                times=times,
                 lint=lint if number == 0 else Linter(lint.config, muted),
                 every_stage=self.every_stage,
             )

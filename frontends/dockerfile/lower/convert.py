@@ -23,7 +23,9 @@ from frontends.dockerfile.later_errors import later_errors
 from frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
 from frontends.dockerfile.lower.bases import Images, resolve_bases
 from frontends.dockerfile.lower.dispatch import lower_stage
-from frontends.dockerfile.lower.epoch import fix_epoch
+from frontends.dockerfile.lower.epoch import NAME as EPOCH
+from frontends.dockerfile.lower.epoch import SourceTimes, resolve_epoch
+from frontends.dockerfile.lower.epoch_stage import StageArgs
 from frontends.dockerfile.lower.stage import Conversion, StageState
 from frontends.dockerfile.lower.stages import Stages
 from frontends.dockerfile.lower.triggers import add_triggers
@@ -82,6 +84,7 @@ class Request:
     bridge: Bridge
     contexts: Contexts
     images: Images
+    times: SourceTimes
     lint: Linter
     every_stage: bool = False
 
@@ -170,16 +173,17 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
         options.build_platforms[0], target_platform, options.target, options.build_args
     )
     check_file(request.file, request.program, request.lint, predefined)
-    conversion = await _conversion(request, platform, target_platform, predefined)
     declared = frozenset(key for command in request.program.args for key, _ in command.args)
-    stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
     try:
+        conversion = await _conversion(request, platform, target_platform, predefined)
+        stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
         target = await _target(stages, request)
     except DockerfileError as error:
-        conversion.lint.findings.mute()
+        request.lint.findings.mute()
         error.add(later_errors(request.program.stages))
         raise
     conversion.matcher = _matcher(await request.contexts.ignored())
+    conversion.context = await request.contexts.main(conversion.context_paths)
     collector = ErrorCollector(conversion.lint.findings.mute)
     with no_garbage():
         for state in stages.states:
@@ -195,7 +199,6 @@ async def _target(stages: Stages, request: Request) -> StageState:
         stages.add_all(request.program)
         target = stages.target(stages.conversion.options.target)
         stages.connect()
-    await fix_epoch(stages, request.bridge)
     while True:
         needed = stages.reachable(target)
         reachable = set(stages.states) if request.every_stage else needed
@@ -215,8 +218,17 @@ async def _conversion(
 ) -> Conversion:
     options = request.contexts.options
     mode = Mode(escape=request.file.escape)
-    paths: set[str] = set()
-    values, facts = global_args(request.program, predefined, options.build_args, mode)
+    build_args = dict(options.build_args)
+    values, facts = global_args(request.program, predefined, build_args, mode)
+    known = {key: value for key, value in values.items() if key != EPOCH}
+    epoch = await resolve_epoch(
+        request.program.stages,
+        request.contexts,
+        request.times,
+        build_args,
+        values,
+        StageArgs(known=known, build_args=options.build_args, mode=mode),
+    )
     return Conversion(
         options=options,
         escape=request.file.escape,
@@ -224,11 +236,10 @@ async def _conversion(
         lint=request.lint,
         target=target,
         implicit=platform is None,
-        build_args=dict(options.build_args),
+        build_args=build_args,
         global_args=values,
         declared_args=facts,
-        context=await request.contexts.main(paths),
-        context_paths=paths,
+        epoch=epoch,
     )
 
 

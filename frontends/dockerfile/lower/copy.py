@@ -180,7 +180,7 @@ class _Copying:
                     check_digest(self.checksum)
                 except InvalidDigestError as error:
                     raise errors.checksum(str(error)) from None
-        filename = _filename(source)
+        filename = filename_of(source)
         state = http(
             source,
             filename=filename,
@@ -276,7 +276,7 @@ def _is_remote(source: str) -> bool:
     return False
 
 
-def _filename(url: str) -> str:
+def filename_of(url: str) -> str:
     """Return the name that a file gets which is loaded from an address."""
     try:
         path = gourl.parse(url).path

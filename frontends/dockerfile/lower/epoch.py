@@ -1,102 +1,162 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SOURCE_DATE_EPOCH: a number, or the time of the one source that a stage adds."""
+"""SOURCE_DATE_EPOCH: a number, or what has one source: the main context, a named context or a stage.
+
+Source: BuildKit's frontend (``docker/dockerfile`` 1.26). It is resolved for each platform before anything else is looked
+at, so that every stage sees the number.
+"""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta, timezone
+import asyncio
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from frontends.base import Bridge, ResolvedSource, ResolveError
+from frontends.base import Bridge, Ref, ResolveError
 from frontends.dockerfile import errors
+from frontends.dockerfile.archive_times import ArchiveError, newest_time
+from frontends.dockerfile.commits import CommitError, committer_time
+from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.gitref import is_http
 from frontends.dockerfile.gotext import parse_int
-from frontends.dockerfile.instructions import Arg, Copy
-from frontends.dockerfile.lower.copy import lower_copy
-from frontends.dockerfile.lower.scope import lower_arg
-from frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
-from frontends.dockerfile.lower.stages import Stages
+from frontends.dockerfile.instructions import Stage
+from frontends.dockerfile.lower.epoch_stage import StageArgs, source_of_stage
 from llb.ops import Source
+from llb.options import Constraints
+from llb.sources import SourceNode, state_of
+from llb.state import State
 
 NAME = "SOURCE_DATE_EPOCH"
-_COMMITTER = re.compile(rb"^committer .*> (\d+) ([+-])(\d\d)(\d\d)$", re.MULTILINE)
+_PIECE = 1 << 20
 
 
-async def fix_epoch(stages: Stages, bridge: Bridge) -> None:
-    """Read SOURCE_DATE_EPOCH from the build's arguments, or the default of the global one, and fix the time.
+@dataclass(slots=True)
+class SourceTimes:
+    """When sources were made, each asked for once; shared by all platforms of a build."""
+
+    bridge: Bridge
+    _known: dict[tuple[object, ...], datetime | None] = field(default_factory=dict)
+    _locks: dict[tuple[object, ...], asyncio.Lock] = field(default_factory=dict)
+
+    async def time_of(self, state: State, what: str) -> datetime | None:
+        """Return when the one source of a state was made; None if it has none or several, or none that knows.
+
+        Raises:
+            DockerfileError: the source cannot be reached, or what it says is malformed.
+        """
+        graph = state.graph(platform=self.bridge.build_platforms[0], caps=self.bridge.caps)
+        sources = [vertex.op for vertex in graph if isinstance(vertex.op, Source)]
+        if len(sources) != 1:
+            return None
+        (source,) = sources
+        key = (source.identifier, *sorted(source.attrs.items()), what)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            if key not in self._known:
+                self._known[key] = await self._ask(source, what)
+        return self._known[key]
+
+    async def _ask(self, source: Source, what: str) -> datetime | None:
+        try:
+            answer = await self.bridge.resolve_source(
+                source.identifier, source.attrs, log_name=f"[internal] resolve {what}"
+            )
+            if answer.commit_object:
+                return committer_time(answer.commit_object)
+            if answer.last_modified is not None:
+                return datetime.fromtimestamp(int(answer.last_modified), UTC)
+            filename = source.attrs.get("http.filename", "")
+            if is_http(source.identifier) and filename:
+                return await self._newest(source, filename)
+        except (ResolveError, CommitError, ArchiveError) as error:
+            raise errors.option(str(error), str(getattr(error, "help", ""))) from error
+        return None
+
+    async def _newest(self, source: Source, filename: str) -> datetime | None:
+        """Return the newest time in an archive that a server gives no time for."""
+        node = SourceNode(
+            identifier=source.identifier, attrs=source.attrs, caps=(), constraints=Constraints()
+        )
+        ref = await self.bridge.solve(state_of(node))
+        file = _Remote(self.bridge, ref, filename, asyncio.get_running_loop())
+        seconds = await asyncio.to_thread(newest_time, io.BufferedReader(file, _PIECE))
+        return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+class _Remote(io.RawIOBase):
+    """A file behind a bridge, read from another thread."""
+
+    def __init__(self, bridge: Bridge, ref: Ref, path: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._bridge = bridge
+        self._ref = ref
+        self._path = path
+        self._loop = loop
+        self._at = 0
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Read the next bytes."""
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        reading = self._bridge.read_file(self._ref, self._path, offset=self._at, length=len(view))
+        data = asyncio.run_coroutine_threadsafe(reading, self._loop).result()
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+async def resolve_epoch(
+    stages: Sequence[Stage],
+    contexts: Contexts,
+    times: SourceTimes,
+    build_args: dict[str, str],
+    args: dict[str, str],
+    scope: StageArgs,
+) -> datetime | None:
+    """Return the time that SOURCE_DATE_EPOCH stands for; the number takes its place in both kinds of arguments.
+
+    Where there is no time after all, it is taken out of them. ``args`` are the global arguments.
 
     Raises:
-        DockerfileError: it is neither a number nor a stage that adds one HTTP or git source.
+        DockerfileError: it is no number, and names nothing whose time can be found.
     """
-    conversion = stages.conversion
-    value = conversion.build_args.get(NAME) or conversion.global_args.get(NAME, "")
-    if not value:
-        return
-    seconds = parse_int(value)
-    conversion.epoch = (
-        _moment(value, seconds) if seconds is not None else await _of_stage(stages, bridge, value)
-    )
-    text = str(int(conversion.epoch.timestamp()))
-    for args in (conversion.build_args, conversion.global_args):
-        if NAME in args:
-            args[NAME] = text
-
-
-def _moment(value: str, seconds: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        raise errors.epoch(value) from None
-
-
-async def _of_stage(stages: Stages, bridge: Bridge, name: str) -> datetime:
-    state = stages.by_name(name)
-    found = _source_of(state) if state is not None and state.base_name == SCRATCH else None
-    if found is None:
-        raise errors.epoch(name)
-    log_name = f"[internal] resolve {NAME} source stage {name}"
-    try:
-        answer = await bridge.resolve_source(found.identifier, found.attrs, log_name=log_name)
-    except ResolveError as error:
-        raise errors.option(f"failed to resolve {NAME} source stage {name}: {error}") from error
-    moment = _time_of(answer)
-    if moment is None:
-        raise errors.epoch(name)
+    value = build_args.get(NAME, args.get(NAME) or None)
+    if value is None:
+        return None
+    moment = await _moment(value, stages, contexts, times, scope)
+    for known in (build_args, args):
+        if NAME not in known:
+            continue
+        if moment is None:
+            del known[NAME]
+        else:
+            known[NAME] = str(int(moment.timestamp()))
     return moment
 
 
-def _source_of(state: StageState) -> Source | None:
-    """Return the one HTTP or git source that a stage adds; its steps are lowered to look, and forgotten."""
-    from dataclasses import replace
-
-    from frontends.dockerfile.check import Linter
-
-    probe = StageState(
-        conversion=replace(state.conversion, lint=Linter(), context_paths=set()),
-        stage=state.stage,
-        base_name=SCRATCH,
-        name="",
-        platform=state.conversion.target,
-    )
-    for command in state.stage.commands:
-        if isinstance(command, Arg):
-            lower_arg(probe, Step(command), command)
-        elif isinstance(command, Copy) and command.is_add:
-            lower_copy(probe, Step(command), command)
-    graph = probe.state.graph(platform=state.conversion.target, caps=state.conversion.options.caps)
-    remote = [
-        vertex.op
-        for vertex in graph.vertices
-        if isinstance(vertex.op, Source)
-        and vertex.op.identifier.startswith(("http://", "https://", "git://"))
-    ]
-    return remote[0] if len(remote) == 1 else None
-
-
-def _time_of(answer: ResolvedSource) -> datetime | None:
-    if answer.last_modified is not None:
-        return datetime.fromtimestamp(answer.last_modified, UTC)
-    match = _COMMITTER.search(answer.commit_object)
-    if match is None:
+async def _moment(
+    value: str, stages: Sequence[Stage], contexts: Contexts, times: SourceTimes, scope: StageArgs
+) -> datetime | None:
+    if not value:
         return None
-    offset = timedelta(hours=int(match[3]), minutes=int(match[4]))
-    zone = timezone(-offset if match[2] == b"-" else offset)
-    return datetime.fromtimestamp(int(match[1]), zone)
+    seconds = parse_int(value)
+    if seconds is not None:
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (OverflowError, ValueError, OSError):
+            raise errors.epoch(value) from None
+    if value == "context":
+        return await times.time_of(await contexts.main({"/"}), "main build context metadata")
+    context = contexts.named(value, None)
+    if context is not None:
+        try:
+            state, _ = await context.load({"/"})
+        except ResolveError as error:
+            raise errors.context(str(error), str(getattr(error, "help", ""))) from error
+        return await times.time_of(state, f"{NAME} named context {value}")
+    stage = next((stage for stage in stages if stage.name and stage.name == value.lower()), None)
+    if stage is None:
+        raise errors.epoch(value)
+    return await times.time_of(source_of_stage(stage, scope), f"{NAME} source stage {value}")

@@ -44,7 +44,8 @@ def _mode(escape: str, raw: bool = False) -> Mode:
 class Conversion:
     """What all stages of one platform share.
 
-    ``global_args`` are the arguments that FROM sees, ``declared_args`` where they are declared; ``context_paths`` fills up with what is read of ``context``.
+    ``global_args`` are the arguments that FROM sees, ``declared_args`` where they are declared; ``context_paths`` fills up with what is read of ``context``,
+    which is known once the stages are.
     ``matcher`` is None where nothing is ignored for certain.
     """
 
@@ -57,8 +58,8 @@ class Conversion:
     build_args: dict[str, str]
     global_args: dict[str, str]
     declared_args: Mapping[str, ArgFact]
-    context: State
-    context_paths: set[str]
+    context: State = field(default_factory=State)
+    context_paths: set[str] = field(default_factory=set)
     matcher: PatternMatcher | None = None
     epoch: datetime | None = None
     room: int = field(default_factory=lambda: MOST_TEXT)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stage that SOURCE_DATE_EPOCH names: ``FROM scratch`` and one ADD of one HTTP or git source.
+
+It is read apart from the stage as it is built: neither files nor other instructions count, only what is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from frontends.dockerfile import errors, gitref
+from frontends.dockerfile.instructions import Arg, Copy, Stage
+from frontends.dockerfile.located_errors import DockerfileError
+from frontends.dockerfile.lower.copy import filename_of
+from frontends.dockerfile.lower.stage import SCRATCH
+from frontends.dockerfile.words import Mode, WordError, expand
+from llb import git, http
+from llb.state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageArgs:
+    """What the words of the stage see: the global and predefined arguments, those of the build, and how words are read."""
+
+    known: Mapping[str, str]
+    build_args: Mapping[str, str]
+    mode: Mode
+
+
+def source_of_stage(stage: Stage, args: StageArgs) -> State:
+    """Return what the stage loads.
+
+    Raises:
+        DockerfileError: located at the stage's FROM; it is no such stage, or a word is malformed.
+    """
+    try:
+        return _source(stage, args)
+    except DockerfileError as error:
+        raise error.locate(stage.place, replace_all=True) from None
+
+
+def _source(stage: Stage, args: StageArgs) -> State:
+    known = dict(args.known)
+    if _expanded(stage.base, known, args.mode) != SCRATCH:
+        raise errors.epoch_stage("must use FROM scratch")
+    add: Copy | None = None
+    for command in stage.commands:
+        if isinstance(command, Arg):
+            for key, default in command.args:
+                value = args.build_args.get(key)
+                if value is None and default is not None:
+                    value = _expanded(default, known, args.mode)
+                if value is not None:
+                    known[key] = value
+        elif not (isinstance(command, Copy) and command.is_add):
+            raise errors.epoch_stage(
+                f"does not meet source-only requirements: unsupported {command.keyword} instruction"
+            )
+        elif add is not None:
+            raise errors.epoch_stage("must contain exactly one remote ADD")
+        else:
+            add = command
+    if add is None:
+        raise errors.epoch_stage("must contain exactly one remote ADD")
+    if add.contents or len(add.sources) != 1:
+        raise errors.epoch_stage("must contain exactly one remote ADD source")
+    return _remote(
+        add, _expanded(add.sources[0], known, args.mode), _expanded(add.checksum, known, args.mode)
+    )
+
+
+def _remote(add: Copy, source: str, checksum: str) -> State:
+    try:
+        found = None if source.startswith("github.com/") else gitref.parse(source)
+    except DockerfileError:
+        found = None  # an address of git that contradicts itself is one of HTTP here
+    if found is not None:
+        return git(
+            found.remote,
+            ref=found.ref,
+            subdir=found.subdir,
+            checksum=checksum or found.checksum,
+            keep_git_dir=bool(add.keep_git_dir or found.keep_git_dir),
+            skip_submodules=found.submodules is False,
+        )
+    if not gitref.is_http(source):
+        raise errors.epoch_stage("source must be a single HTTP(S) or Git ADD")
+    return http(source, filename=filename_of(source), checksum=checksum)
+
+
+def _expanded(word: str, known: Mapping[str, str], mode: Mode) -> str:
+    try:
+        return expand(word, known, mode).text
+    except WordError as error:
+        raise errors.word(str(error)) from None
