@@ -115,13 +115,26 @@ async def export_all(
             results=tuple(exports),
             multi=result.multi,
             metadata=result.metadata,
-            attrs=output.attrs,
+            attrs=_attrs(output, request.options),
             names=request.names,
             dest=_file(output),
             stream=stdout if output.dest == "-" else None,
         )
         response |= await _one(number, output, wanted, worker, progress)
     return response
+
+
+def _attrs(output: Output, options: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an output's attributes; the time is that of the build argument if it is a number, or none if it is empty.
+
+    What else the argument may be (a name) only a frontend understands: its answer has the time then.
+    """
+    from worker.exporters.base import EPOCH_ATTRIBUTE, parse_epoch
+
+    value = options.get("build-arg:SOURCE_DATE_EPOCH")
+    if value is None or EPOCH_ATTRIBUTE in output.attrs or (value and parse_epoch(value) is None):
+        return output.attrs
+    return {**output.attrs, EPOCH_ATTRIBUTE: value}
 
 
 def _file(output: Output) -> Path | None:

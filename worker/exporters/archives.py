@@ -37,7 +37,8 @@ def references(names: tuple[str, ...]) -> list[Reference]:
 
 def dated(image: Image, options: ImageOptions, run: Run) -> Image:
     """Return the image with the time of its making, or SOURCE_DATE_EPOCH, as an annotation of its root."""
-    seconds = int(options.epoch if options.epoch is not None else run.tools.clock())
+    epoch = options.epochs.whole
+    seconds = int(epoch if epoch is not None else run.tools.clock())
     annotations = {CREATED: moment.write(seconds * 1_000_000_000), **image.root.annotations}
     return replace(image, manifests=(*image.manifests[:-1], replace(image.root, annotations=annotations)))
 

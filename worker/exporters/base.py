@@ -7,6 +7,7 @@ Source of attribute names and defaults: BuildKit's exporters at compatibility ve
 from __future__ import annotations
 
 import difflib
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,10 @@ from worker.content.push import Pusher
 from worker.images import ImageStore
 
 _NONE: Mapping[str, bytes] = MappingProxyType({})
+EPOCH_ATTRIBUTE = "source-date-epoch"
+_EPOCH_KEY = "source.date.epoch"
+_SECONDS = re.compile(r"[+-]?[0-9]{1,19}")
+_FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799  # of the years 1 to 9999
 _METADATA = ("containerimage.", "frontend.", "refs.platforms", "source.date.epoch", "image.name")
 
 
@@ -191,6 +196,28 @@ class Attrs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Epochs:
+    """SOURCE_DATE_EPOCH, in seconds since 1970; None where there is none.
+
+    ``of_platform`` has an entry for each result unless the output itself says the ``common`` one.
+    """
+
+    common: int | None = None
+    of_platform: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType({}))
+
+    def of(self, platform: str) -> int | None:
+        """Return the time of a platform's result."""
+        return self.of_platform.get(platform, self.common)
+
+    @property
+    def whole(self) -> int | None:
+        """The time of what holds all results: the latest of theirs, None if one has none."""
+        times = list(self.of_platform.values()) or [self.common]
+        known = [time for time in times if time is not None]
+        return max(known) if len(known) == len(times) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:
     """The attributes that all image exporters share."""
 
@@ -199,7 +226,7 @@ class ImageOptions:
     compression: Compression
     level: int | None
     force_compression: bool
-    epoch: int | None
+    epochs: Epochs
     rewrite_timestamp: bool
     metadata: Mapping[str, bytes]
     annotations: Mapping[str, str]
@@ -232,7 +259,7 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
         compression=cast("Compression", compression),
         level=level,
         force_compression=attrs.flag("force-compression"),
-        epoch=epoch(request, attrs),
+        epochs=epochs(request, attrs),
         rewrite_timestamp=attrs.flag("rewrite-timestamp"),
         annotations={key: value for key, value in attrs.values.items() if key.startswith("annotation")},
         metadata={},
@@ -242,8 +269,8 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
     return replace(options, metadata={**request.metadata, **found})
 
 
-def files_options(request: ExportRequest, attrs: Attrs) -> tuple[bool, int | None]:
-    """Read what outputs of files share: whether platforms get directories of their own, and the time of all files.
+def files_options(request: ExportRequest, attrs: Attrs) -> tuple[bool, Epochs]:
+    """Read what outputs of files share: whether platforms get directories of their own, and the times of their files.
 
     Call it after the exporter has read its own.
 
@@ -251,29 +278,48 @@ def files_options(request: ExportRequest, attrs: Attrs) -> tuple[bool, int | Non
         ExportError: an attribute is unknown or wrong, or asks for what is not supported.
     """
     split = attrs.flag("platform-split", request.multi)
-    time = epoch(request, attrs)
+    times = epochs(request, attrs)
     attrs.text("attestation-prefix")
     for key in ("sbom", "provenance"):
         attrs.refuse(key)
     attrs.rest()
-    return split, time
+    return split, times
 
 
-def epoch(request: ExportRequest, attrs: Attrs) -> int | None:
-    """Return SOURCE_DATE_EPOCH in seconds: the attribute, or what the frontend said, or None.
+def parse_epoch(text: str) -> int | None:
+    """Return SOURCE_DATE_EPOCH in seconds since 1970; None if it is no whole number, or out of a calendar's range."""
+    if not _SECONDS.fullmatch(text):
+        return None
+    seconds = int(text)
+    return seconds if _FIRST_SECOND <= seconds <= _LAST_SECOND else None
+
+
+def epochs(request: ExportRequest, attrs: Attrs) -> Epochs:
+    """Return the times of the results: that of the attribute (empty: none), else those that the frontend says.
 
     Raises:
-        ExportError: it is no number.
+        ExportError: one is no number.
     """
-    text = attrs.text("source-date-epoch")
-    if not text:
-        text = request.metadata.get("source.date.epoch", b"").decode()
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError as error:
-        raise ExportError(f"source-date-epoch={text!r} is not a number of seconds") from error
+    given = attrs.text(EPOCH_ATTRIBUTE)
+    if EPOCH_ATTRIBUTE in attrs.values:
+        return Epochs(common=_epoch(f"{EPOCH_ATTRIBUTE}={given!r}", given) if given else None)
+    said = {
+        key: _epoch(f"{key} of the frontend: {value!r}", value.decode("utf-8", "replace"))
+        for key, value in request.metadata.items()
+        if key.partition("/")[0] == _EPOCH_KEY and value
+    }
+    common = said.get(_EPOCH_KEY)
+    return Epochs(
+        common=common,
+        of_platform={one.id: said.get(f"{_EPOCH_KEY}/{one.id}", common) for one in request.results},
+    )
+
+
+def _epoch(shown: str, text: str) -> int:
+    seconds = parse_epoch(text)
+    if seconds is None:
+        raise ExportError(f"{shown} is not a number of seconds since 1970")
+    return seconds
 
 
 def platform_dir(platform: Platform) -> str:

@@ -134,19 +134,18 @@ def _platform(result: PlatformExport, options: ImageOptions, run: Run, annotatio
     facts: list[LayerFacts] = []
     origins: dict[str, str] = {}
     kept = _base_layers(result)
+    epoch = options.epochs.of(result.id)
     for number, layer in enumerate(result.snapshot.layers):
         run.cancel.check()
         info = run.tools.layers.info(layer)
         blob = _layer_blob(info, options, run)
         if info.source:
             origins[blob.descriptor.digest] = info.source
-        if options.rewrite_timestamp and options.epoch is not None and number >= kept:
-            blob = rewrite_times(blob, options, run)
+        if options.rewrite_timestamp and epoch is not None and number >= kept:
+            blob = rewrite_times(blob, epoch, options, run)
         blobs.append(blob)
         facts.append(_facts(info, blob.diff_id))
-    config = image_config(
-        result.config, result.platform, facts, epoch=options.epoch, base_config=result.base_config
-    )
+    config = image_config(result.config, result.platform, facts, epoch=epoch, base_config=result.base_config)
     store = run.tools.store
     store.put(config)
     config_descriptor = Descriptor(

@@ -20,22 +20,15 @@ from worker.base import StorageError
 from worker.bytescopy import BytesCopier
 from worker.content.tarwrite import link_below
 from worker.descent import Descent, remove_tree
-from worker.exporters.base import (
-    Attrs,
-    ExportError,
-    ExportRequest,
-    Run,
-    files_options,
-    platform_dir,
-)
+from worker.exporters.base import Attrs, Epochs, ExportError, ExportRequest, Run, files_options, platform_dir
 from worker.exporters.merged import prune, sources, union
 from worker.tree import portable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def read(request: ExportRequest) -> tuple[str, bool, int | None]:
-    """Return the mode, whether platforms get directories of their own, and the time of all files.
+def read(request: ExportRequest) -> tuple[str, bool, Epochs]:
+    """Return the mode, whether platforms get directories of their own, and the times of their files.
 
     Raises:
         ExportError: an attribute is unknown or wrong.
@@ -51,12 +44,11 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     Raises:
         WorkerError: an attribute is wrong, or the directory cannot be written.
     """
-    mode, split, clamp = read(request)
+    mode, split, epochs = read(request)
     if request.dest is None:
         raise ExportError("type=local needs a directory", help="add dest=DIR")
     merged = not split and len(request.results) > 1
-    time = None if clamp is None else clamp * 1_000_000_000
-    writer = _Writer(run, time, delete=mode == "delete" and not merged)
+    writer = _Writer(run, None, delete=mode == "delete" and not merged)
     try:
         request.dest.mkdir(parents=True, exist_ok=True)
         root = os.open(request.dest, _DIRECTORY & ~os.O_NOFOLLOW)
@@ -67,6 +59,8 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
         with sources(request, run) as found:
             wanted = union(found, run.cancel) if merged else frozenset()
             for result, (_, source) in zip(request.results, found, strict=True):
+                epoch = epochs.of(result.id)
+                writer.time = None if epoch is None else epoch * 1_000_000_000
                 if split:
                     writer.fill_below(root, platform_dir(result.platform), source)
                 else:

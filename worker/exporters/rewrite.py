@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 _SECOND = 1_000_000_000
 
 
-def rewrite_times(blob: LayerBlob, options: ImageOptions, run: Run) -> LayerBlob:
+def rewrite_times(blob: LayerBlob, epoch: int, options: ImageOptions, run: Run) -> LayerBlob:
     """Return a layer in which no time is later than the epoch, stored in the content store.
 
     The compression is that of the given blob.
@@ -32,8 +32,7 @@ def rewrite_times(blob: LayerBlob, options: ImageOptions, run: Run) -> LayerBlob
     Raises:
         ExportError: the blob is damaged, or holds what cannot be rewritten.
     """
-    assert options.epoch is not None
-    store, digest, epoch = run.tools.store, blob.descriptor.digest, options.epoch
+    store, digest = run.tools.store, blob.descriptor.digest
     if not store.exists(digest):
         run.tools.fetch(blob.descriptor, "", run.cancel, None)
 

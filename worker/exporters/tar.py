@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from worker.content.tarwrite import write_end, write_tree
 from worker.exporters.archives import output
-from worker.exporters.base import Attrs, ExportRequest, Run, files_options, platform_dir
+from worker.exporters.base import Attrs, Epochs, ExportRequest, Run, files_options, platform_dir
 from worker.exporters.merged import sources, union
 
 
-def read(request: ExportRequest) -> tuple[bool, int | None]:
-    """Return whether platforms get directories of their own, and the time of all files.
+def read(request: ExportRequest) -> tuple[bool, Epochs]:
+    """Return whether platforms get directories of their own, and the times of their files.
 
     Raises:
         ExportError: an attribute is unknown or wrong.
@@ -27,7 +27,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     Raises:
         WorkerError: an attribute is wrong, or the archive cannot be written.
     """
-    split, time = read(request)
+    split, epochs = read(request)
     run.report("tar", "sending tarball", 0, 0, False)
     with sources(request, run) as found:
         directories: set[str] | None = None
@@ -42,7 +42,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
 
             for result, (_, root) in zip(request.results, found, strict=True):
                 prefix = platform_dir(result.platform) if split else ""
-                write_tree(root, write, prefix=prefix, time=time, directories=directories)
+                write_tree(root, write, prefix=prefix, time=epochs.of(result.id), directories=directories)
             write_end(write)
     run.report("tar", "sending tarball", 0, 0, True)
     return {}
