@@ -25,7 +25,7 @@ from support.remote import DirectoryLayers, MemoryBlobs, sha256
 from llb.ops import Platform
 from llb.reference import parse
 from worker.base import Snapshot, SourceError, StorageError
-from worker.content.auth import ANONYMOUS
+from worker.content.dockerconfig import ANONYMOUS
 from worker.content.layout import Layout
 from worker.content.push import Pusher
 from worker.content.transport import Transport
@@ -70,7 +70,7 @@ def tools(tmp_path_factory):
         layers=layers,
         snapshotter=layers,
         images=ImageStore(database, store),
-        pusher=Pusher(Transport(credentials=lambda host: ANONYMOUS), store),
+        pusher=Pusher(Transport(credentials=lambda *_: ANONYMOUS), store),
         fetch=fetch,
         clock=lambda: 1_700_000_000.0,
     )

@@ -157,6 +157,7 @@ class FaultyServer:
 
     def __init__(self, answer: Callable[[str, str, dict[str, str], int], Answer]) -> None:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.connections: set[object] = set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -167,6 +168,7 @@ class FaultyServer:
                 body = self.rfile.read(length)
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 headers["body"] = body.decode("latin-1")
+                outer.connections.add(self.client_address)
                 outer.requests.append((self.command, self.path, headers))
                 status, extra, data = answer(self.command, self.path, headers, len(outer.requests))
                 self.send_response(status)

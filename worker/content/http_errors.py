@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the distribution API: what a registry's refusal or silence means, and what to do about it."""
+"""Errors of HTTP and of the distribution API: what a server's refusal or silence means, and what to do about it."""
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from worker.base import SourceError
+from worker.content.urls import origin, shown_host
 
 if TYPE_CHECKING:
-    import urllib3
+    from worker.content.response import Response
+    from worker.content.transport import Endpoint
 
 _MAX_ERROR_BODY = 1 << 16
+_MAX_SAID = 300
+_FAILURE = re.compile(r"\[Errno -?\d+\] ")
 
 
 class HttpError(SourceError):
-    """A registry answered with an error. ``code`` is the distribution API's, "" if it sent none."""
+    """A server answered with an error. ``code`` is the distribution API's, "" if it sent none."""
 
     def __init__(self, message: str, *, status: int, code: str = "", help: str = "") -> None:  # noqa: A002
         super().__init__(message, help=help)
@@ -25,96 +30,174 @@ class HttpError(SourceError):
 
 
 class UnreachableError(SourceError):
-    """No answer from a host: no such name, refused, timed out, not TLS."""
+    """No answer from a host: no such name, refused, timed out, not TLS. ``timed_out`` tells of the third."""
+
+    def __init__(self, message: str, *, timed_out: bool = False, help: str = "") -> None:  # noqa: A002
+        super().__init__(message, help=help)
+        self.timed_out = timed_out
 
 
-def unreachable(host: str, url: str, error: Exception) -> UnreachableError:
-    """Return what to tell of a request to the registry ``host`` that got no answer."""
+def unreachable(
+    endpoint: Endpoint, url: str, error: Exception, *, waited: float = 0.0, proxy: str = ""
+) -> UnreachableError:
+    """Return what to tell of a request to ``url`` that got no answer within ``waited`` seconds, or (0) at all."""
     import urllib3.exceptions
 
-    where = urlsplit(url).netloc.rpartition("@")[2]
-    reason = str(getattr(error, "reason", None) or error)
-    if isinstance(error, urllib3.exceptions.SSLError):
-        plain = "WRONG_VERSION_NUMBER" in reason or "UNKNOWN_PROTOCOL" in reason
+    where = shown_host(url)
+    if proxy:
+        where += f" through the proxy {shown_host(proxy)}"
+        endpoint_or_proxy = "check the proxy variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+    else:
+        endpoint_or_proxy = "check the address, the port and the network"
+    if waited or isinstance(error, TimeoutError):
         return UnreachableError(
-            f"no secure connection to {where}: {reason}",
-            help=f'it seems to speak plain HTTP: set http = true under [registry."{host}"]'
+            f"{where} did not answer within {waited:.0f} seconds",
+            timed_out=True,
+            help="the server is overloaded or the network is broken: try again later",
+        )
+    if isinstance(error, urllib3.exceptions.ProxyError) and error.original_error is not None:
+        error = error.original_error
+    match error:
+        case urllib3.exceptions.SSLError():
+            return _insecure(endpoint, where, str(error.args[0] if error.args else error))
+        case urllib3.exceptions.NameResolutionError():
+            name = (shown_host(proxy) if proxy else where).rpartition(":")[0] or where
+            return UnreachableError(
+                f"cannot resolve the host name {name}: {broken(error)}",
+                help="check the spelling, and the network's DNS",
+            )
+        case urllib3.exceptions.NewConnectionError():
+            return UnreachableError(f"cannot connect to {where}: {broken(error)}", help=endpoint_or_proxy)
+        case urllib3.exceptions.ConnectTimeoutError():
+            return UnreachableError(
+                f"cannot connect to {where}: it timed out", timed_out=True, help=endpoint_or_proxy
+            )
+        case urllib3.exceptions.TimeoutError():
+            return UnreachableError(
+                f"{where} did not answer: it timed out",
+                timed_out=True,
+                help="the server is overloaded or the network is broken: try again later",
+            )
+        case _:
+            return UnreachableError(f"no answer from {where}: {broken(error)}", help=endpoint_or_proxy)
+
+
+def _insecure(endpoint: Endpoint, where: str, reason: str) -> UnreachableError:
+    plain = "WRONG_VERSION_NUMBER" in reason or "UNKNOWN_PROTOCOL" in reason
+    said = re.sub(r"^\[SSL[^\]]*\]\s*|\s*\(_ssl\.c:\d+\)", "", reason)
+    if plain:
+        said = "it speaks plain HTTP"
+    if not endpoint.registry:
+        hint = (
+            "use an http:// URL"
             if plain
-            else f'name its certificate authority as ca under [registry."{host}"] in the configuration file',
+            else "name a file with its certificate authority in the environment variable SSL_CERT_FILE"
         )
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
-        return UnreachableError(
-            f"no host named {where}", help="check the name and the network; a mirror can be configured"
-        )
-    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
-        return UnreachableError(f"{where} does not answer", help="check the network and try again")
-    reason = broken(error).rpartition(": ")[2] or type(error).__name__
-    return UnreachableError(
-        f"cannot reach {where}: {reason}", help="check the address, the port and the network"
-    )
+    elif plain:
+        hint = f'set http = true under [registry."{endpoint.host}"] in the configuration file'
+    else:
+        hint = f'name its certificate authority as ca under [registry."{endpoint.host}"] in the configuration file'
+    return UnreachableError(f"no TLS connection to {where}: {said}", help=hint)
 
 
-def broken(error: Exception) -> str:
-    """Say why a connection failed, without the library's wrapping."""
+def broken(error: BaseException) -> str:
+    """Say why a connection failed, in the words of the system and without the library's wrapping."""
+    import http.client
+
     import urllib3.exceptions
 
     match error:
+        case urllib3.exceptions.NewConnectionError(__cause__=OSError() as inner):
+            return broken(inner)
         case urllib3.exceptions.ProtocolError(args=[_, Exception() as inner]):
             return broken(inner)
         case urllib3.exceptions.IncompleteRead(partial=int() as seen, expected=int() as left):
             return f"it ended after {seen} of {seen + left} bytes"
-        case urllib3.exceptions.TimeoutError():
+        case http.client.IncompleteRead() | http.client.RemoteDisconnected() | ConnectionResetError():
+            return "the server closed the connection"
+        case urllib3.exceptions.TimeoutError() | TimeoutError():
             return "it stood still for too long"
+        case http.client.BadStatusLine() | http.client.LineTooLong() | http.client.UnknownProtocol():
+            return "the server does not speak HTTP"
+        case OSError(strerror=str() as said):
+            return said[:1].lower() + said[1:] if said[1:2].islower() else said
         case _:
-            return str(getattr(error, "reason", None) or error)
+            said = _FAILURE.sub("", str(getattr(error, "reason", None) or error))
+            return _clean(said) or type(error).__name__
 
 
-def refused(host: str, method: str, url: str, response: urllib3.BaseHTTPResponse) -> HttpError:
-    """Return what to tell of an answer of the registry ``host`` that nobody expected; reads its body."""
+def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
+    """Return what to tell of an answer that nobody expected; reads its body."""
+    status, where = response.status, endpoint.host
+    if not response.own:
+        where = f"{shown_host(response.url)}, to which {endpoint.host} redirects,"
+    if status == 400 and response.url.startswith("http:") and _speaks_tls(response.url):
+        return HttpError(
+            f"{where} speaks TLS, not plain HTTP",
+            status=400,
+            help=f'name the certificate authority of its certificate as ca under [registry."{endpoint.host}"]'
+            if endpoint.registry
+            else "use an https:// URL",
+        )
+    code, said = _said(response)
+    told = f": {said}" if said else ""
+    log_in = f"log in: docker login {endpoint.host}" if endpoint.registry else "give credentials"
+    match status:
+        case 401:
+            message = f"{where.rstrip(chr(44))}: authentication required (HTTP 401{told})"
+            hint = f"{log_in}; and check the spelling"
+        case 403:
+            message = f"{where} denied access (HTTP 403{told})"
+            hint = f"{log_in}; and check the spelling"
+        case 404:
+            message = f"{where} does not have it (HTTP 404{told})"
+            hint = "check the spelling"
+        case 407:
+            message = f"the proxy for {where} requires authentication (HTTP 407)"
+            hint = "give a user name and password in the proxy's URL: http://USER:PASSWORD@HOST:PORT"
+        case 429:
+            message = f"{where} limits the rate of requests (HTTP 429{told})"
+            hint = f"wait; {log_in}" + ("; or configure a mirror" if endpoint.registry else "")
+        case _ if status >= 500:
+            message = f"{where} failed (HTTP {status}{told})"
+            hint = "the server has a problem: try again later"
+        case _:
+            message = f"{where} answered HTTP {status}{told}"
+            hint = f"the request was {method} {urlsplit(response.url).path[:200]}"
+    return HttpError(message, status=status, code=code, help=hint)
+
+
+def _said(response: Response) -> tuple[str, str]:
+    """Return code and message of the distribution API's error format, "" where the body is none."""
     import json
 
-    code, said = "", ""
-    if response.status == 400 and url.startswith("http:") and _speaks_tls(url):
-        return HttpError(
-            f"{host} speaks TLS, not plain HTTP",
-            status=400,
-            help=f'name the certificate authority of its certificate as ca under [registry."{host}"]',
-        )
     try:
         first = json.loads(response.read(_MAX_ERROR_BODY) or b"{}")["errors"][0]
-        code, said = str(first.get("code", "")), str(first.get("message", ""))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        pass  # not the API's error format; the status says enough
-    status = response.status
-    told = f": {said}" if said else ""
-    match status:
-        case 401 | 403:
-            message = f"{host} denies access (HTTP {status}{told})"
-            hint = f"log in with: docker login {host}; and check the repository's name"
-        case 429:
-            message = f"{host} limits the rate of requests (HTTP 429{told})"
-            hint = f"wait, or log in with: docker login {host}; or configure a mirror"
-        case 404:
-            message = f"{host} does not have it (HTTP 404{told})"
-            hint = "check the name"
-        case _:
-            message = f"{host} answered HTTP {status}{told}"
-            hint = f"the request was {method} {urlsplit(url).path}"
-    return HttpError(message, status=status, code=code, help=hint)
+        return _clean(str(first.get("code") or "")), _clean(str(first.get("message") or ""))
+    except (
+        SourceError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError
+    ):  # fmt: skip
+        return "", ""  # no such format, or no body: the status says enough
+
+
+def _clean(text: str) -> str:
+    """Return text from a server as it can stand in a message: one line of bounded length, printable."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * _MAX_SAID])
+    line = " ".join(line.split())
+    return line if len(line) <= _MAX_SAID else line[:_MAX_SAID] + "..."
 
 
 def _speaks_tls(url: str) -> bool:
     import ssl
 
-    parts = urlsplit(url)
+    _, host, port = origin(url)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((parts.hostname or "", parts.port or 80), timeout=2.0) as connection,
-            context.wrap_socket(connection, server_hostname=parts.hostname),
+            socket.create_connection((host.strip("[]"), port), timeout=2.0) as connection,
+            context.wrap_socket(connection, server_hostname=host),
         ):
             return True
-    except OSError:
+    except (OSError, ValueError):
         return False

@@ -7,25 +7,25 @@ Blobs go first, in parallel; then manifests, children before parents, the tag la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
 from worker.content.http_errors import HttpError
 from worker.content.provider import Blobs
 from worker.content.registry import ACCEPT, pull_scopes
+from worker.content.response import Response
 from worker.content.store import DamagedBlobError
-from worker.content.transport import CHUNK, Endpoint, Transport, same_host, with_query
+from worker.content.transport import CHUNK, Endpoint, Transport
+from worker.content.urls import resolve_url, same_origin, with_query
 from worker.oci import Descriptor
-
-if TYPE_CHECKING:
-    import urllib3
+from worker.pools import Cancelled, Token
 
 _PARALLEL = 4
+_COMMIT_SECONDS = 300.0
+"""How long a registry may take to answer that it has a blob: it may copy gigabytes in its storage meanwhile."""
 
 Need = Callable[[Descriptor], None]
 """``need(descriptor)`` brings a blob into the store that the destination lacks (a layer never fetched so far)."""
@@ -70,19 +70,26 @@ class Pusher:
             SourceError: the registry cannot be reached or refuses.
         """
         endpoint = self._transport.endpoints(ref.domain, push=True, insecure=insecure)[-1]
-        job = _Job(self._transport, self._store, endpoint, ref, cancel, need, report)
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="llbkit-push") as threads:
+        uploads = Token()
+        job = _Job(self._transport, self._store, endpoint, ref, uploads, need, report)
+        with (
+            cancel.on_cancel(uploads.cancel),
+            ThreadPoolExecutor(_PARALLEL, thread_name_prefix="llbkit-push") as threads,
+        ):
             futures = [
                 threads.submit(job.blob, blob, tuple(content.sources.get(blob.digest, ())))
                 for blob in {blob.digest: blob for blob in content.blobs}.values()
             ]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                raise
+            done, others = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in others:
+                future.cancel()
+            if others:  # one failed: its neighbours need not go on
+                uploads.cancel()
+        cancel.check()
+        failures = [error for future in done if (error := future.exception()) is not None]
+        for error in sorted(failures, key=lambda error: isinstance(error, Cancelled)):
+            raise error
+        job = replace(job, cancel=cancel)
         for manifest in content.manifests[:-1]:
             job.manifest(manifest, manifest.digest)
         root = content.manifests[-1]
@@ -158,7 +165,8 @@ class _Job:
             headers=headers,
             body=lambda: self._pieces(blob, name),
             scopes=self.scopes,
-            authorize=same_host(target, self.endpoint.base),
+            authorize=same_origin(target, self.endpoint.base),
+            patience=_COMMIT_SECONDS,
         ):
             pass
 
@@ -170,7 +178,12 @@ class _Job:
             mount = with_query(path, mount=blob.digest, **{"from": source})
             scopes = self.scopes | pull_scopes(Reference(self.ref.domain, source))
             with self.transport.send(
-                self.endpoint, "POST", mount, cancel=self.cancel, scopes=scopes, accept=(401, 403, 404)
+                self.endpoint,
+                "POST",
+                mount,
+                cancel=self.cancel,
+                scopes=scopes,
+                accept=(400, 401, 403, 404, 405),
             ) as response:
                 if response.status == 201:
                     return ""
@@ -181,11 +194,17 @@ class _Job:
         ) as response:
             return self._location(response, path)
 
-    def _location(self, response: urllib3.BaseHTTPResponse, path: str) -> str:
+    def _location(self, response: Response, path: str) -> str:
         location = response.headers.get("Location", "")
-        if not location:
-            raise SourceError(f"{self.endpoint.host} gave no place to upload to")
-        return urljoin(f"{self.endpoint.base}/v2/{path}", location)
+        try:
+            if not location:
+                raise ValueError("no Location header")
+            return resolve_url(f"{self.endpoint.base}/v2/{path}", location)
+        except ValueError as error:
+            raise SourceError(
+                f"{self.endpoint.host} opened an upload without a valid URL: {str(error)[:200]}",
+                help="the registry is broken or misconfigured",
+            ) from error
 
     def _pieces(self, blob: Descriptor, name: str) -> Iterator[bytes]:
         sent = 0
@@ -215,7 +234,10 @@ class _Job:
         ) as response:
             answer = response.headers.get("Docker-Content-Digest", manifest.digest)
         if answer != manifest.digest:
-            raise SourceError(f"{self.endpoint.host} stored {answer} in place of {manifest.digest}")
+            raise SourceError(
+                f"{self.endpoint.host} stored {answer[:100]!r} in place of {manifest.digest}",
+                help="the registry is broken: it must keep manifests byte for byte",
+            )
 
     def _has(self, path: str, digest: str, *, tag: bool) -> bool:
         headers = {"Accept": ACCEPT} if tag else {}

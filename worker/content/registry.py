@@ -8,23 +8,24 @@ goes on where it stopped (``Range``), and starts over in place where the host do
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
-from worker.content.http_errors import HttpError, UnreachableError, broken
-from worker.content.provider import MAX_MANIFEST, WrongDigestError, describe, verified
-from worker.content.transport import CHUNK, Endpoint, Transport, with_query
+from worker.content.http_errors import HttpError
+from worker.content.provider import MAX_MANIFEST, WrongDigestError, describe, read_json, verified
+from worker.content.response import BrokenConnectionError, Response
+from worker.content.transport import Endpoint, Transport
+from worker.content.urls import with_query
 from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, is_digest
-
-if TYPE_CHECKING:
-    import urllib3
 
 T = TypeVar("T")
 
 ACCEPT = f"{DOCKER_MANIFEST}, {DOCKER_LIST}, {MANIFEST}, {INDEX}, */*"
 _RESUMES = 5
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
 class RegistryProvider:
@@ -42,8 +43,8 @@ class RegistryProvider:
         ref = ref.with_default_tag()
         try:
             return self._try_all(ref, lambda endpoint: self._resolve_at(endpoint, ref, cancel))
-        except HttpError as error:
-            raise self._not_found(ref, error, cancel) from error
+        except SourceError as error:
+            raise self._told(ref, error, cancel) from error
 
     def manifest(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> bytes:
         """Return the bytes of a manifest or index.
@@ -58,13 +59,13 @@ class RegistryProvider:
             with self._transport.send(
                 endpoint, "GET", path, cancel=cancel, headers=accept, scopes=pull_scopes(ref)
             ) as response:
-                data = _small(ref, response, cancel)
+                data = _small(response)
             return verified(f"{ref.familiar}, the manifest", data, descriptor.digest)
 
         try:
             return self._try_all(ref, ask)
-        except HttpError as error:
-            raise self._not_found(ref.with_digest(descriptor.digest), error, cancel) from error
+        except SourceError as error:
+            raise self._told(ref.with_digest(descriptor.digest), error, cancel) from error
 
     def chunks(
         self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
@@ -82,14 +83,13 @@ class RegistryProvider:
                 for chunk in self._range(endpoints[0], ref, descriptor, offset, cancel):
                     offset += len(chunk)
                     yield chunk
-            except _BrokenError as error:
-                cancel.check()
+            except BrokenConnectionError as error:
                 breaks += 1
                 last = error
                 if breaks > _RESUMES:
                     del endpoints[0]
                     breaks = 0
-            except (HttpError, UnreachableError) as error:
+            except SourceError as error:
                 last = error
                 del endpoints[0]
             else:
@@ -100,14 +100,20 @@ class RegistryProvider:
         ) from last
 
     def tags(self, ref: Reference, cancel: CancelToken, *, limit: int = 200) -> list[str]:
-        """Return up to ``limit`` tags of a repository, as the registry lists them."""
+        """Return up to ``limit`` tags of a repository, as the registry lists them.
+
+        Raises:
+            SourceError: it does not list them.
+        """
         endpoint = self._transport.endpoints(ref.domain)[-1]
         path = f"{ref.path}/tags/list?n={limit}"
         with self._transport.send(
             endpoint, "GET", path, cancel=cancel, scopes=pull_scopes(ref), retry=False
         ) as response:
-            answer = response.json()
-        return [str(tag) for tag in answer.get("tags") or ()]
+            listed = read_json("the list of tags", _small(response)).get("tags")
+        if not isinstance(listed, list):
+            return []
+        return [tag for tag in listed if isinstance(tag, str) and _TAG.fullmatch(tag)][:limit]
 
     def _resolve_at(self, endpoint: Endpoint, ref: Reference, cancel: CancelToken) -> Descriptor:
         path = self._path(endpoint, ref, f"manifests/{ref.object}")
@@ -115,18 +121,17 @@ class RegistryProvider:
         with self._transport.send(
             endpoint, "HEAD", path, cancel=cancel, headers=headers, scopes=scopes, accept=(405,)
         ) as response:
-            digest = response.headers.get("Docker-Content-Digest", "")
-            length = response.headers.get("Content-Length", "")
-            kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-            if response.status != 405 and is_digest(digest) and length.isdigit() and kind:
+            digest, size = response.headers.get("Docker-Content-Digest", ""), response.length
+            kind = response.media_type
+            if response.status != 405 and is_digest(digest) and 0 <= size <= MAX_MANIFEST and kind:
                 if ref.digest and digest != ref.digest:
                     raise WrongDigestError(ref.familiar, ref.digest, digest)
-                return Descriptor(media_type=kind, digest=digest, size=int(length))
+                return Descriptor(media_type=kind, digest=digest, size=size)
         with self._transport.send(
             endpoint, "GET", path, cancel=cancel, headers=headers, scopes=scopes
         ) as response:
-            kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-            data = _small(ref, response, cancel)
+            kind = response.media_type
+            data = _small(response)
         if ref.digest:
             verified(ref.familiar, data, ref.digest)
         return describe(data, kind if kind.startswith("application/vnd.") else "")
@@ -134,8 +139,6 @@ class RegistryProvider:
     def _range(
         self, endpoint: Endpoint, ref: Reference, descriptor: Descriptor, offset: int, cancel: CancelToken
     ) -> Iterator[bytes]:
-        import urllib3.exceptions
-
         path = self._path(endpoint, ref, f"blobs/{descriptor.digest}")
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
         with self._transport.send(
@@ -144,24 +147,19 @@ class RegistryProvider:
             if response.status == 416:
                 return
             skip = offset if response.status == 200 else 0
-            try:
-                for chunk in response.stream(CHUNK, decode_content=False):
-                    if skip >= len(chunk):
-                        skip -= len(chunk)
-                        continue
-                    yield chunk[skip:]
-                    skip = 0
-            except urllib3.exceptions.HTTPError as error:
-                raise _BrokenError(
-                    f"the connection to {endpoint.host} broke: {broken(error)}", help="try again"
-                ) from error
+            for chunk in response.chunks():
+                if skip >= len(chunk):
+                    skip -= len(chunk)
+                    continue
+                yield chunk[skip:]
+                skip = 0
 
     def _try_all(self, ref: Reference, ask: Callable[[Endpoint], T]) -> T:
         endpoints = self._transport.endpoints(ref.domain)
         for endpoint in endpoints[:-1]:
             try:
                 return ask(endpoint)
-            except (HttpError, UnreachableError, WrongDigestError):
+            except SourceError:
                 continue  # a mirror need not have everything, nor be there
         return ask(endpoints[-1])
 
@@ -170,12 +168,15 @@ class RegistryProvider:
         path = f"{ref.path}/{rest}"
         return with_query(path, ns=ref.domain) if endpoint.mirror else path
 
-    def _not_found(self, ref: Reference, error: HttpError, cancel: CancelToken) -> SourceError:
-        if error.status != 404:
+    def _told(self, ref: Reference, error: SourceError, cancel: CancelToken) -> SourceError:
+        """Return the error with the image's name, and with what there is in place of what is not found."""
+        if isinstance(error, WrongDigestError):
+            return error
+        if not isinstance(error, HttpError) or error.status != 404:
             return SourceError(f"{ref.familiar}: {error}", help=error.help)
         try:
             tags = self.tags(ref, cancel)
-        except (SourceError, ValueError):
+        except SourceError:
             return SourceError(
                 f"{ref.familiar}: not found: {ref.domain} has no such repository, tag or digest",
                 help="check the spelling; private images need: docker login",
@@ -189,27 +190,17 @@ class RegistryProvider:
         )
 
 
-class _BrokenError(SourceError):
-    """A connection ended before the blob did."""
-
-
 def pull_scopes(ref: Reference) -> frozenset[str]:
     """Return the token scope for reading a repository."""
     return frozenset({f"repository:{ref.path}:pull"})
 
 
-def _small(ref: Reference, response: urllib3.BaseHTTPResponse, cancel: CancelToken) -> bytes:
-    import urllib3.exceptions
-
-    data = b""
-    try:
-        for chunk in response.stream(CHUNK, decode_content=True):
-            cancel.check()
-            data += chunk
-            if len(data) > MAX_MANIFEST:
-                raise SourceError(f"{ref.familiar}: the manifest is larger than {MAX_MANIFEST >> 20} MiB")
-    except urllib3.exceptions.HTTPError as error:
+def _small(response: Response) -> bytes:
+    """Return the body of a manifest or the like, decoded."""
+    data = response.read(MAX_MANIFEST)
+    if len(data) > MAX_MANIFEST:
         raise SourceError(
-            f"{ref.familiar}: the connection broke: {broken(error)}", help="try again"
-        ) from error
+            f"the manifest is larger than {MAX_MANIFEST >> 20} MiB",
+            help="it is no container image, or damaged: push it again",
+        )
     return data

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP for registries: which host to ask and how, authorisation, redirects, retries, and errors that help.
+"""HTTP for registries: which host to ask and how, authorization, redirects, retries, and errors that help.
 
-Every call blocks and belongs on a thread of the ``net`` pool. Behaviour follows containerd's client as BuildKit uses
-it: mirrors first, at most five attempts with growing pauses, ``Authorization`` never follows a redirect to another host.
+Every call blocks and belongs on a thread of the ``net`` pool; cancellation and deadlines end it at once, whatever it
+waits for (`worker.content.exchange`). Behaviour follows containerd's client as BuildKit uses it: mirrors first, at most
+five attempts with growing pauses. To whom credentials are sent is told in `worker.content.auth`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlencode, urljoin, urlsplit
 
 from worker.base import CancelToken, SourceError
-from worker.content.auth import Authorizer, Credentials, DockerConfig
+from worker.content.auth import Authorizer, Lookup
+from worker.content.dockerconfig import DockerConfig
 from worker.content.http_errors import UnreachableError, refused, unreachable
+from worker.content.proxies import proxy_for
+from worker.content.response import Response
+from worker.content.urls import header_value, resolve_url, same_origin
 
 if TYPE_CHECKING:
     import urllib3
@@ -27,10 +31,12 @@ if TYPE_CHECKING:
 USER_AGENT = "llbkit/0.1"
 CHUNK = 1 << 18
 _ATTEMPTS = 5
+_CONNECTIONS = 3
 _REDIRECTS = 10
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 _LONGEST_WAIT = 30.0
+_MAX_TOKEN_ANSWER = 1 << 20
 _HUB_ENDPOINT = "registry-1.docker.io"
 
 Body = bytes | Callable[[], Iterable[bytes]] | None
@@ -54,18 +60,22 @@ class RegistryOptions(Protocol):
 
     @property
     def ca(self) -> str:
-        """A file of certificate authorities to trust, "" for the system's."""
+        """A file of certificate authorities to trust besides the system's, "" for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One host that can answer for a registry. ``base`` is its URL up to ``/v2``; ``mirror`` asks it with ``ns=``."""
+    """One host that can answer for a registry. ``base`` is its URL up to ``/v2``; ``mirror`` asks it with ``ns=``.
+
+    ``registry`` is false for a server that is none, which no configuration of registries is about.
+    """
 
     host: str
     base: str
     insecure: bool = False
     ca: str = ""
     mirror: bool = False
+    registry: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class _Request:
     body: Body
     scopes: frozenset[str]
     authorization: str | None
+    patience: float
 
 
 class Transport:
@@ -85,20 +96,23 @@ class Transport:
         options: configuration by registry host.
         credentials: credentials for a host; by default Docker's configuration file.
         sleep: waits between attempts.
+        patience: seconds that a server has to take a connection and begin its answer.
     """
 
     def __init__(
         self,
         options: Mapping[str, RegistryOptions] = MappingProxyType({}),
         *,
-        credentials: Callable[[str], Credentials] | None = None,
+        credentials: Lookup | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        patience: float = 60.0,
     ) -> None:
         self._options = options
         self._credentials = credentials or DockerConfig().credentials
         self._sleep = sleep
+        self._patience = patience
         self._lock = threading.Lock()
-        self._managers: dict[tuple[bool, str], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[bool, str, str], urllib3.PoolManager] = {}
         self._authorizers: dict[str, Authorizer] = {}
 
     def endpoints(self, domain: str, *, push: bool = False, insecure: bool | None = None) -> list[Endpoint]:
@@ -142,28 +156,31 @@ class Transport:
         retry: bool = True,
         authorize: bool = True,
         authorization: str | None = None,
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        patience: float = 0.0,
+    ) -> Iterator[Response]:
         """Send a request and give its answer, whose body is not read yet.
 
         ``target`` is a path below the endpoint's ``/v2/`` or a full URL. ``accept`` lists statuses besides 2xx that
-        the caller handles. The connection is shut when ``cancel`` is cancelled.
-        ``authorization`` is sent as it is, in place of what the registry's challenges lead to.
+        the caller handles. ``authorization`` is sent as it is, in place of what the registry's challenges lead to.
+        ``patience`` is how many seconds the answer may take at least, for requests that mean work.
 
         Raises:
             UnreachableError: no answer.
             HttpError: any other status.
+            SourceError: it redirects without end or to what is no URL; its token server refuses.
+            worker.pools.Cancelled: ``cancel`` was cancelled, at whatever moment.
         """
         url = target if "://" in target else f"{endpoint.base}/v2/{target}"
         authorizer = self._authorizer(endpoint) if authorize and authorization is None else None
-        request = _Request(method, url, headers, body, frozenset(scopes), authorization)
+        wait = max(patience, self._patience)
+        request = _Request(method, url, headers, body, frozenset(scopes), authorization, wait)
         response = self._attempts(endpoint, request, authorizer, cancel, retry=retry)
         try:
             if not (200 <= response.status < 300 or response.status in accept):
-                raise refused(endpoint.host, method, url, response)
-            with cancel.on_cancel(lambda: _abort(response)):
-                yield response
+                raise refused(endpoint, method, response)
+            yield response
         finally:
-            response.close() if response.length_remaining else response.release_conn()
+            response.close()
 
     def _attempts(
         self,
@@ -173,29 +190,36 @@ class Transport:
         cancel: CancelToken,
         *,
         retry: bool,
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> Response:
         attempt = 0
         while True:
             cancel.check()
             attempt += 1
-            sent = authorizer.header(request.scopes) if authorizer is not None else request.authorization
+            sent = request.authorization
+            if authorizer is not None:
+                sent = authorizer.header(request.scopes, cancel)
             try:
-                response = self._follow(endpoint, request, sent)
-            except UnreachableError:
-                if not retry or attempt >= 3:
+                response = self._follow(endpoint, request, sent, cancel)
+            except UnreachableError as error:
+                if not retry or attempt >= (2 if error.timed_out else _CONNECTIONS):
                     raise
                 self._pause(cancel, 0.2 * 2**attempt)
                 continue
             if attempt >= _ATTEMPTS:
                 return response
-            if response.status == 401 and authorizer is not None:
-                if not authorizer.challenged(
-                    response.headers.getlist("WWW-Authenticate"), request.scopes, sent
-                ):
+            if response.status == 401 and authorizer is not None and response.own:
+                try:
+                    again = authorizer.challenged(
+                        response.headers.getlist("WWW-Authenticate"), request.scopes, sent, cancel
+                    )
+                except BaseException:
+                    response.close()
+                    raise
+                if not again:
                     return response
-                response.drain_conn()
+                response.dismiss()
             elif response.status in _TRANSIENT and retry:
-                response.drain_conn()
+                response.dismiss()
                 self._pause(cancel, _retry_after(response) or 0.2 * 2**attempt)
             else:
                 return response
@@ -207,57 +231,97 @@ class Transport:
             self._sleep(min(deadline, 0.2))
             deadline -= 0.2
 
-    def _follow(self, endpoint: Endpoint, request: _Request, sent: str | None) -> urllib3.BaseHTTPResponse:
-        target = request.url
+    def _follow(
+        self, endpoint: Endpoint, request: _Request, sent: str | None, cancel: CancelToken
+    ) -> Response:
+        """Send a request along its redirects. ``sent`` goes to the first origin only, until it was left once."""
+        target, own = request.url, True
         for _ in range(_REDIRECTS):
-            own = dict(request.headers)
-            if sent is not None and same_host(target, request.url):
-                own["Authorization"] = sent
-            response = self._once(endpoint, request.method, target, own, request.body)
+            own = own and same_origin(target, request.url)
+            headers = dict(request.headers)
+            if sent is not None and own:
+                headers["Authorization"] = sent
+            response = self._once(
+                endpoint, request.method, target, headers, request.body, cancel, request.patience
+            )
+            response.own = own
             location = response.headers.get("Location")
             if request.method not in ("GET", "HEAD") or response.status not in _REDIRECT or not location:
                 return response
-            response.drain_conn()
-            target = urljoin(target, location)
+            response.dismiss()
+            try:
+                target = resolve_url(target, location)
+            except ValueError as error:
+                raise SourceError(
+                    f"{endpoint.host} redirects to an invalid URL: {str(error)[:200]}",
+                    help=f"the request was {request.method} {request.url[:200]}",
+                ) from error
         raise SourceError(
-            f"{endpoint.host} redirects in circles", help=f"the request was {request.method} {request.url}"
+            f"{endpoint.host} redirects more than {_REDIRECTS} times",
+            help=f"the request was {request.method} {request.url[:200]}",
         )
 
     def _once(
-        self, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str], body: Body
-    ) -> urllib3.BaseHTTPResponse:
+        self,
+        endpoint: Endpoint,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body,
+        cancel: CancelToken,
+        patience: float,
+    ) -> Response:
         import urllib3.exceptions
 
-        headers = {"User-Agent": USER_AGENT, **headers}
+        from worker.content.exchange import Exchange
+
+        exchange = Exchange(cancel, patience).__enter__()
+        proxy = ""
         try:
-            return self._manager(endpoint).request(
-                method,
-                url,
-                body=body() if callable(body) else body,
-                headers=headers,
-                preload_content=False,
-                decode_content=False,
-                redirect=False,
-                retries=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise unreachable(endpoint.host, url, error) from error
+            target = resolve_url(url, url)
+            checked = {name: header_value(value) for name, value in headers.items()}
+            proxy = proxy_for(target)
+            with exchange.making_request():
+                answer = self._manager(endpoint, proxy).request(
+                    method,
+                    target,
+                    body=exchange.extended_by(body(), patience) if callable(body) else body,
+                    headers={"User-Agent": USER_AGENT, **checked},
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=False,
+                    retries=False,
+                )
+            return Response(answer, target, exchange, cancel)
+        except (urllib3.exceptions.HTTPError, TimeoutError) as error:
+            exchange.close()
+            cancel.check()
+            raise unreachable(
+                endpoint, url, error, waited=patience if exchange.expired else 0.0, proxy=proxy
+            ) from error
+        except ValueError as error:
+            exchange.close()
+            raise SourceError(
+                f"cannot send a request to {endpoint.host}: {str(error)[:200]}",
+                help="check the address, the headers and the secrets that it is sent",
+            ) from error
+        except BaseException:
+            exchange.close()
+            raise
 
-    def _manager(self, endpoint: Endpoint) -> urllib3.PoolManager:
-        import urllib3
+    def _manager(self, endpoint: Endpoint, proxy: str) -> urllib3.PoolManager:
+        from worker.content.exchange import manager
 
-        key = (endpoint.insecure, endpoint.ca)
+        key = (endpoint.insecure, endpoint.ca, proxy)
         with self._lock:
             if key not in self._managers:
-                if endpoint.insecure:
-                    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-                self._managers[key] = urllib3.PoolManager(
-                    num_pools=16,
-                    maxsize=8,
-                    timeout=urllib3.Timeout(connect=15.0, read=60.0),
-                    cert_reqs="CERT_NONE" if endpoint.insecure else "CERT_REQUIRED",
-                    ca_certs=endpoint.ca or None,
-                )
+                try:
+                    self._managers[key] = manager(insecure=endpoint.insecure, ca=endpoint.ca, proxy=proxy)
+                except OSError as error:
+                    raise SourceError(
+                        f"cannot read the certificate authorities in {endpoint.ca}: {error}",
+                        help=f'check ca under [registry."{endpoint.host}"] in the configuration file',
+                    ) from error
             return self._managers[key]
 
     def _authorizer(self, endpoint: Endpoint) -> Authorizer:
@@ -265,29 +329,19 @@ class Transport:
             if endpoint.base not in self._authorizers:
 
                 def ask(
-                    method: str, url: str, headers: Mapping[str, str], body: bytes | None
-                ) -> tuple[int, bytes]:
-                    response = self._once(endpoint, method, url, headers, body)
+                    method: str, url: str, headers: Mapping[str, str], body: bytes | None, cancel: CancelToken
+                ) -> tuple[int, bytes, str]:
+                    response = self._once(endpoint, method, url, headers, body, cancel, self._patience)
                     try:
-                        return response.status, response.read(1 << 20)
+                        said = response.read(_MAX_TOKEN_ANSWER)
+                        return response.status, said, response.headers.get("Location", "")
                     finally:
-                        response.release_conn()
+                        response.close()
 
-                self._authorizers[endpoint.base] = Authorizer(endpoint.host, self._credentials, ask)
+                self._authorizers[endpoint.base] = Authorizer(
+                    endpoint.host, endpoint.base, self._credentials, ask
+                )
             return self._authorizers[endpoint.base]
-
-
-def same_host(one: str, other: str) -> bool:
-    """Tell whether two URLs have the same scheme, host and port."""
-    first, second = urlsplit(one), urlsplit(other)
-    return (first.scheme, first.hostname, first.port) == (second.scheme, second.hostname, second.port)
-
-
-def with_query(url: str, **query: str) -> str:
-    """Return ``url`` with parameters added to the query that it has."""
-    if not query:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -300,13 +354,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _abort(response: urllib3.BaseHTTPResponse) -> None:
-    with suppress(ValueError, OSError):  # it has been read to the end meanwhile
-        response.shutdown()
-
-
-def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
-    try:
-        return float(response.headers.get("Retry-After", ""))
-    except ValueError:
+def _retry_after(response: Response) -> float:
+    """Return how many seconds a server asks to wait, at most 30; 0 if it does not say so in seconds."""
+    text = response.headers.get("Retry-After", "")
+    if not (text.isascii() and text.isdigit()):
         return 0.0
+    return _LONGEST_WAIT if len(text) > 5 else min(float(text), _LONGEST_WAIT)

@@ -14,18 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from worker.base import CancelToken, Session, SourceError
 from worker.content.http_errors import HttpError
 from worker.content.provider import Blobs, Progress, WrongDigestError
-from worker.content.transport import CHUNK, Endpoint, Transport
+from worker.content.response import Response
+from worker.content.transport import Endpoint, Transport
+from worker.content.urls import basic_authorization, header_value, resolve_url
 from worker.metadata import Metadata
 from worker.oci import is_digest
-
-if TYPE_CHECKING:
-    import urllib3
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS http_sources (key TEXT PRIMARY KEY, value TEXT NOT NULL, checked_at REAL NOT NULL)"
 _DISPOSITION = re.compile(r"filename\*?=(?:UTF-8'[^']*')?\"?([^\";]+)\"?", re.IGNORECASE)
@@ -148,13 +146,18 @@ class HttpSource:
         headers = {"Accept-Encoding": "identity", **headers}
         if known is not None and known.etag:
             headers["If-None-Match"] = known.etag
-        parts = urlsplit(url)
-        endpoint = Endpoint(host=parts.netloc.rpartition("@")[2], base=f"{parts.scheme}://{parts.netloc}")
+        try:
+            plain = resolve_url(url, url)
+            authorization = authorization or basic_authorization(url)
+        except ValueError as error:
+            raise SourceError(f"{url}: {error}", help="check the address") from error
+        parts = urlsplit(plain)
+        endpoint = Endpoint(host=parts.netloc, base=f"{parts.scheme}://{parts.netloc}", registry=False)
         try:
             with self._transport.send(
                 endpoint,
                 "GET",
-                url,
+                plain,
                 cancel=cancel,
                 headers=headers,
                 accept=(304,),
@@ -164,7 +167,7 @@ class HttpSource:
                 etag = response.headers.get("ETag", "")
                 if known is not None and known.etag and (response.status == 304 or etag == known.etag):
                     return known
-                digest = self._receive(url, response, cancel, progress)
+                digest = self._receive(response, cancel, progress)
                 return HttpFile(
                     digest=digest,
                     filename=_disposition(response.headers.get("Content-Disposition", "")),
@@ -172,29 +175,26 @@ class HttpSource:
                     last_modified=_date(response.headers.get("Last-Modified", "")),
                 )
         except HttpError as error:
-            hint = {401: "it needs authorization", 403: "it needs authorization", 404: "check the address"}
+            what = {401: "authentication required", 403: "access denied", 404: "not found"}
+            said = f"{what[error.status]} (HTTP {error.status})" if error.status in what else str(error)
+            hint = "give the Authorization header as the secret HTTP_AUTH_HEADER_" + parts.netloc
             raise SourceError(
-                f"{url}: the server answered HTTP {error.status}",
-                help=hint.get(error.status, "try again later"),
+                f"{url}: {said}",
+                help={401: hint, 403: hint, 404: "check the address"}.get(error.status, error.help),
             ) from error
+        except WrongDigestError:
+            raise
+        except SourceError as error:
+            raise SourceError(f"{url}: {error}", help=error.help) from error
 
-    def _receive(
-        self, url: str, response: urllib3.BaseHTTPResponse, cancel: CancelToken, progress: Progress | None
-    ) -> str:
-        import urllib3.exceptions
-
-        total = int(response.headers.get("Content-Length") or 0)
+    def _receive(self, response: Response, cancel: CancelToken, progress: Progress | None) -> str:
+        total = max(response.length, 0)
         with self._store.writer() as writer:
-            try:
-                for chunk in response.stream(CHUNK, decode_content=False):
-                    cancel.check()
-                    writer.write(chunk)
-                    if progress is not None:
-                        progress(writer.size, total)
-            except urllib3.exceptions.HTTPError as error:
-                raise SourceError(
-                    f"{url}: the connection broke after {writer.size} bytes", help="try again"
-                ) from error
+            for chunk in response.chunks():
+                cancel.check()
+                writer.write(chunk)
+                if progress is not None:
+                    progress(writer.size, total)
         return writer.digest
 
     def _known(self, key: str) -> HttpFile | None:
@@ -224,10 +224,16 @@ def permissions(attrs: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 def _authorization(session: Session, secret: str) -> str | None:
-    if not secret:
+    value = session.secrets.get(secret) if secret else None
+    if value is None:
         return None
-    value = session.secrets.get(secret)
-    return value().decode().strip() if value is not None else None
+    try:
+        return header_value(value().decode().strip())
+    except ValueError as error:
+        raise SourceError(
+            f"the secret {secret} cannot be an Authorization header: it is not a single line of Latin-1 text",
+            help="give the header's value alone, such as: Bearer TOKEN",
+        ) from error
 
 
 def _disposition(header: str) -> str:
@@ -240,5 +246,5 @@ def _date(header: str) -> float | None:
         return None
     try:
         return parsedate_to_datetime(header).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, OSError):
         return None

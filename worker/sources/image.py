@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, quote
 from llb.ops import Platform
 from llb.reference import Reference, parse
 from worker.base import CancelToken, Session, SourceError
+from worker.content.auth import acquired
 from worker.content.layout import Layout
 from worker.content.provider import (
     INDEXES,
@@ -266,7 +267,7 @@ class ImageResolver:
             lock, answer = self._known.setdefault(key, (threading.Lock(), []))
             while len({session_id for session_id, _ in self._known}) > _SESSIONS:
                 self._known.popitem(last=False)
-        with lock:
+        with acquired(lock, cancel):
             if not answer:
                 answer.append(self._ask(ref, mode, cancel, layout))
             return answer[0]

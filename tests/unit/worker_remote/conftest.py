@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from support.registry import registry as run_registry
 from support.remote import DirectoryLayers, MemoryBlobs
 
-from worker.content.auth import ANONYMOUS
+from worker.content.dockerconfig import ANONYMOUS
 from worker.content.push import Pusher
 from worker.content.registry import RegistryProvider
 from worker.content.transport import Transport
@@ -49,7 +49,7 @@ def database(tmp_path: Path):
 
 @pytest.fixture
 def transport() -> Transport:
-    return Transport(credentials=lambda host: ANONYMOUS, sleep=lambda seconds: None)
+    return Transport(credentials=lambda *_: ANONYMOUS, sleep=lambda seconds: None)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from support.remote import FaultyServer, MemoryBlobs, sha256
 
 from llb.reference import parse
 from worker.base import SourceError
-from worker.content.auth import Credentials, DockerConfig, parse_challenges
-from worker.content.http_errors import UnreachableError
+from worker.content.auth import parse_challenges
+from worker.content.dockerconfig import Credentials, DockerConfig
 from worker.content.provider import WrongDigestError, descriptor_from, fetch, objects_in
 from worker.content.registry import RegistryProvider
 from worker.content.transport import Transport
@@ -27,7 +27,7 @@ MANIFEST_BODY = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST}).encode()
 def provider(credentials=None, options=None) -> RegistryProvider:
     return RegistryProvider(
         Transport(
-            options or {}, credentials=credentials or (lambda host: Credentials()), sleep=lambda seconds: None
+            options or {}, credentials=credentials or (lambda *_: Credentials()), sleep=lambda seconds: None
         )
     )
 
@@ -150,7 +150,7 @@ def test_a_token_is_fetched_once_and_used(secret, post, methods):
     box: list[FaultyServer] = []
     with FaultyServer(token_flow(box, secret=secret, post=post)) as server:
         box.append(server)
-        source = provider(lambda host: Credentials("me", "secret") if secret else Credentials())
+        source = provider(lambda *_: Credentials("me", "secret") if secret else Credentials())
         get(server, source)
         get(server, source)
         asked = [request for request in server.requests if request[1].startswith("/token")]
@@ -168,9 +168,12 @@ def test_basic_credentials_are_sent_after_the_challenge():
         return 200, {}, BODY
 
     with FaultyServer(answer) as server:
-        assert get(server, provider(lambda host: Credentials("me", "pw"))).exists(BLOB.digest)
-    with FaultyServer(answer) as server, pytest.raises(SourceError, match="denies access") as caught:
-        get(server, provider(lambda host: Credentials("me", "wrong")))
+        assert get(server, provider(lambda *_: Credentials("me", "pw"))).exists(BLOB.digest)
+    with (
+        FaultyServer(answer) as server,
+        pytest.raises(SourceError, match="authentication required") as caught,
+    ):
+        get(server, provider(lambda *_: Credentials("me", "wrong")))
     assert "docker login" in caught.value.help
 
 
@@ -183,7 +186,7 @@ def test_authorization_does_not_follow_a_redirect_to_another_host():
             return 307, {"Location": f"http://{other.address}/elsewhere"}, b""
 
         with FaultyServer(answer) as server:
-            get(server, provider(lambda host: Credentials("me", "pw")))
+            get(server, provider(lambda *_: Credentials("me", "pw")))
         assert "authorization" not in other.requests[0][2]
 
 
@@ -224,7 +227,7 @@ def test_cancelling_stops_a_download():
 
 
 def test_a_name_without_a_host_is_told():
-    with pytest.raises(UnreachableError) as caught:
+    with pytest.raises(SourceError, match=r"cannot resolve the host name no-such-host\.invalid") as caught:
         provider().resolve(parse("no-such-host.invalid/a:b"), Token())
     assert caught.value.help
 

@@ -123,7 +123,7 @@ def test_a_known_digest_needs_no_network(tools, layers, files, token, resolver, 
 
 
 def test_an_unreachable_registry_is_named(token, resolver):
-    with pytest.raises(SourceError, match=r"cannot reach 127\.0\.0\.1:1") as caught:
+    with pytest.raises(SourceError, match=r"cannot connect to 127\.0\.0\.1:1: connection refused") as caught:
         resolver.resolve("127.0.0.1:1/x:y", AMD64, "default", token, session=Session(id="s"))
     assert caught.value.help
 
