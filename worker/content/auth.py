@@ -183,7 +183,7 @@ class Authorizer:
     def _realm(self, text: str, *, secret: bool) -> str:
         """Return the URL of a token server that may be asked, with credentials if ``secret``."""
         try:
-            realm = resolve_url(self._base, text)
+            realm = resolve_url(text, text)
         except ValueError as error:
             raise SourceError(
                 f"{self._host} names an invalid token server: {str(error)[:200]}",

@@ -143,7 +143,12 @@ def test_a_token_server_that_says_nothing_is_cancelled_for_all_who_wait(method):
             source = RegistryProvider(transport(credentials=lambda *_: who))
             ref = parse(f"{server.address}/a/b:c")
             first = Token()
-            holder = threading.Thread(target=lambda: pytest.raises(Cancelled, source.resolve, ref, first))
+
+            def hold() -> None:
+                with pytest.raises(Cancelled):
+                    source.resolve(ref, first)
+
+            holder = threading.Thread(target=hold)
             holder.start()
             cancelled_in_time(lambda token: source.resolve(ref, token))  # waits for the first one's token
             first.cancel()
