@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -155,6 +155,8 @@ def _existing(dockerfile: str, inside: Path) -> Path:
         lower = place.with_name("dockerfile") if place.name == "Dockerfile" else place
         if place.is_file() or lower.is_file():
             return place
+    if path.is_dir():
+        raise FlagError(f"{dockerfile} is a directory", help="name a Dockerfile in it")
     raise FlagError(f"there is no file {dockerfile}", help=_similar(path))
 
 
@@ -190,8 +192,16 @@ def _oci_layout(context: Context, name: str, value: str) -> None:
     store = _directory(f"--build-context {name}", path)
     if not at:
         digest = _digest_of_tag(store, tag or "latest", explicit=bool(tag))
-    context.oci_stores[name] = store
-    context.options[f"context:{name}"] = f"oci-layout://{name}@{digest}"
+    known = _store_name(name, context.oci_stores)
+    context.oci_stores[known] = store
+    context.options[f"context:{name}"] = f"oci-layout://{known}@{digest}"
+
+
+def _store_name(name: str, taken: Collection[str]) -> str:
+    """Return a name for a context's layout. It is that of a repository: a tag or a platform may not be part of it."""
+    base = "-".join(re.findall("[a-z0-9]+", name.lower())) or "layout"
+    names = (base, *(f"{base}-{number}" for number in range(2, len(taken) + 3)))
+    return next(one for one in names if one not in taken)
 
 
 def _digest_of_tag(store: Path, tag: str, *, explicit: bool) -> str:
@@ -224,7 +234,8 @@ def _similar(path: Path) -> str:
     from grammar import nearest
 
     parent = path.parent if path.parent.is_dir() else None
-    known = nearest(path.name, [entry.name for entry in parent.iterdir()], limit=3) if parent else None
+    names = [entry.name for entry in parent.iterdir() if entry.name != path.name] if parent else []
+    known = nearest(path.name, names, limit=3)
     return (
         f"did you mean {parent / known}?"
         if parent and known

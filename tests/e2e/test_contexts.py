@@ -82,7 +82,8 @@ def repository(tmp_path) -> Iterator[str]:
 
     def git(*args: str) -> None:
         who = ["-c", "user.name=x", "-c", "user.email=x"]
-        subprocess.run(["git", *who, "-C", folder, *args], check=True, capture_output=True)
+        past = {**os.environ, "GIT_COMMITTER_DATE": "@1600000000 +0000"}
+        subprocess.run(["git", *who, "-C", folder, *args], check=True, capture_output=True, env=past)
 
     git("init", "-q", "-b", "main")
     git("add", ".")
@@ -150,6 +151,33 @@ def test_http_contexts(cli, tmp_path, served) -> None:
     assert "404" in cli.run("build", f"{address}/nothing.tar", code=1).stderr
 
 
+def v7(data: bytes) -> bytes:
+    """Return a tar whose headers hold what those of V7 do, and nothing more."""
+    blocks = [data[at : at + 512] for at in range(0, len(data), 512)]
+    for number, block in enumerate(blocks):
+        if block[257:262] == b"ustar":
+            bare = block[:148] + b" " * 8 + block[156:257] + bytes(255)
+            blocks[number] = bare[:148] + f"{sum(bare):06o}\0 ".encode() + bare[156:]
+    return b"".join(blocks)
+
+
+@pytest.mark.parametrize("pack", [bytes, v7, gzip.compress, bz2.compress, lzma.compress])
+def test_archives_of_every_kind_are_unpacked_as_http_contexts(
+    cli, tmp_path, served, pack: Callable[[bytes], bytes]
+) -> None:
+    folder, address = served
+    (folder / "packed").write_bytes(pack(archive(FILES)))
+    cli.run("build", "-o", tmp_path / "out", f"{address}/packed")
+    assert names(tmp_path / "out") == sorted(FILES)
+
+
+def test_an_archive_that_buildkit_takes_for_a_dockerfile(cli, tmp_path, served) -> None:
+    folder, address = served
+    (folder / "packed").write_bytes(zstandard.ZstdCompressor().compress(archive(FILES)))
+    done = cli.run("build", f"{address}/packed", code=1)
+    assert "unknown instruction" in done.stderr
+
+
 def test_a_dockerfile_from_an_address(cli, tmp_path, served) -> None:
     folder, address = served
     (folder / "their.df").write_text("FROM scratch\nCOPY a /theirs\n")
@@ -177,6 +205,53 @@ def test_git_contexts(cli, tmp_path, repository) -> None:
     assert names(tmp_path / "sub") == ["b", "other.df"]
     done = cli.run("build", f"{repository}#nowhere", code=1)
     assert "nowhere" in done.stderr
+
+
+def test_git_contexts_with_queries(cli, tmp_path, repository) -> None:
+    listed = subprocess.run(
+        ["git", "ls-remote", repository], capture_output=True, text=True, check=True
+    ).stdout
+    commits = {name: sha for sha, _, name in (line.partition("\t") for line in listed.splitlines())}
+    first = commits["refs/tags/v1"]
+    copying = tmp_path / "own.df"
+    copying.write_text("FROM scratch\nCOPY . /\n")
+    for number, (query, expected) in enumerate(
+        [
+            ("tag=v1", sorted(FILES)),
+            (
+                "branch=main&checksum=" + commits["refs/heads/main"][:3],
+                sorted([*FILES, "later", ".dockerignore"]),
+            ),
+            ("ref=main&subdir=sub&mtime=commit", ["b", "other.df"]),
+            (f"ref=nowhere&fetch-by-commit&commit={first}", sorted(FILES)),
+        ]
+    ):
+        cli.run("build", "-f", copying, "-o", tmp_path / str(number), f"{repository}?{query}")
+        assert names(tmp_path / str(number)) == expected
+    assert (tmp_path / "2/b").stat().st_mtime < time.time() - 86400
+    for query, text in [
+        ("fetch-by-commit", "fetch-by-commit requires a checksum or a commit SHA ref"),
+        ("checksum=0000&tag=v1", "not 0000"),
+        ("mtime=x", 'invalid mtime value: "x"'),
+        ("ref=x#y", 'ref conflicts: "y" vs "x"'),
+    ]:
+        assert text in cli.run("build", f"{repository}?{query}", code=1).stderr
+
+
+def test_git_repositories_are_added_by_their_queries(cli, project, tmp_path, repository) -> None:
+    text = (
+        f"FROM scratch\nADD {repository}?tag=v1&keep-git-dir=true /old/\n"
+        f"ADD {repository}?ref=refs/heads/main&subdir=sub /sub/\n"
+    )
+    cli.build(project(text, base=False), "-o", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["old", "sub"]
+    assert sorted(path.name for path in (tmp_path / "out/old").iterdir()) == [
+        ".git",
+        "Dockerfile",
+        "a",
+        "sub",
+    ]
+    assert names(tmp_path / "out/sub") == ["b", "other.df"]
 
 
 def test_a_context_that_is_a_link(cli, tmp_path) -> None:
@@ -281,12 +356,18 @@ def test_contexts_for_one_platform_only(cli, project, tmp_path) -> None:
 def test_addresses_as_named_contexts(cli, project, tmp_path, served, repository) -> None:
     folder, address = served
     (folder / "file").write_text("served")
-    text = "FROM scratch\nCOPY --from=git a /fromgit\nCOPY --from=web file /web\nCOPY --from=sub b /sub\n"
+    text = "FROM scratch\nCOPY --from=git a /fromgit\nCOPY --from=web context /web\nCOPY --from=sub b /sub\n"
     cli.build(
         project(text, base=False), "--build-context", f"git={repository}", "--build-context", f"web={address}/file",
         "--build-context", f"sub={repository}#v1:sub", "-o", tmp_path / "out",
     )  # fmt: skip
     assert names(tmp_path / "out") == ["fromgit", "sub", "web"]
+    assert (tmp_path / "out/web").read_text() == "served"
+    (folder / "packed").write_bytes(archive(FILES))
+    whole = project("FROM packed\n", base=False)
+    cli.build(whole, "--build-context", f"packed={address}/packed", "-o", tmp_path / "whole")
+    assert names(tmp_path / "whole") == ["context"]
+    assert (tmp_path / "whole/context").read_bytes() == archive(FILES)
 
 
 TARGETS = """

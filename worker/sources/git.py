@@ -21,7 +21,7 @@ from pathlib import Path
 
 from worker.base import CancelToken, EnvironmentLackError, Session, SourceError
 from worker.descent import remove_tree
-from worker.sources.giturl import GitSpec
+from worker.sources.giturl import GitSpec, is_commit_id
 from worker.sources.repositories import Repositories
 
 _UMASK = 0o022
@@ -51,22 +51,22 @@ class GitSource:
         self._program = program
 
     def resolve(self, spec: GitSpec, cancel: CancelToken, *, session: Session) -> GitCommit:
-        """Return the commit of a ref; asks the remote unless the ref is a commit.
+        """Return the commit of a ref; asks the remote unless the ref is a commit, or a commit is to be fetched by its id.
 
         Raises:
-            SourceError: there is no such remote or ref, or it is not the one that the checksum says.
+            SourceError: there is no such remote or ref, it is not the one that the checksum says, or no commit is named.
             EnvironmentLackError: git is not installed.
         """
         if spec.is_commit:
             found = GitCommit(commit=spec.ref)
+        elif spec.fetch_by_commit:
+            found = GitCommit(commit=_named_commit(spec))
         else:
             with self._environment(spec, session) as env:
                 wanted = [spec.ref, f"{spec.ref}^{{}}"] if spec.ref else ["HEAD"]
                 listing = self._git(["ls-remote", "--", spec.remote, *wanted], env, cancel, spec)
             found = _select(spec, listing.decode())
-        if spec.checksum and not any(
-            sha.startswith(spec.checksum) for sha in (found.commit, found.tag) if len(spec.checksum) >= 7
-        ):
+        if not any(sha.startswith(spec.checksum) for sha in (found.commit, found.tag)):
             raise SourceError(
                 f"{spec.shown}: {spec.ref or 'HEAD'} is {found.commit}, not {spec.checksum}",
                 help="the ref has moved: fix the checksum, or name the commit",
@@ -318,6 +318,18 @@ def _ssh(spec: GitSpec, session: Session, home: Path) -> dict[str, str]:
 
 def _protocols(spec: GitSpec) -> str:
     return "http:https:ssh:git:file" if spec.remote.startswith("file://") else "http:https:ssh:git"
+
+
+def _named_commit(spec: GitSpec) -> str:
+    """Return the commit that a checksum names in full. Raises SourceError."""
+    message = ""
+    if not spec.checksum:
+        message = "fetch-by-commit requires a checksum or a commit SHA ref"
+    elif not is_commit_id(spec.checksum):
+        message = f'fetch-by-commit requires a full commit SHA checksum, got "{spec.checksum}"'
+    if message:
+        raise SourceError(f"{spec.shown}: {message}", help="give all 40 digits of the commit")
+    return spec.checksum
 
 
 def _select(spec: GitSpec, listing: str) -> GitCommit:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
+from grammar.patterns import clean_path
 from worker.base import SourceError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -35,7 +36,7 @@ class GitSpec:
     @property
     def is_commit(self) -> bool:
         """Whether ``ref`` is a full commit id."""
-        return _COMMIT.fullmatch(self.ref) is not None
+        return is_commit_id(self.ref)
 
     @property
     def host(self) -> str:
@@ -56,6 +57,11 @@ class GitSpec:
         return urlunsplit((parts.scheme, netloc, parts.path, parts.query, parts.fragment))
 
 
+def is_commit_id(text: str) -> bool:
+    """Tell whether a text is a commit id in full."""
+    return _COMMIT.fullmatch(text) is not None
+
+
 def parse(identifier: str, attrs: Mapping[str, str]) -> GitSpec:
     """Read a ``git://`` source.
 
@@ -66,13 +72,16 @@ def parse(identifier: str, attrs: Mapping[str, str]) -> GitSpec:
     remote = attrs.get("git.fullurl") or f"https://{name}"
     remote, _, own = remote.partition("#")
     ref, _, subdir = (fragment or own).partition(":")
-    for part in ("git.bundle", "git.checkoutbundle", "git.sig.pubkey"):
-        if attrs.get(part):
+    for part in sorted(attrs):
+        if attrs[part] and part.startswith(("git.bundle", "git.checkoutbundle", "git.sig.")):
             raise SourceError(f"{part} is not supported yet", help="leave it out")
     _check(remote, ref)
-    subdir = subdir.strip("/")
-    if ".." in subdir.split("/"):
+    subdir = clean_path(subdir).strip("/")
+    if subdir.partition("/")[0] == "..":
         raise SourceError(f"{identifier}: the directory {subdir!r} leaves the repository")
+    mtime = attrs.get("git.mtime", "")
+    if mtime not in ("", "checkout", "commit"):
+        raise SourceError(f"{identifier}: git.mtime={mtime!r} is not known", help="use checkout or commit")
     return GitSpec(
         remote=remote,
         ref=ref,
@@ -80,7 +89,7 @@ def parse(identifier: str, attrs: Mapping[str, str]) -> GitSpec:
         keep_git_dir=_flag(attrs, "git.keepgitdir"),
         submodules=not _flag(attrs, "git.skipsubmodules"),
         checksum=attrs.get("git.checksum", ""),
-        commit_mtime=attrs.get("git.mtime") == "commit",
+        commit_mtime=mtime == "commit",
         fetch_by_commit=_flag(attrs, "git.fetchbycommit"),
         token_secret=attrs.get("git.authtokensecret") or "GIT_AUTH_TOKEN",
         header_secret=attrs.get("git.authheadersecret") or "GIT_AUTH_HEADER",

@@ -76,9 +76,14 @@ class HttpSource:
         """Return what is behind ``url``, its body in the store unless it was pruned and the server says "unchanged".
 
         Raises:
-            SourceError: it cannot be fetched.
+            SourceError: it cannot be fetched, or its signature is to be checked, which is not supported.
             WrongDigestError: it is not what ``http.checksum`` says.
         """
+        signed = next((key for key in sorted(attrs) if key.startswith("http.sig.") and attrs[key]), "")
+        if signed:
+            raise SourceError(
+                f"{url}: {signed} is not supported yet", help="check the file with http.checksum"
+            )
         checksum = attrs.get("http.checksum", "")
         if checksum and not is_digest(checksum):
             raise SourceError(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from conformance.dockerfile_vectors import RecordedBridge
 from frontends.dockerfile.archive import HEAD, is_archive
 from frontends.dockerfile.frontend import DockerfileFrontend
+from frontends.dockerfile.ignore import read_patterns
 from grammar import DiagnosticError
 from llb.ops import Copy, File
 from llb.ops import Source as SourceOp
@@ -159,6 +160,22 @@ def test_a_directory_of_a_context_is_copied_out_even_if_it_is_the_root(subdir: s
 
 def test_a_file_without_a_name_is_no_dockerfile() -> None:
     assert message("FROM scratch\n", filename="") == "failed to read dockerfile: read /: is a directory"
+
+
+@pytest.mark.parametrize(
+    ("line", "pattern"),
+    [
+        ("/srv", "srv"),
+        ("!/z", "!z"),
+        ("//y", "y"),
+        ("/", "/"),
+        ("!//z/", "!z"),
+        ("/a/../b", "b"),
+        ("! /z", "!z"),
+    ],
+)
+def test_the_reader_of_an_ignore_file_makes_patterns_relative(line: str, pattern: str) -> None:
+    assert read_patterns(f"{line}\n") == [pattern]
 
 
 # -- archives by HTTP

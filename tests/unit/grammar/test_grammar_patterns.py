@@ -105,3 +105,17 @@ def test_expressions_mean_what_they_mean_to_go(expression: str, text: str, found
 def test_expressions_that_go_refuses_are_refused(expression: str) -> None:
     with pytest.raises(GoRegexError):
         compile_go(expression)
+
+
+def test_an_absolute_pattern_of_a_list_matches_absolute_paths_alone() -> None:
+    matcher = PatternMatcher(["/srv", "//opt/../var/"])
+    for path, found in [
+        ("/srv", True),
+        ("/srv/www", True),
+        ("srv", False),
+        ("srv/www", False),
+        ("/var/x", True),
+    ]:
+        assert matcher.matches_or_parent(path) is found
+    assert matcher.walk("/srv/www", matcher.walk("/srv")).ignored
+    assert not matcher.walk("srv/www", matcher.walk("srv")).ignored

@@ -192,6 +192,28 @@ def test_named_contexts_of_every_kind(tmp_path) -> None:
     assert found.oci_stores == {"oci": layout}
 
 
+def test_a_layout_is_named_after_its_context_without_tag_and_platform(tmp_path) -> None:
+    layout, digest = tmp_path / "layout", "sha256:" + "1" * 64
+    layout.mkdir()
+    names = {"a:2": "a-2", "a/2": "a-2-2", "a-2": "a-2-3"}
+    named = dict.fromkeys([*names, "b::linux/arm64"], f"oci-layout://{layout}@{digest}")
+    found = context.resolve(str(tmp_path), None, named, stdin=io.BytesIO(), scratch=tmp_path)
+    stores = [*names.values(), "b-linux-arm64"]
+    assert list(found.oci_stores) == stores
+    assert [found.options[f"context:{name}"] for name in named] == [
+        f"oci-layout://{store}@{digest}" for store in stores
+    ]
+
+
+def test_a_directory_is_no_dockerfile_and_a_name_does_not_suggest_itself(tmp_path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "gone").symlink_to("nowhere")
+    for name, text in (("dir", "is a directory"), ("gone", "there is no file")):
+        with pytest.raises(FlagError, match=text) as caught:
+            context.resolve(str(tmp_path), str(tmp_path / name), {}, stdin=io.BytesIO(), scratch=tmp_path)
+        assert "did you mean" not in caught.value.help
+
+
 def test_a_missing_path_suggests_its_neighbour(tmp_path) -> None:
     (tmp_path / "service").mkdir()
     with pytest.raises(FlagError) as caught:

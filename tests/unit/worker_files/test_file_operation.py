@@ -170,6 +170,11 @@ def test_patterns_choose_and_bring_the_directories_above(world, source) -> None:
     assert set(world.look(world.files(copy, source=source))) == {"a", "a/d", "a/d/sub", "a/d/sub/g"}
     copy = cp("/d", "/a/", exclude_patterns=("sub", "l"))
     assert set(world.look(world.files(copy, source=source))) == {"a", "a/f"}
+    every = set(world.look(world.files(cp("/d", "/a/"), source=source)))
+    assert (
+        set(world.look(world.files(cp("/d", "/a/", exclude_patterns=("/sub", "/d/sub")), source=source)))
+        == every
+    )
 
 
 def test_a_required_path_must_exist(world, source) -> None:

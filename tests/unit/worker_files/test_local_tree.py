@@ -68,6 +68,12 @@ def test_an_excluded_directory_without_exception_is_gone(context) -> None:
     assert not any(p.startswith("src") for p in paths(local(context, exclude=["src"])))
 
 
+def test_an_absolute_pattern_matches_nothing(context) -> None:
+    """Only the reader of an ignore file makes patterns relative; the paths of a walk are."""
+    assert paths(local(context, exclude=["/src", "/a.txt", "/**"])) == paths(local(context))
+    assert paths(local(context, include=["/src"])) == set()
+
+
 def test_include_keeps_the_directories_above_only(context) -> None:
     assert paths(local(context, include=["src/**/*.py"])) == {
         "src",

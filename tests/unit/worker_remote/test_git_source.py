@@ -98,6 +98,8 @@ def test_a_subdirectory_becomes_the_root_with_its_modes(source, repo, tmp_path, 
     assert os.listdir(target) == ["run.sh"]
     status = (target / "run.sh").stat()
     assert (status.st_mode & 0o777, status.st_mtime) == (0o755, 1600000000)
+    _, target = checkout(source, repo, tmp_path, token, "#main:sub", name="now", mtime="checkout")
+    assert (target / "run.sh").stat().st_mtime > 1600000000
 
 
 def test_the_git_directory_is_kept_on_demand(source, repo, tmp_path, token):
@@ -120,9 +122,62 @@ def test_submodules_come_along_unless_skipped(source, repo, tmp_path, token):
 
 def test_a_checksum_must_match(source, repo, tmp_path, token):
     commit = git(repo, "rev-parse", "v1^{commit}")
-    checkout(source, repo, tmp_path, token, "#v1", checksum=commit[:10])
+    tag = git(repo, "rev-parse", "v1")
+    for number, checksum in enumerate([commit, commit[:10], commit[:1], tag, tag[:2]]):
+        checkout(source, repo, tmp_path, token, "#v1", name=f"a{number}", checksum=checksum)
     with pytest.raises(SourceError, match="not 0000000"):
         checkout(source, repo, tmp_path, token, "#v1", name="b", checksum="0000000")
+
+
+def test_a_commit_is_fetched_by_its_id_without_asking_for_the_ref(source, repo, tmp_path, token):
+    commit = git(repo, "rev-parse", "v1^{commit}")
+    for number, (fragment, checksum) in enumerate([("#main", commit), ("#gone", commit), (f"#{commit}", "")]):
+        found, target = checkout(
+            source,
+            repo,
+            tmp_path,
+            token,
+            fragment,
+            name=f"c{number}",
+            checksum=checksum,
+            fetchbycommit="true",
+        )
+        assert (found.commit, (target / "top").read_text()) == (commit, "one")
+
+
+@pytest.mark.parametrize(
+    ("checksum", "text"),
+    [
+        ("", "fetch-by-commit requires a checksum or a commit SHA ref"),
+        ("abc123", 'fetch-by-commit requires a full commit SHA checksum, got "abc123"'),
+    ],
+)
+def test_a_fetch_by_commit_needs_the_whole_id(source, repo, tmp_path, token, checksum, text):
+    with pytest.raises(SourceError) as caught:
+        checkout(source, repo, tmp_path, token, "#main", checksum=checksum, fetchbycommit="true")
+    assert str(caught.value).endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "text"),
+    [
+        ({"git.mtime": "now"}, "git.mtime='now'"),
+        ({"git.bundle": "docker-image+blob://x"}, "git.bundle is not supported"),
+        ({"git.sig.pubkey": "k"}, "git.sig.pubkey is not supported"),
+        ({"git.sig.requiresignedtag": "true"}, "git.sig.requiresignedtag is not supported"),
+    ],
+)
+def test_attributes_that_cannot_be_followed_are_refused(attrs, text):
+    with pytest.raises(SourceError, match=text):
+        parse("git://h.test/a", {"git.fullurl": "https://h.test/a", **attrs})
+
+
+@pytest.mark.parametrize(
+    ("written", "subdir"),
+    [("sub", "sub"), ("/sub/", "sub"), ("a/../sub/.", "sub"), (".", ""), ("/../sub", "sub")],
+)
+def test_a_directory_is_cleaned(written, subdir):
+    assert parse(f"git://h.test/a#main:{written}", {}).subdir == subdir
 
 
 @pytest.mark.parametrize("fragment", ["#nope", "#main:nope", "#" + "a" * 40])

@@ -48,6 +48,13 @@ def test_a_known_checksum_asks_nobody_the_second_time(source, token):
         assert len(server.requests) == 1
 
 
+def test_a_signature_is_not_passed_over(source, token):
+    attrs = {"http.sig.pubkey": "k", "http.sig.signature": "s"}
+    with serve() as server, pytest.raises(SourceError, match=r"http\.sig\.pubkey is not supported"):
+        source.resolve(f"http://{server.address}/f", attrs, token, session=SESSION)
+    assert server.requests == []
+
+
 def test_a_wrong_checksum_is_an_error(source, token):
     with serve() as server, pytest.raises(WrongDigestError):
         source.resolve(f"http://{server.address}/f", {"http.checksum": sha256(b"x")}, token, session=SESSION)
