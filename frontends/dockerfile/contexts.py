@@ -7,6 +7,7 @@ import asyncio
 import json
 import posixpath
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -138,10 +139,20 @@ class Contexts:
         )
 
     async def _try(self, state: State, path: str) -> bytes | None:
-        """Return a file's content; None where no file is."""
+        """Return an ignore file's content; None where no file is.
+
+        Raises:
+            DockerfileError: a link leads to none. To take everything then would be no answer.
+        """
+        ref = await self.bridge.solve(state)
         try:
-            return await self.bridge.read_file(await self.bridge.solve(state), path)
+            return await self.bridge.read_file(ref, path)
         except (FileNotFoundError, IsADirectoryError):
+            folder, name = posixpath.split(path)
+            with suppress(FileNotFoundError):
+                for entry in await self.bridge.read_dir(ref, folder):
+                    if entry.path == name and entry.linkname:
+                        raise errors.ignore_link(path, entry.linkname) from None
             return None
 
     async def ignored(self) -> tuple[str, ...]:

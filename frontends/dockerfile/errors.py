@@ -415,6 +415,15 @@ def ignore_pattern(cause: str) -> DockerfileError:
     )
 
 
+def ignore_link(path: str, target: str) -> DockerfileError:
+    """The ignore file is a link that leads to no file of the context."""
+    return DockerfileError(
+        f"{path} is a symbolic link to {target}, which is no file of the context",
+        code="ignore",
+        hint="copy the file into the context: without it, everything would go into the build",
+    )
+
+
 def epoch(value: str) -> DockerfileError:
     """``SOURCE_DATE_EPOCH`` is neither a number nor names anything."""
     return option(

@@ -14,20 +14,36 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from worker.base import WorkerError
 from worker.content.overlayfs import OPAQUE, is_opaque, is_whiteout
 from worker.content.tarread import Entry
 
 _BLOCK = 512
 _CHUNK = 1 << 20
 _SMALL = 0o7777777  # largest owner that ustar can say
+_WHITEOUT = ".wh."
 _LARGE = 1 << 33  # first size and time that it cannot
 
 
+class WhiteoutNameError(WorkerError):
+    """A file cannot be part of a layer: its name, ``.wh.x``, means that the layers below lose the file ``x``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"/{path} cannot be stored in an image: there, its name means that {path.rpartition('/')[2][4:] or 'nothing'} is deleted",
+            help="rename or remove it, or add it to .dockerignore; -o type=local and type=tar can hold it",
+        )
+
+
 def write_layer(root: Path, write: Callable[[bytes], object], *, clamp: int | None = None) -> None:
-    """Write the tar of a layer directory. ``clamp`` is the latest modification time, in seconds since 1970."""
+    """Write the tar of a layer directory. ``clamp`` is the latest modification time, in seconds since 1970.
+
+    Raises:
+        WhiteoutNameError: a file has a name that means the deletion of another one.
+    """
     if is_opaque(os.fspath(root)):
         write(_header(".wh..wh..opq", 0, 0, 0, 0, 0, b"0", "", {}))
-    write_tree(root, write, clamp=clamp)
+    write_tree(root, write, clamp=clamp, layer=True)
     write_end(write)
 
 
@@ -39,13 +55,14 @@ def write_tree(
     clamp: int | None = None,
     time: int | None = None,
     directories: set[str] | None = None,
+    layer: bool = False,
 ) -> None:
     """Write the entries below a directory, under ``prefix`` ("" or a path), which gets an entry too; `write_end` ends.
 
     Absolute links lead to what is under ``prefix``.
 
     ``time`` is the modification time of everything, in seconds since 1970. ``directories`` holds the paths of those that
-    the archive has already: they are left out, and those that are written are added.
+    the archive has already: they are left out, and those that are written are added. In a ``layer``, names of whiteouts are refused.
     """
     links: dict[tuple[int, int], str] = {}
     if prefix:
@@ -55,6 +72,8 @@ def write_tree(
             if path in directories:
                 continue
             directories.add(path)
+        if layer and path.rpartition("/")[2].startswith(_WHITEOUT):
+            raise WhiteoutNameError(path)
         mtime = int(status.st_mtime_ns // 1_000_000_000) if time is None else time
         if clamp is not None and mtime > clamp:
             mtime = clamp
