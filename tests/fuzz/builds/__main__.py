@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build generated Dockerfiles with llbkit and with another engine, and compare everything that comes out.
+
+    python -m tests.fuzz.builds --peer docker [--seconds N] [--count N] [--seed N] [--keep FOLDER] [CASE ...]
+
+A case is a Dockerfile with a context, an ignore file, named contexts and options, and for many a change followed by a second
+build. Compared are success and the class of errors, step names and counts, warnings, what is CACHED the second time, index,
+config, history, the names in each layer, and each entry of the root file system. The reference is a dockerd of Debian's
+unstable suite, started with state of its own; base images, files and a repository come from servers on loopback.
+
+A difference is reduced to the smallest case that shows it, printed, and kept in the folder as JSON, which can be named as a
+CASE later (as can SEED:NUMBER). `tests.fuzz.builds.explained` lists differences that are meant. Needs root; the exit status says
+whether anything unexplained was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.fuzz.builds.case import Case
+from tests.fuzz.builds.engines import DockerRunner, LlbkitRunner
+from tests.fuzz.builds.generate import generate
+from tests.fuzz.builds.services import services
+from tests.fuzz.builds.trial import Bench, Finding, try_case
+from tests.support.dockerd import Dockerd
+
+LACKS = {"docker": frozenset({"COPY --parents", "RUN --security", "ADD --unpack"})}
+"""What a peer's frontend does not know: BuildKit 0.25 answers Dockerfiles as version 1.19 does."""
+PROCESSES = 2
+
+_bench: Bench
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.builds", description=__doc__.splitlines()[0])
+    parser.add_argument("--peer", choices=sorted(LACKS), required=True)
+    parser.add_argument("--seconds", type=float, default=None)
+    parser.add_argument("--count", type=int, default=None, help="how many cases")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--seed", type=int, default=None, help="repeat a run")
+    parser.add_argument(
+        "--keep", type=Path, default=Path("/tmp/llbkit-builds"), help="where cases that differ go"
+    )
+    parser.add_argument("--work", type=Path, default=None, help="where everything else goes")
+    parser.add_argument("--no-reduce", action="store_true")
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else random.randrange(1 << 32)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with ExitStack() as stack:
+        work = given.work or Path(tempfile.mkdtemp(prefix="llbkit-builds-"))
+        work.mkdir(parents=True, exist_ok=True)
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        addresses = stack.enter_context(services(work))
+        daemon = Dockerd(work / "docker", registry=addresses["registry"])
+        stack.callback(daemon.close)
+        bench = Bench(
+            theirs=DockerRunner(daemon.buildx, daemon.environment()), ours=LlbkitRunner(work / "state"), services=addresses,
+            work=work / "cases", since=time.time() - 1, reducing=not given.no_reduce,
+        )  # fmt: skip
+        cases = iter([named_case(name, LACKS[given.peer]) for name in given.cases]) if given.cases else _numbered(seed, given, LACKS[given.peer])  # fmt: skip
+        print(f"seed {seed}", flush=True)
+        return run(cases, bench, given.keep)
+
+
+def named_case(name: str, lacks: frozenset[str]) -> Case:
+    """Return the case of a file, or of ``SEED:NUMBER``."""
+    seed, colon, number = name.partition(":")
+    if colon and seed.isdigit() and number.isdigit():
+        return generate(int(seed), int(number), lacks=lacks)
+    return Case.decode(Path(name).read_text())
+
+
+def _numbered(seed: int, given: argparse.Namespace, lacks: frozenset[str]) -> Iterator[Case]:
+    end = time.monotonic() + given.seconds if given.seconds is not None else None
+    number = given.first
+    count = given.count if given.count is not None or end is not None else 100
+    while (count is None or number < given.first + count) and (end is None or time.monotonic() < end):
+        yield generate(seed, number, lacks=lacks)
+        number += 1
+
+
+def run(cases: Iterator[Case], bench: Bench, keep: Path) -> int:
+    """Try cases in a few processes; print and keep what differs; return the exit status."""
+    global _bench
+    tally: Counter[str] = Counter()
+    explained: Counter[str] = Counter()
+    classes: dict[tuple[str, ...], Path] = {}
+    began = time.monotonic()
+    context = multiprocessing.get_context("fork")
+    bench.seen = context.Manager().dict()
+    _bench = bench
+    with context.Pool(PROCESSES) as pool:
+        for finding in pool.imap_unordered(_try, _slowly(cases, tally)):
+            tally["cases"] += 1
+            tally["builds"] += finding.builds
+            tally["failing"] += finding.failing
+            tally["rebuilds"] += finding.rebuilt
+            explained.update(finding.explained)
+            if finding.differences:
+                tally["differing"] += 1
+                _show(finding, keep, classes)
+            if tally["cases"] % 50 == 0:
+                print(f"-- {_figures(tally, began)}", flush=True)
+    for name, times in explained.most_common():
+        print(f"explained {times} times: {name}")
+    print(f"{_figures(tally, began)}, {len(classes)} unexplained classes")
+    return 1 if classes else 0
+
+
+def _slowly(cases: Iterator[Case], tally: Counter[str]) -> Iterator[Case]:
+    """Give cases to the pool a few ahead of what is done, so that a limit of time is one."""
+    for at, case in enumerate(cases):
+        while at - tally["cases"] > 4 * PROCESSES:
+            time.sleep(0.01)
+        yield case
+
+
+def _try(case: Case) -> Finding:
+    return try_case(case, _bench)
+
+
+def _figures(tally: Counter[str], began: float) -> str:
+    minutes = (time.monotonic() - began) / 60
+    return f"{tally['cases']} cases, {tally['builds']} builds ({tally['failing']} fail, {tally['rebuilds']} again) in {minutes:.1f} minutes, {tally['differing']} cases differ"
+
+
+def _show(finding: Finding, keep: Path, classes: dict[tuple[str, ...], Path]) -> None:
+    fresh = [one for one in finding.differences if one.signature not in classes]
+    keep.mkdir(parents=True, exist_ok=True)
+    path = keep / f"{finding.case.name.replace(':', '-')}.json"
+    path.write_text(finding.case.encode())
+    if not fresh:
+        print(f"{path}: {len(finding.differences)} differences of known classes", flush=True)
+    for one in fresh:
+        classes[one.signature] = path
+    if fresh:
+        print(f"\n==== {path}{'' if finding.repeated else ' (not seen again)'}\n{finding.text}", flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

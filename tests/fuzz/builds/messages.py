@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What class of error a message tells of, in either engine's words."""
+
+from __future__ import annotations
+
+import re
+
+_CLASSES = (
+    ("exit code", r"did not complete successfully: exit code: (\d+)"),
+    ("not found", r"not found|no such file or directory|lstat .*: no such"),
+    ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
+    ("not a directory", r"not a directory|cannot copy to non-directory|is not a folder"),
+    ("circular", r"circular"),
+)
+
+
+def message_class(message: str) -> str:
+    """Return the class; a message that is in none is its own class, numbers and quoted words left out."""
+    for name, pattern in _CLASSES:
+        found = re.search(pattern, message)
+        if found:
+            return " ".join((name, *(group for group in found.groups() if group)))
+    return re.sub(r"\d+", "N", re.sub(r"\"[^\"]*\"|'[^']*'|`[^`]*`", "Q", message)).lower()

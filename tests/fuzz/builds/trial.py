@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tries one case on both engines: builds, compares, explains, and reduces what is left."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fuzz.builds.case import Case, Laid, apply_change, filled, lay_out, write_dockerfile
+from tests.fuzz.builds.compare import Difference, compare
+from tests.fuzz.builds.engines import Report, Runner
+from tests.fuzz.builds.explained import explanation
+from tests.fuzz.builds.reduce import reduce_case
+
+SECRET = "secret\n"
+SHOWN = 12
+
+
+@dataclass
+class Bench:
+    """What trials share."""
+
+    theirs: Runner
+    ours: Runner
+    services: dict[str, str]
+    work: Path
+    since: float
+    reducing: bool = True
+    seen: MutableMapping[tuple[str, ...], bool] = field(default_factory=dict)
+    """The signatures that were reduced already, in any process."""
+
+
+@dataclass
+class Finding:
+    """What came of a case."""
+
+    case: Case
+    differences: list[Difference] = field(default_factory=list)
+    explained: Counter[str] = field(default_factory=Counter)
+    builds: int = 0
+    failing: int = 0
+    rebuilt: int = 0
+    repeated: bool = True
+    text: str = ""
+
+
+def try_case(case: Case, bench: Bench) -> Finding:
+    """Build a case on both engines and return what differs, in its smallest form if the class is new."""
+    finding = Finding(case)
+    reports: list[Report] = []
+    for difference in differences(case, bench, reports):
+        why = explanation(difference, case)
+        if why is not None:
+            finding.explained[why.name] += 1
+        else:
+            finding.differences.append(difference)
+    finding.builds = len(reports) // 2
+    finding.failing = sum(not report.ok for report in reports[::2])
+    finding.rebuilt = finding.builds - 1
+    if not finding.differences:
+        return finding
+    fresh = [one.signature for one in finding.differences if one.signature not in bench.seen]
+    for signature in fresh:
+        bench.seen[signature] = True
+    if fresh and bench.reducing:
+        _reduce(finding, fresh[0], bench)
+    finding.text = described(finding.case, finding.differences, bench.services)
+    return finding
+
+
+def _reduce(finding: Finding, signature: tuple[str, ...], bench: Bench) -> None:
+    def shows(case: Case) -> bool:
+        found = differences(case, bench, [])
+        return any(one.signature == signature and explanation(one, case) is None for one in found)
+
+    finding.repeated = shows(finding.case)
+    if finding.repeated:
+        finding.case = reduce_case(finding.case, shows)
+        found = differences(finding.case, bench, [])
+        finding.differences = [
+            one for one in found if explanation(one, finding.case) is None
+        ] or finding.differences
+
+
+def differences(case: Case, bench: Bench, reports: list[Report]) -> list[Difference]:
+    """Build a case, and once more after its change, and compare; the reports are appended, the reference's first."""
+    folder = bench.work / f"{case.name.replace(':', '-')}-{id(case):x}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        laid = lay_out(case, folder, bench.services)
+        arguments = arguments_of(case, laid, bench.services)
+        found = _build_both(arguments, folder, bench, reports)
+        if case.change is None or found or not reports[-1].ok:
+            return found
+        apply_change(case.change, case, laid)
+        write_dockerfile(case.changed(), laid, bench.services)
+        return _build_both(arguments, folder, bench, reports, again=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build_both(
+    arguments: list[str], folder: Path, bench: Bench, reports: list[Report], *, again: bool = False
+) -> list[Difference]:
+    pair = [
+        runner.build(arguments, folder / f"{runner.name}{int(again)}.tar")
+        for runner in (bench.theirs, bench.ours)
+    ]
+    reports += pair
+    return compare(pair[0], pair[1], since=bench.since, again=again)
+
+
+def arguments_of(case: Case, laid: Laid, addresses: dict[str, str]) -> list[str]:
+    """Return the arguments after ``build``; both engines understand them."""
+    secret = laid.folder / "secret"
+    secret.write_text(SECRET)
+    arguments = [
+        "--network=none",
+        "--allow=network.host",
+        f"--secret=id=s,src={secret}",
+        "-f",
+        str(laid.dockerfile),
+    ]
+    for option in case.options:
+        arguments += [filled(word, addresses) for word in option]
+    for name, folder in laid.named.items():
+        arguments += ["--build-context", f"{name}={folder}"]
+    return [*arguments, str(laid.context)]
+
+
+def described(case: Case, found: list[Difference], addresses: dict[str, str]) -> str:
+    """Return a case and its differences for people."""
+    lines = ["---- Dockerfile", filled(case.dockerfile(), addresses).rstrip("\n")]
+    if case.options:
+        lines.append("---- options: " + " ".join(word for option in case.options for word in option))
+    for name, entries in (("context", case.context), *case.named):
+        if entries:
+            lines.append(f"---- {name}")
+        for entry in entries:
+            what = (
+                entry.target or repr(entry.data[:30])
+                if entry.kind != "archive"
+                else f"{entry.compression or 'tar'}{entry.tail and '+tail'}"
+            )
+            lines.append(f"{entry.kind:8}{entry.mode:5o} {entry.path!r} {what} {dict(entry.xattrs) or ''}")
+            lines += [f"            {m.kind} {m.mode:o} {m.uid}:{m.gid} {m.mtime} {m.name!r} {m.target} {m.xattr} {m.form}" for m in entry.members]  # fmt: skip
+    if case.ignore:
+        lines += ["---- .dockerignore", *case.ignore]
+    if case.change:
+        lines.append(f"---- then {case.change.kind} {case.change.path} {case.change.text!r}")
+    lines.append("---- differences")
+    lines += [str(one) for one in found[:SHOWN]]
+    if len(found) > SHOWN:
+        lines.append(f"... and {len(found) - SHOWN} more")
+    return "\n".join(lines)
