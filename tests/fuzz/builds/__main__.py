@@ -23,12 +23,15 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+import traceback
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from multiprocessing.pool import AsyncResult, Pool
 from pathlib import Path
 
 from tests.fuzz.builds.case import Case
+from tests.fuzz.builds.compare import Difference
 from tests.fuzz.builds.engines import DockerRunner, LlbkitRunner
 from tests.fuzz.builds.generate import generate
 from tests.fuzz.builds.services import services
@@ -38,6 +41,8 @@ from tests.support.dockerd import Dockerd
 LACKS = {"docker": frozenset({"COPY --parents", "RUN --security", "ADD --unpack"})}
 """What a peer's frontend does not know: BuildKit 0.25 answers Dockerfiles as version 1.19 does."""
 PROCESSES = 2
+SLOW = 15
+"""Seconds after which a case is told of."""
 
 _bench: Bench
 
@@ -94,7 +99,7 @@ def _numbered(seed: int, given: argparse.Namespace, lacks: frozenset[str]) -> It
 def run(cases: Iterator[Case], bench: Bench, keep: Path) -> int:
     """Try cases in a few processes; print and keep what differs; return the exit status."""
     global _bench
-    tally: Counter[str] = Counter()
+    tally: dict[str, float] = defaultdict(int)
     explained: Counter[str] = Counter()
     classes: dict[tuple[str, ...], Path] = {}
     began = time.monotonic()
@@ -102,11 +107,18 @@ def run(cases: Iterator[Case], bench: Bench, keep: Path) -> int:
     bench.seen = context.Manager().dict()
     _bench = bench
     with context.Pool(PROCESSES) as pool:
-        for finding in pool.imap_unordered(_try, _slowly(cases, tally)):
+        for finding in _findings(pool, cases):
             tally["cases"] += 1
             tally["builds"] += finding.builds
             tally["failing"] += finding.failing
             tally["rebuilds"] += finding.rebuilt
+            tally["their seconds"] += finding.seconds[0]
+            tally["our seconds"] += finding.seconds[1]
+            if max(finding.seconds) > SLOW:
+                print(
+                    f"{finding.case.name} took {finding.seconds[0]:.0f} and {finding.seconds[1]:.0f} seconds",
+                    flush=True,
+                )
             explained.update(finding.explained)
             if finding.differences:
                 tally["differing"] += 1
@@ -119,21 +131,28 @@ def run(cases: Iterator[Case], bench: Bench, keep: Path) -> int:
     return 1 if classes else 0
 
 
-def _slowly(cases: Iterator[Case], tally: Counter[str]) -> Iterator[Case]:
-    """Give cases to the pool a few ahead of what is done, so that a limit of time is one."""
-    for at, case in enumerate(cases):
-        while at - tally["cases"] > 4 * PROCESSES:
-            time.sleep(0.01)
-        yield case
+def _findings(pool: Pool, cases: Iterator[Case]) -> Iterator[Finding]:
+    """Try cases in the pool, a few at a time, so that a limit of time is one; give the findings in their order."""
+    pending: deque[AsyncResult[Finding]] = deque()
+    for case in cases:
+        pending.append(pool.apply_async(_try, (case,)))
+        if len(pending) > 3 * PROCESSES:
+            yield pending.popleft().get()
+    while pending:
+        yield pending.popleft().get()
 
 
 def _try(case: Case) -> Finding:
-    return try_case(case, _bench)
+    try:
+        return try_case(case, _bench)
+    except Exception as error:  # one case must not end a long run; it counts as unexplained
+        trouble = Difference("comparer", str(error)[:80], "", "")
+        return Finding(case, [trouble], text=f"{case.name} cannot be compared:\n{traceback.format_exc()}")
 
 
-def _figures(tally: Counter[str], began: float) -> str:
+def _figures(tally: dict[str, float], began: float) -> str:
     minutes = (time.monotonic() - began) / 60
-    return f"{tally['cases']} cases, {tally['builds']} builds ({tally['failing']} fail, {tally['rebuilds']} again) in {minutes:.1f} minutes, {tally['differing']} cases differ"
+    return f"{tally['cases']} cases, {tally['builds']} builds ({tally['failing']} fail, {tally['rebuilds']} again) in {minutes:.1f} minutes ({tally['their seconds']:.0f} s and {tally['our seconds']:.0f} s), {tally['differing']} cases differ"
 
 
 def _show(finding: Finding, keep: Path, classes: dict[tuple[str, ...], Path]) -> None:

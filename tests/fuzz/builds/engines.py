@@ -48,6 +48,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     archive: Path | None = None
     began: float = 0.0
+    seconds: float = 0.0
     text: str = ""
 
     @property
@@ -84,7 +85,7 @@ class DockerRunner:
                 argv, env=self._environment, capture_output=True, check=False, timeout=LONGEST
             )
         except subprocess.TimeoutExpired:
-            return Report(code=-1, message="hangs", began=began)
+            return Report(code=-1, message="hangs", began=began, seconds=LONGEST)
         text = (done.stdout + done.stderr).decode(errors="replace")
         return read_report(done.returncode, text, archive, began)
 
@@ -112,7 +113,7 @@ class LlbkitRunner:
             _become_command(argv, log)
         code = _wait(child)
         if code is None:
-            return Report(code=-1, message="hangs", began=began)
+            return Report(code=-1, message="hangs", began=began, seconds=LONGEST)
         return read_report(code, log.read_text(errors="replace"), archive, began)
 
     def reset(self) -> None:
@@ -162,7 +163,7 @@ def _wait(child: int) -> int | None:
 
 def read_report(code: int, text: str, archive: Path, began: float) -> Report:
     """Read status lines and what stands between them."""
-    report = Report(code, archive=archive if code == 0 else None, began=began)
+    report = Report(code, archive=archive if code == 0 else None, began=began, seconds=time.time() - began)
     rest = []
     for line in text.splitlines():
         if line.startswith("{"):

@@ -87,7 +87,7 @@ def _read_image(descriptor: dict, blob) -> Image:
     config = json.loads(blob(manifest["config"]["digest"]))
     root: dict[str, Node] = {}
     layers = []
-    for layer in manifest["layers"]:
+    for layer in manifest["layers"] or ():  # BuildKit writes null for none
         data = blob(layer["digest"])
         layers.append(apply_layer(data, root))
     return Image(descriptor, manifest, config, layers, root)

@@ -44,6 +44,7 @@ class Finding:
     failing: int = 0
     rebuilt: int = 0
     repeated: bool = True
+    seconds: tuple[float, float] = (0, 0)
     text: str = ""
 
 
@@ -58,6 +59,7 @@ def try_case(case: Case, bench: Bench) -> Finding:
         else:
             finding.differences.append(difference)
     finding.builds = len(reports) // 2
+    finding.seconds = sum(one.seconds for one in reports[::2]), sum(one.seconds for one in reports[1::2])
     finding.failing = sum(not report.ok for report in reports[::2])
     finding.rebuilt = finding.builds - 1
     if not finding.differences:
