@@ -24,17 +24,14 @@ from solver.ports import ContentKey
 from worker.base import Snapshot, SourceError
 from worker.filesystems import is_open_for_writing
 from worker.filters import START, Filter, FilterState
+from worker.followpaths import follow_paths
 from worker.parallel import in_threads, threads_for
 from worker.statcache import StatCache, Xattrs
 from worker.tree import (
-    MAX_LINKS,
     Node,
-    component_matcher,
-    has_wildcard,
     join,
     lookup,
     read_xattrs,
-    relative,
     scan,
     unreadable,
 )
@@ -160,8 +157,9 @@ class LocalTree:
         return []
 
     def excluded(self, path: str) -> bool:
-        """Tell whether ``path`` exists in the directory but was filtered out."""
-        return lookup(self, path) is None and os.path.lexists(join(self.base, path))
+        """Tell whether ``path`` exists in the directory, but the ignore file takes it away."""
+        ignored = PatternMatcher(self._exclude).matches_or_parent(path)
+        return ignored and lookup(self, path) is None and os.path.lexists(join(self.base, path))
 
     def materialize(self) -> Snapshot:
         """Return the tree as a snapshot, made once.
@@ -220,12 +218,13 @@ class LocalTree:
 
     def _scan(self) -> dict[str, dict[str, Node]]:
         self.cache.refresh()
-        patterns = [*self._include_patterns]
+        patterns = list(self._include_patterns)
         if self._follow:
             followed = follow_paths(self.base, self._follow)
-            patterns = [] if "" in followed else [*patterns, *map(_escaped, followed)]
-            if "" in followed and self._include_patterns:
-                patterns = [*self._include_patterns, "**"]
+            if "" not in followed:
+                patterns += followed
+            else:
+                patterns = [*patterns, "**"] if patterns else []
         return walk(self.base, Filter(patterns, self._exclude))
 
 
@@ -262,49 +261,3 @@ def walk(base: str, chosen: Filter) -> dict[str, dict[str, Node]]:
             parent, _, name = path.rpartition("/")
             del tree[parent][name]
     return tree
-
-
-def follow_paths(base: str, paths: Iterable[str]) -> list[str]:
-    """Return the paths that must be read so that ``paths`` mean in a copy what they mean in ``base``.
-
-    That is every symbolic link on the way and every place it leads to, sorted; "" is the whole directory. Links stay
-    inside ``base``. What does not exist is kept as written.
-    """
-    found: set[str] = set()
-    for path in paths:
-        pending: list[tuple[str, tuple[str, ...], int]] = [("", tuple(relative(path).split("/")), 0)]
-        while pending:
-            here, rest, links = pending.pop()
-            while rest and rest[0] in ("", "."):
-                rest = rest[1:]
-            if not rest:
-                found.add(here)
-                continue
-            name, rest = rest[0], rest[1:]
-            if name == "..":
-                pending.append((here.rpartition("/")[0], rest, links))
-            elif has_wildcard(name):
-                match = component_matcher(name)
-                pending += [
-                    (here, (entry, *rest), links)
-                    for entry, _ in scan(join(base, here))
-                    if match.fullmatch(entry)
-                ]
-            else:
-                child = join(here, name)
-                try:
-                    target = os.readlink(join(base, child))
-                except OSError:
-                    pending.append((child, rest, links))
-                    continue
-                found.add(child)
-                if links < MAX_LINKS:
-                    start = "" if target.startswith("/") else here
-                    pending.append((start, (*target.split("/"), *rest), links + 1))
-    return sorted(found)
-
-
-def _escaped(path: str) -> str:
-    return "".join(
-        f"\\{char}" if char in "*?[]\\" or (char == "!" and i == 0) else char for i, char in enumerate(path)
-    )

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from llb.ops import Copy
 from worker.filters import START, Filter, FilterState
-from worker.tree import Node, Tree, expand, has_wildcard, join, lookup, relative, resolve
+from worker.tree import Node, Tree, expand, join, lookup, relative, resolve
+from worker.wildcards import has_wildcard
 
 
 class Pick(NamedTuple):

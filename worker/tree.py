@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from grammar.patterns import clean_path
 from worker.base import SourceError
+from worker.wildcards import component_matcher, has_wildcard
 
 MAX_LINKS = 255
-WILDCARDS = frozenset("*?[\\")
 
 
 class Node(NamedTuple):
@@ -213,13 +212,10 @@ def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
     return "/".join(done)
 
 
-def has_wildcard(path: str) -> bool:
-    """Tell whether a path holds a character that wildcard matching gives a meaning."""
-    return not WILDCARDS.isdisjoint(path)
-
-
 def expand(tree: Tree, path: str, *, follow: bool) -> list[str]:
     """Return the paths that a wildcard path matches, in order; a path without wildcards is returned as it is.
+
+    So is the part before the first wildcard if it does not exist, for others to miss it.
 
     ``*`` and ``?`` stay inside a component, as in Go's ``filepath.Match``. Links in the part before the first
     wildcard are followed if ``follow``; links that a wildcard matches are not entered.
@@ -230,41 +226,9 @@ def expand(tree: Tree, path: str, *, follow: bool) -> list[str]:
         return ["/".join(parts)]
     start = "/".join(parts[:first])
     found = [resolve(tree, start) if follow else start]
+    if lookup(tree, found[0]) is None:
+        return found
     for part in parts[first:]:
         match = component_matcher(part)
         found = [join(base, name) for base in found for name in tree.children(base) if match.fullmatch(name)]
     return found
-
-
-def component_matcher(pattern: str) -> re.Pattern[str]:
-    r"""Translate one component of a wildcard path (``* ? [a-z] [^a] \x``).
-
-    Raises:
-        SourceError: it is malformed.
-    """
-    out, i = [], 0
-    while i < len(pattern):
-        char = pattern[i]
-        i += 1
-        if char == "*":
-            out.append("[^/]*")
-        elif char == "?":
-            out.append("[^/]")
-        elif char == "\\" and i < len(pattern):
-            out.append(re.escape(pattern[i]))
-            i += 1
-        elif char == "[":
-            found = re.compile(r"(\^?)((?:\\.|[^\\\]])+)\]").match(pattern, i)
-            if found is None:
-                raise SourceError(
-                    f"malformed wildcard {pattern!r}", help="close the bracket, or escape it with \\"
-                )
-            members = re.sub(r"(?<!\\)([\[&~|^])", r"\\\1", found.group(2))
-            out.append(f"[{found.group(1)}{members}]")
-            i = found.end()
-        else:
-            out.append(re.escape(char))
-    try:
-        return re.compile("".join(out), re.DOTALL)
-    except re.error as error:
-        raise SourceError(f"malformed wildcard {pattern!r}", help="check the character range") from error

@@ -66,6 +66,11 @@ def not_found(tree: Tree, path: str, origin: str) -> FileOpError:
             f"{message}: it exists but is excluded by the ignore file",
             help=f"take it back in .dockerignore: !{path}",
         )
+    if isinstance(tree, LocalTree) and os.path.isdir(join(tree.base, path)):
+        return FileOpError(
+            f'nothing in "/{path}" matches in {origin}',
+            help="check the wildcards; a bracket is one too, write [[] for it",
+        )
     parent, known = "", ""
     for part in path.split("/")[:-1]:
         node = lookup(tree, join(parent, part))
