@@ -74,6 +74,7 @@ class _Program:
     def __init__(self, program: Json, images: Json) -> None:
         self._program = program
         self._images = images
+        self._steps: dict[str, Json] = {}
         self._states: dict[str, State] = {}
         self._texts: dict[str, SourceText] = {}
 
@@ -82,18 +83,17 @@ class _Program:
             state = llb.local(item["state"], session_id="sm-session") if "state" in item else None
             source = Source(item.get("filename", ""), item.get("data", ""), item.get("language", ""))
             self._texts[name] = SourceText(source, state)
-        for step in self._program["steps"]:
-            self._states[step["id"]] = self._step(step)
+        self._steps = {step["id"]: step for step in self._program["steps"]}
         return self._state(self._program["result"]).graph(**_marshal(self._program.get("marshal", {})))
 
     def _state(self, name: str) -> State:
+        """Return the state that a step makes, made when it is first asked for."""
+        if name not in self._states:
+            step = self._steps[name]
+            made = getattr(self, "_op_" + step["op"])(step)
+            assert isinstance(made, State), "every step makes a state"
+            self._states[name] = made
         return self._states[name]
-
-    def _step(self, step: Json) -> State:
-        method = getattr(self, "_op_" + step["op"])
-        made = method(step)
-        assert isinstance(made, State), "every step makes a state"
-        return made
 
     def _options(self, step: Json) -> dict[str, Any]:
         given = step.get("constraints", {})
@@ -227,14 +227,21 @@ class _Program:
             step["shlex"] if "shlex" in step else step.get("args", ()),
             mounts=mounts,
             readonly_root=step.get("readonly_rootfs", False),
-            proxy=ProxyEnv(**proxy) if proxy else None,
+            proxy=ProxyEnv(**proxy) if "proxy" in step else None,
             valid_exit_codes=step.get("valid_exit_codes", ()),
             devices=[CDIDevice(**item) for item in step.get("devices", ())],
             **self._options(step),
         )
         assert made.node is not None, "a run has a node"
         # Changes of a run hold for its process only.
-        return ExecState.of(base, made.node) if state is not base else made
+        made = ExecState.of(base, made.node) if state is not base else made
+        # The recorder's runs are grown in place: whoever uses one sees all mounts, those added later too.
+        for other in self._program["steps"]:
+            if other["op"] == "add_mount" and other["exec"] == step["id"]:
+                mount = self._mount(other["mount"])
+                assert isinstance(mount, MountSpec), "only filesystems are added"
+                made = made.add_mount(mount)
+        return made
 
     def _mount(self, item: Json) -> AnyMount:
         source = self._state(item["source"]) if "source" in item else None
@@ -259,11 +266,8 @@ class _Program:
     def _op_add_mount(self, step: Json) -> State:
         made = self._state(step["exec"])
         assert isinstance(made, ExecState), "a mount belongs to a run"
-        mount = self._mount(step["mount"])
-        assert isinstance(mount, MountSpec), "only filesystems are added"
-        grown = made.add_mount(mount)
-        self._states[step["exec"]] = grown
-        return grown.at(mount.target)
+        source = self._state(step["mount"]["source"]) if "source" in step["mount"] else llb.scratch()
+        return source.with_output(made.at(step["mount"]["target"]).output)
 
     def _op_file(self, step: Json) -> State:
         state = self._state(step["input"])
@@ -391,7 +395,7 @@ def _file_options(step: Json) -> dict[str, Any]:
 def _owner(given: Json | None) -> Any:
     if given is None:
         return None
-    return given["user"] if "user" in given else (given["uid"], given["gid"])
+    return given["user"] if "user" in given else (given.get("uid", 0), given.get("gid", 0))
 
 
 def _secret(item: Json) -> SecretSpec:

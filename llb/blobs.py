@@ -66,7 +66,9 @@ def _blob(
     try:
         parsed = parse_reference(ref)
         name = str(parsed)
-        if not parsed.digest:
+        if parsed.tag:
+            error = "tagged image reference not allowed for blob reference"
+        elif not parsed.digest:
             error = "checksum required in blob reference"
     except InvalidReferenceError as invalid:
         error = invalid.standard

@@ -11,6 +11,7 @@ from llb.errors import StateError
 from llb.graph import Edge
 from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
 from llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
+from llb.ops import Platform
 from llb.options import Constraints
 from llb.settings import LazySettings, Settings
 
@@ -28,6 +29,11 @@ class ExecNode:
     proxy: ops.ProxyEnv | None = None
     valid_exit_codes: tuple[int, ...] = ()
     devices: tuple[ops.CDIDevice, ...] = ()
+
+    @property
+    def fixed_platform(self) -> Platform | None:
+        """The platform it was given."""
+        return self.constraints.platform
 
     def binds(self) -> list[MountSpec]:
         """Return the filesystem mounts in the order that numbers inputs and outputs: by target."""
@@ -48,6 +54,8 @@ class ExecNode:
         index = 0
         for mount in self.binds():
             if mount.target == slot:
+                if mount.tmpfs is not None:
+                    raise StateError(f"tmpfs mount for {slot} can't be used as a parent")
                 if not mount.is_output:
                     raise StateError(f"mount marked no-output and {slot} can't be used as a parent")
                 return index

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from llb import ops
+from llb.errors import StateError
 from llb.graph import Edge
 from llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
 from llb.options import Constraints
@@ -169,6 +170,10 @@ class FileNode:
     chain: Chain
     constraints: Constraints
 
+    @property
+    def fixed_platform(self) -> None:
+        """Files are of no platform."""
+
     def reads(self, base: Base) -> Sequence[Output]:
         """Return what the actions read, the last action's first, as BuildKit's client visits them."""
         out: list[Output] = []
@@ -247,7 +252,8 @@ class _Numbering:
         result = _Place()
         while stack:
             top = stack[-1]
-            assert top.chain.actions, "a chain has actions"
+            if not top.chain.actions:
+                raise StateError("action is required")
             if len(top.done) == len(top.chain.actions):
                 stack.pop()
                 result = top.done[-1]

@@ -40,6 +40,10 @@ class Node(Protocol):
     def constraints(self) -> Constraints:
         """What the step was given beside its own arguments."""
 
+    @property
+    def fixed_platform(self) -> Platform | None:
+        """The platform that states take over with an output of this step; None leaves them theirs."""
+
     def reads(self, base: Base) -> Sequence[Output]:
         """Return the outputs it reads, in visiting order."""
 
@@ -239,6 +243,11 @@ class GraphNode:
         for vertex in graph.vertices:
             known[vertex.digest] = cls(graph, vertex, known, texts)
         return Output(known[graph.head.vertex.digest], graph.head.index)
+
+    @property
+    def fixed_platform(self) -> Platform | None:
+        """The platform of the vertex."""
+        return self._vertex.platform
 
     def reads(self, base: Base) -> Sequence[Output]:
         """Return the outputs of the vertex's inputs."""

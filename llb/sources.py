@@ -56,6 +56,11 @@ class SourceNode:
     resolve: Callable[[Platform], ImageConfig] | None = field(default=None, repr=False)
     pinned: bool = False
 
+    @property
+    def fixed_platform(self) -> Platform | None:
+        """The platform it was given."""
+        return self.constraints.platform
+
     def reads(self, base: Base) -> Sequence[Output]:
         """A source reads nothing."""
         return ()
@@ -295,7 +300,7 @@ def git(
     found_ref, found_subdir = giturl.split_fragment(fragment) if fragment else (remote.ref, remote.subdir)
     ref, subdir = ref or found_ref, subdir or found_subdir
     identifier = f"git://{remote.location}"
-    if ref or subdir:
+    if remote.scheme and (ref or subdir):  # what is no address is left as it is
         identifier += f"#{ref}" + (f":{subdir}" if subdir else "")
     attrs = {"git.fullurl": remote.full}
     caps = {"source.git", "source.git.fullurl"}
@@ -409,7 +414,7 @@ def file_attrs(
     if filename:
         attrs["http.filename"] = filename
     if chmod:
-        attrs["http.perm"] = f"0{chmod:o}"
+        attrs["http.perm"] = f"0{chmod & 0o777:o}"
         caps.add("source.http.perm")
     for key, number in zip(("http.uid", "http.gid"), chown or (), strict=False):
         if number:

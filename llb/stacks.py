@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from llb import ops
+from llb.errors import StateError
 from llb.graph import Edge
 from llb.nodes import Base, EdgeList, Node, Output, VertexSpec
 from llb.options import Constraints, Options
@@ -24,6 +25,11 @@ class _StackNode:
     caps: tuple[str, ...]
     specific: bool = False
     distinct: bool = False
+    error: str = ""
+
+    @property
+    def fixed_platform(self) -> None:
+        pass
 
     def reads(self, base: Base) -> Sequence[Output]:
         return list(dict.fromkeys(output for output in self.sources if output is not None))
@@ -33,6 +39,8 @@ class _StackNode:
         return slot
 
     def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
+        if self.error:
+            raise StateError(self.error)
         platform = (self.constraints.platform or base.platform) if self.specific else None
         if self.distinct:
             edges = [edge(output) for output in self.sources if output is not None]
@@ -116,29 +124,38 @@ def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> S
 def passthrough(
     dep_id: str, inputs: Sequence[State], outputs: Sequence[bool], **options: Unpack[Options]
 ) -> list[State]:
-    """Return the inputs marked in ``outputs``; whoever uses one has all of them solved.
+    """Return the inputs marked in ``outputs``; whoever uses one has all of them solved. Scratch ones do not count.
 
     >>> from llb import image
     >>> app, _ = passthrough("checked", [image("app"), image("test")], [True, True])
     >>> len(app.graph())
     3
     """
-    kept = [number for number, wanted in enumerate(outputs) if wanted]
+    real = [
+        (state, wanted) for state, wanted in zip(inputs, outputs, strict=True) if state.output is not None
+    ]
+    kept = [number for number, (_, wanted) in enumerate(real) if wanted]
     node: Node = _StackNode(
-        sources=tuple(state.output for state in inputs),
+        sources=tuple(state.output for state, _ in real),
         constraints=Constraints.of(options),
         op=lambda numbers: ops.Passthrough(id=dep_id, outputs=tuple(numbers[number] for number in kept)),
         caps=("passthroughop",),
+        error="" if dep_id else "passthrough requires an id",
     )
-    return [inputs[number].with_output(Output(node, slot)) for slot, number in enumerate(kept)]
+    return [real[number][0].with_output(Output(node, slot)) for slot, number in enumerate(kept)]
 
 
 def requires(state: State, dep_id: str, deps: Sequence[State], **options: Unpack[Options]) -> State:
     """Return ``state``, to be had only once ``deps`` are solved.
+
+    Raises:
+        StateError: it is scratch, which is always to be had.
 
     >>> from llb import image
     >>> tested = image("golang").run("go test ./...").root
     >>> len(requires(image("app"), "tests", [tested]).graph())  # the test's steps come along
     4
     """
+    if state.output is None:
+        raise StateError("scratch cannot require anything")
     return passthrough(dep_id, [state, *deps], [True, *(False for _ in deps)], **options)[0]

@@ -158,13 +158,19 @@ class State:
         return self._set(lambda settings: settings.set(cgroup_parent=path))
 
     def reset(self, other: State) -> State:
-        """Return this filesystem with the settings of another state; the directory is "/" again.
+        """Return this filesystem with the settings of another state.
+
+        As in BuildKit's client, either the platform of the step that made it is kept, if that had one of its own, or
+        the directory is "/" again.
 
         >>> from llb import image, scratch
         >>> done = image("alpine").env("A", "1").run("make").root.reset(scratch())
         >>> [item for item in done.run("env").graph().head.vertex.op.meta.env if item.startswith("A=")]
         []
         """
+        platform = self.output.node.fixed_platform if self.output is not None else None
+        if platform is not None:
+            return State(self.output, other.settings.then(lambda settings: settings.set(platform=platform)))
         return State(self.output, other.settings.then(lambda settings: settings.set(dir="/")))
 
     def with_output(self, output: Output | None) -> State:
@@ -175,7 +181,7 @@ class State:
         ()
         """
         settings = self.settings
-        if output is not None and (platform := output.node.constraints.platform) is not None:
+        if output is not None and (platform := output.node.fixed_platform) is not None:
             settings = settings.then(lambda s: s.set(platform=platform))
         return State(output, settings)
 
@@ -455,7 +461,7 @@ class ExecState(State):
         1
         """
         assert self.node is not None, "made by State.run"
-        return self.before.with_output(_mount_output(self.node, target))
+        return self.root.with_output(_mount_output(self.node, target))
 
     def add_mount(self, mount: MountSpec) -> ExecState:
         """Return the same process with one more mount.
@@ -477,14 +483,14 @@ def _mount_output(node: ExecNode, target: str) -> Output | None:
 
 
 def from_graph(graph: Graph) -> State:
-    """Return the state of a finished graph; its vertices keep their bytes.
+    """Return the state of a finished graph, on the platform of its head; its vertices keep their bytes.
 
     >>> from llb import image, wire
     >>> received = wire.encode(image("alpine").graph())
     >>> from_graph(wire.decode(received)).run("true").graph().head.vertex.op.meta.args
     ('true',)
     """
-    return State(GraphNode.head(graph))
+    return State().with_output(GraphNode.head(graph))
 
 
 def scratch() -> State:

@@ -24,6 +24,10 @@ class ContextNode:
     paths: set[str] = field(default_factory=set)
     constraints: Constraints = field(default_factory=Constraints)
 
+    @property
+    def fixed_platform(self) -> None:
+        """A directory is of no platform."""
+
     def reads(self, base: Base) -> Sequence[Output]:
         """A source reads nothing."""
         return ()
