@@ -8,9 +8,25 @@ from typing import Any
 
 import pytest
 
-from llb import StateError, diff, git, http, image, merge, scratch
-from llb.ops import Exec, Platform
+from llb import (
+    StateError,
+    build,
+    diff,
+    from_graph,
+    git,
+    http,
+    image,
+    image_blob,
+    merge,
+    oci_layout_blob,
+    passthrough,
+    requires,
+    scratch,
+    tmpfs,
+)
+from llb.ops import Exec, Passthrough, Platform, ProxyEnv
 from llb.ops import Source as SourceOp
+from llb.sources import ImageConfig
 from llb.state import State
 
 REPO = "https://h.test/a.git"
@@ -86,3 +102,106 @@ def test_an_image_config_gives_the_whole_platform_and_keeps_a_directory_it_does_
     assert vertex.platform == Platform(
         os="windows", architecture="amd64", os_version="10.1", os_features=("f",)
     )
+
+
+ARM = "linux/arm64"
+
+
+def platform_of(state: State) -> str:
+    head = state.run("x").graph(platform="linux/amd64").head
+    assert head is not None
+    assert head.vertex.platform is not None
+    return head.vertex.platform.architecture
+
+
+def test_only_sources_and_processes_give_their_platform_to_what_follows() -> None:
+    base, other = image("a"), image("b")
+    assert platform_of(image("a", platform=ARM)) == "arm64"
+    assert platform_of(git(REPO, platform=ARM)) == "arm64"
+    assert platform_of(base.run("x", platform=ARM).root) == "arm64"
+    assert platform_of(base.run("x", platform=ARM).at("/")) == "arm64"
+    assert platform_of(base.mkdir("/x", platform=ARM)) == "amd64"
+    assert platform_of(merge([base, other], platform=ARM)) == "amd64"
+    assert platform_of(diff(base, other, platform=ARM)) == "amd64"
+    assert platform_of(build(base, platform=ARM)) == "amd64"
+    assert platform_of(requires(base, "d", [other], platform=ARM)) == "amd64"
+    assert platform_of(image("a", platform=ARM).mkdir("/x", platform="linux/s390x")) == "arm64"
+    assert platform_of(from_graph(image("a", platform=ARM).graph())) == "arm64"
+    assert platform_of(from_graph(image("a", platform=ARM).mkdir("/x").graph())) == "amd64"
+
+
+def test_a_reset_keeps_a_platform_or_goes_to_the_root() -> None:
+    other = scratch().dir("/o").env("A", "1").platform("linux/s390x")
+    op = exec_of(image("a").dir("/own").reset(other))
+    assert (op.meta.cwd, op.meta.env) == ("/", ("A=1",))
+    kept = image("a", platform=ARM).dir("/own").reset(other)
+    assert exec_of(kept).meta.cwd == "/o"
+    assert platform_of(kept) == "arm64"
+    assert platform_of(image("a").reset(other)) == "s390x"
+
+
+def test_scratch_passes_nothing_through() -> None:
+    base, other = image("a"), image("b")
+    (only,) = passthrough("id", [base, scratch(), other], [False, True, True])
+    head = only.graph().head
+    assert head is not None
+    assert (head.vertex.op, len(head.vertex.inputs)) == (Passthrough(id="id", outputs=(1,)), 2)
+    with pytest.raises(StateError, match="scratch cannot require anything"):
+        requires(scratch(), "id", [base])
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (scratch().file(), "action is required"),
+        (requires(image("a"), "", [image("b")]), "passthrough requires an id"),
+        (image_blob(f"a:tag@sha256:{'0' * 64}"), "tagged image reference not allowed for blob reference"),
+        (
+            oci_layout_blob(f"a:tag@sha256:{'0' * 64}"),
+            "tagged image reference not allowed for blob reference",
+        ),
+        (image("a").run("x", mounts=[tmpfs("/t")]).at("/t"), "tmpfs mount for /t can't be used as a parent"),
+    ],
+)
+def test_steps_that_make_no_sense_are_refused_in_the_words_of_the_client(state: State, text: str) -> None:
+    with pytest.raises(StateError, match=f"^{text}$"):
+        state.graph()
+
+
+def test_permissions_of_a_file_are_nine_bits() -> None:
+    assert source_of(http("http://h.test/f", chmod=0o4711))[0] == {"http.perm": "0711"}
+    assert source_of(image_blob(f"a@sha256:{'0' * 64}", chmod=0o1644))[0] == {"http.perm": "0644"}
+
+
+def test_what_is_no_repository_keeps_its_address_alone() -> None:
+    head = git("ftp://h.test/r.git", "ref:dir").graph().head
+    assert head is not None
+    assert isinstance(head.vertex.op, SourceOp)
+    assert head.vertex.op.identifier == "git://ftp://h.test/r.git"
+
+
+def test_a_proxy_without_addresses_is_sent() -> None:
+    graph = image("a").run("x", proxy=ProxyEnv()).graph()
+    assert graph.head is not None
+    assert isinstance(graph.head.vertex.op, Exec)
+    assert graph.head.vertex.op.meta.proxy_env == ProxyEnv()
+    assert "exec.meta.proxyenv" in graph.metadata_of(graph.head.vertex.digest).caps
+
+
+def test_a_resolver_pins_what_it_finds_and_is_asked_in_any_case() -> None:
+    found = ImageConfig(config="{}", digest="sha256:" + "1" * 64, ref="h.test/new:1")
+
+    def identifier(**options: Any) -> str:
+        head = image("old", resolver=lambda ref, platform: found, **options).graph().head
+        assert head is not None
+        assert isinstance(head.vertex.op, SourceOp)
+        return head.vertex.op.identifier
+
+    assert identifier(resolve_digest=True) == f"docker-image://h.test/new:1@{found.digest}"
+    assert identifier() == "docker-image://docker.io/library/old:latest"
+
+    def missing(ref: str, platform: Platform) -> ImageConfig:
+        raise StateError(f"{ref}: not found")
+
+    with pytest.raises(StateError, match="old:latest: not found"):
+        image("old", resolver=missing).graph()
