@@ -6,7 +6,8 @@ last pattern that matches a path or one of its parents wins. The corners are tho
 recorded in the ``dockerignore`` reference vectors: ``**.log`` also matches in the root, ``^`` is an anchor in a
 pattern with wildcards, a leading ``[!`` is not a negation.
 
-Patterns are compiled once: exact ones to string comparisons, the rest to one regular expression each.
+Patterns are compiled once: exact ones to string comparisons, the rest to one regular expression each. Of many patterns,
+only those are tried that a path could match (`grammar.patternindex`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from grammar.automaton import FEW, Automaton, Item
 from grammar.goregex import GoRegexError, compile_go, translate
+from grammar.patternindex import MANY, PatternIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,9 +68,9 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class WalkState:
-    """What a directory walk carries from a directory to its entries."""
+    """What a directory walk carries from a directory to its entries: the positions of patterns that matched it."""
 
-    matched: tuple[bool, ...] = ()
+    matched: frozenset[int] = frozenset()
     ignored: bool = False
 
 
@@ -80,7 +82,7 @@ class PatternMatcher:
             that are found out only by matching (``[z-a]``).
     """
 
-    __slots__ = ("_above", "_steps", "has_exclusions", "patterns")
+    __slots__ = ("_above", "_index", "_steps", "has_exclusions", "patterns")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns: tuple[Pattern, ...] = tuple(
@@ -88,7 +90,11 @@ class PatternMatcher:
         )
         self.has_exclusions: bool = any(pattern.exclusion for pattern in self.patterns)
         self._steps = tuple((pattern.match, not pattern.exclusion) for pattern in self.patterns)
-        self._above: dict[str, tuple[bool, ...]] = {}
+        self._above: dict[str, frozenset[int]] = {}
+        self._index: PatternIndex | None = None
+        if len(self.patterns) >= MANY:
+            refusing = [place for place, pattern in enumerate(self.patterns) if pattern.match is _refuse]
+            self._index = PatternIndex([pattern.text for pattern in self.patterns], refusing)
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
@@ -97,59 +103,71 @@ class PatternMatcher:
         return len(self.patterns)
 
     def matches(self, path: str) -> bool:
-        """Say whether ``path`` itself is matched; its parents do not count. Cost: patterns."""
+        """Say whether ``path`` itself is matched; its parents do not count. Cost: few or all patterns (`PatternIndex`)."""
         verdict = False
-        for match, positive in self._steps:
+        for index in self._asked(path):
+            match, positive = self._steps[index]
             # A pattern that could not change the verdict is not tried.
             if verdict is not positive and match(path):
                 verdict = positive
         return verdict
 
     def matches_or_parent(self, path: str) -> bool:
-        """Say whether ``path`` or one of its parents is matched. Cost: patterns, once its directory was asked for."""
+        """Say whether ``path`` or one of its parents is matched. Cost: as `matches`, once its directory was asked for."""
         above = self._matched_above(path)
         verdict = False
-        for (match, positive), hit in zip(self._steps, above, strict=True):
-            if verdict is not positive and (match(path) or hit):
+        for index in self._asked(path, above):
+            match, positive = self._steps[index]
+            if verdict is not positive and (match(path) or index in above):
                 verdict = positive
         return verdict
 
-    def _matched_above(self, path: str) -> tuple[bool, ...]:
-        """For each pattern: does it match a directory above ``path``? Answers are kept by directory."""
-        directory = _directory(path)
-        known = self._above.get(directory)
-        if known is not None:
-            return known
-        hits = (False,) * len(self._steps)
-        for parent in _parents(path):
-            hits = tuple(
-                hit or _matches(match, parent) for (match, _), hit in zip(self._steps, hits, strict=True)
-            )
-        if len(self._above) >= _KEPT_DIRECTORIES:
-            self._above.clear()
-        self._above[directory] = hits
-        return hits
-
     def walk(self, path: str, parent: WalkState | None = None) -> WalkState:
-        """Answer for ``path`` given the answer for its directory (None at the top). Cost: patterns.
+        """Answer for ``path`` given the answer for its directory (None at the top). Cost: as `matches`.
 
         A pattern that matched the directory counts as matching everything below it. The verdict may differ
         from `matches_or_parent` where a parent is taken back after its child was matched, as in BuildKit.
         """
-        inherited = parent.matched if parent is not None else ()
-        above = inherited or self._matched_above(path)
+        inherited = _NONE if parent is None else parent.matched
+        above = self._matched_above(path) if parent is None else _NONE
         matched = []
         verdict = False
-        for index, (match, positive) in enumerate(self._steps):
-            hit = bool(inherited) and inherited[index]
+        for index in self._asked(path, above | inherited):
+            match, positive = self._steps[index]
+            hit = index in inherited
             if not hit and verdict is not positive:
-                hit = match(path) or above[index]
-            matched.append(hit)
+                hit = match(path) or index in above
             if hit:
+                matched.append(index)
                 verdict = positive
-        return WalkState(tuple(matched), verdict)
+        return WalkState(frozenset(matched), verdict)
+
+    def _asked(self, path: str, known: frozenset[int] = frozenset()) -> Iterable[int]:
+        """Return the positions of the patterns that may match ``path``, and of those that are ``known`` to count, in order."""
+        if self._index is None:
+            return range(len(self._steps))
+        return sorted(self._index.candidates(path) | known)
+
+    def _matched_above(self, path: str) -> frozenset[int]:
+        """Return the positions of the patterns that match a directory above ``path``. Answers are kept by directory."""
+        hits = self._above.get(_directory(path))
+        if hits is not None:
+            return hits
+        hits = _NONE
+        for parent in _parents(path):
+            found = self._above.get(parent)
+            if found is None:
+                found = hits.union(
+                    index for index in self._asked(parent) if _matches(self._steps[index][0], parent)
+                )
+                if len(self._above) >= _KEPT_DIRECTORIES:
+                    self._above.clear()
+                self._above[parent] = found
+            hits = found
+        return hits
 
 
+_NONE: frozenset[int] = frozenset()
 _KEPT_DIRECTORIES = 65536
 
 
@@ -224,6 +242,20 @@ def _matcher(text: str) -> Callable[[str], bool]:
 
 
 def _regex(expression: str) -> Callable[[str], bool]:
+    """Return what matches as an expression; compiled when it is first asked, unless it may be one that Go refuses."""
+    if "[" in expression.replace("[^/]", "") or re.search(r"\\[^.+()|{}$]", expression):
+        return _compiled(expression)
+    compiled: list[Callable[[str], bool]] = []
+
+    def match(path: str) -> bool:
+        if not compiled:
+            compiled.append(_compiled(expression))
+        return compiled[0](path)
+
+    return match
+
+
+def _compiled(expression: str) -> Callable[[str], bool]:
     try:
         if expression.count("*") > FEW:
             return _automaton(expression).fullmatch

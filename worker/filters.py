@@ -37,26 +37,61 @@ class Filter:
 
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self._include, self._exclude = _matcher(include), _matcher(exclude)
-        self._chosen = [p.text for p in self._include.patterns if not p.exclusion]
-        self._returned = [p.text for p in self._exclude.patterns if p.exclusion]
+        self._chosen = Reach([p.text for p in self._include.patterns if not p.exclusion])
+        self._returned = Reach([p.text for p in self._exclude.patterns if p.exclusion])
 
     def __bool__(self) -> bool:
         return bool(self._include) or bool(self._exclude)
 
-    def judge(self, path: str, parent: FilterState) -> Verdict:
-        """Judge ``path`` given the state of its directory. Cost: patterns."""
+    def judge(self, path: str, parent: FilterState, *, is_dir: bool = True) -> Verdict:
+        """Judge ``path`` given the state of its directory; without ``is_dir``, ``enter`` means nothing."""
         taken = enter = True
         included = excluded = None
         if self._include:
             included = self._include.walk(path, parent.included)
             taken = included.ignored
-            enter = taken or any(reaches(text, path) for text in self._chosen)
+            enter = taken or (is_dir and self._chosen.reaches(path))
         if self._exclude:
             excluded = self._exclude.walk(path, parent.excluded)
             if excluded.ignored:
                 taken = False
-                enter = enter and any(reaches(text, path) for text in self._returned)
+                enter = enter and is_dir and self._returned.reaches(path)
         return Verdict(taken, enter, FilterState(included, excluded))
+
+
+class Reach:
+    """Which directories some of many patterns may match something below of.
+
+    Patterns are found by the directories that they name up to their first wildcard, so that few are tried.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._above: set[str] = set()
+        self._below: dict[str, list[str]] = {}
+        for pattern in dict.fromkeys(patterns):
+            literal = _literal_directory(pattern)
+            self._below.setdefault(literal, []).append(pattern)
+            while literal and literal not in self._above:
+                self._above.add(literal)
+                literal = literal.rpartition("/")[0]
+
+    def reaches(self, directory: str) -> bool:
+        """Tell whether one of the patterns may match something below ``directory``, as `reaches` says."""
+        if directory in self._above:
+            return True
+        literal = directory
+        while True:
+            if any(reaches(pattern, directory) for pattern in self._below.get(literal, ())):
+                return True
+            if not literal:
+                return False
+            literal = literal.rpartition("/")[0]
+
+
+def _literal_directory(pattern: str) -> str:
+    """Return the directory of a pattern, as far as it holds no wildcard."""
+    special = [at for at in map(pattern.find, "*?[^\\") if at >= 0]
+    return pattern[: min(special, default=len(pattern))].rpartition("/")[0]
 
 
 def reaches(pattern: str, directory: str) -> bool:

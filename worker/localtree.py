@@ -247,7 +247,7 @@ def walk(base: str, chosen: Filter) -> dict[str, dict[str, Node]]:
         else:
             for name, node in list(entries.items()):
                 child = join(path, name)
-                verdict = chosen.judge(child, state)
+                verdict = chosen.judge(child, state, is_dir=node.is_dir)
                 if node.is_dir and verdict.enter:
                     pending.append((child, verdict.state))
                     if not verdict.taken:

@@ -150,7 +150,7 @@ def _filtered(tree: Tree, path: str, node: Node, rule: Filter) -> list[Pick]:
         children = []
         for name, child in tree.children(pick.path).items():
             below = join(pick.below, name)
-            verdict = rule.judge(below, state)
+            verdict = rule.judge(below, state, is_dir=child.is_dir)
             if verdict.taken or (child.is_dir and verdict.enter):
                 item = (Pick(join(pick.path, name), below, child), verdict.taken, verdict.state)
                 children.append(item)
