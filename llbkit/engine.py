@@ -65,6 +65,7 @@ class Engine:
             runtime=self.settings.runtime,
             snapshotter=self.settings.snapshotter,
             registries=self.settings.registries,
+            notice=_notice,
         )
         self.solver = Solver(self.worker, self.worker.cache_store, resources=self.settings.parallel)
 
@@ -246,6 +247,13 @@ class Engine:
                     frontend_inputs=request.inputs,
                     optimizing=self._optimizing,
                 )
+
+
+def _notice(text: str) -> None:
+    """Tell users something that no build reports. Without handlers, warnings go to standard error as they are."""
+    import logging
+
+    logging.getLogger("llbkit").warning(text)
 
 
 def _absolute(directories: Mapping[str, Path | str]) -> dict[str, Path]:

@@ -71,8 +71,9 @@ class Leases:
         return frozenset(self._targets("blob", db))
 
     def _targets(self, kind: Kind, db: sqlite3.Connection | None) -> list[str]:
-        source = db or self._db.connection()
-        return [row[0] for row in source.execute("SELECT target FROM lease WHERE kind = ?", (kind,))]
+        query = "SELECT target FROM lease WHERE kind = ?"
+        rows = self._db.query(query, (kind,)) if db is None else db.execute(query, (kind,))
+        return [row[0] for row in rows]
 
     def drop(self) -> None:
         """Drop this process's pins."""

@@ -18,8 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from solver.cache.damage import Notice, is_damage, put_aside
 from worker.base import StorageError
 
+CONSEQUENCE = "images of the local store are forgotten and steps are executed again"
+"""What it means for users that the database is lost."""
 _FREE = "free space with `llbkit prune`, or choose another --root"
 _DAMAGED = "move the state directory away, or choose another --root; what it holds can be built again"
 _HELP = {
@@ -31,6 +34,10 @@ _HELP = {
     sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_BUSY: "another process holds the state directory; wait for it, or choose another --root",
 }
+
+
+class DamagedDatabaseError(StorageError):
+    """The database was damaged and has been put aside: whoever opens the state directory next begins with a new one."""
 
 
 class _Held:
@@ -46,10 +53,16 @@ class _Held:
 
 
 class Metadata:
-    """Connections to ``path``, one for each thread. Methods raise `StorageError` if the disk or the file fails."""
+    """Connections to ``path``, one for each thread. Methods raise `StorageError` if the disk or the file fails.
 
-    def __init__(self, path: Path) -> None:
+    A damaged file is put aside when that is found, ``notice`` is told, and `DamagedDatabaseError` is raised from then on:
+    what this process knows of layers and leases was in it.
+    """
+
+    def __init__(self, path: Path, notice: Notice = lambda text: None) -> None:
         self._path = path
+        self._notice = notice
+        self.damaged = False
         self._local = threading.local()
         self._lock = threading.Lock()
         self._held: weakref.WeakSet[_Held] = weakref.WeakSet()
@@ -96,12 +109,11 @@ class Metadata:
         when their shape changes.
         """
         key = f"{name}:{version}"
-        try:
-            if self.query("SELECT 1 FROM schema_owner WHERE name = ?", (key,)):
-                return
-        except sqlite3.OperationalError:  # a new file
+        if not self.query("SELECT 1 FROM sqlite_master WHERE name = 'schema_owner'"):  # a new file
             with self.transaction() as db:
                 db.execute("CREATE TABLE IF NOT EXISTS schema_owner (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        elif self.query("SELECT 1 FROM schema_owner WHERE name = ?", (key,)):
+            return
         with self.transaction() as db:
             if db.execute("SELECT 1 FROM schema_owner WHERE name = ?", (key,)).fetchone() is None:
                 for statement in filter(str.strip, ddl.split(";")):
@@ -115,12 +127,24 @@ class Metadata:
                 held.db.close()
             self._held.clear()
 
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        with self._lock:
+            if not self.damaged:
+                self.damaged = True
+                put_aside(self._path, error, self._notice, CONSEQUENCE)
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             advice = help_for(error)
+            if is_damage(error):
+                self._put_aside(error)
+                raise DamagedDatabaseError(
+                    f"the database {self._path} was damaged and has been put aside",
+                    help="run the command again",
+                ) from error
             if advice is None:
                 raise
             raise StorageError(f"{error}: the database {self._path} cannot be used", help=advice) from error

@@ -16,11 +16,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from solver.cache.damage import Notice
+from solver.cache.sqlite import CONSEQUENCE as RECORDS_LOST
 from worker.base import CancelToken, StorageError
 from worker.descent import remove_tree
 from worker.leases import Leases
 from worker.locks import locked, try_lock
-from worker.metadata import Metadata
+from worker.metadata import CONSEQUENCE as METADATA_LOST
+from worker.metadata import DamagedDatabaseError, Metadata
+from worker.vetting import Vetting
 
 _FOLDERS = (
     "content/blobs/sha256", "content/blobs/sha512", "content/ingest", "layers", "work", "mounts", "caches", "tmp",
@@ -33,11 +37,14 @@ _ATTEMPTS = 100
 class StateDir:
     """A state directory in use by this process. Cheap to open; close it at the end.
 
+    ``notice`` is told, in one line each, what was damaged and put aside. ``alone`` says whether no other process used the
+    directory when it was opened, ``is_new`` whether nothing was known of what it holds.
+
     Raises:
         StorageError: it cannot be created or used.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, notice: Notice = lambda text: None) -> None:
         self.root = root
         self.layers = root / "layers"
         self.blobs = root / "content" / "blobs"
@@ -56,12 +63,31 @@ class StateDir:
             try:
                 self.work.mkdir()
                 self._locks.append(_lock_directory(self.work))
-                self.metadata = Metadata(root / "metadata.db")
-                self.lease = Leases(self.metadata, self.owner)
+                self.alone = self._is_alone()
+                self._vetting = Vetting(
+                    {root / "metadata.db": METADATA_LOST, self.cache_db: RECORDS_LOST},
+                    self.run / "vetted",
+                    notice,
+                )
+                if self.alone:
+                    self._vetting.before()
+                self._open_metadata(notice)
                 self._release_dead_owners()
             except BaseException:
                 self._release()
                 raise
+
+    def _open_metadata(self, notice: Notice) -> None:
+        for last in (False, True):
+            try:
+                self.is_new = not (self.root / "metadata.db").exists()
+                self.metadata = Metadata(self.root / "metadata.db", notice)
+                self.lease = Leases(self.metadata, self.owner)
+                return
+            except DamagedDatabaseError:  # it was put aside
+                self.metadata.close()
+                if last:
+                    raise
 
     @property
     def cache_db(self) -> Path:
@@ -71,6 +97,16 @@ class StateDir:
     def unfinished(self, blob: str) -> Path:
         """Return where a download of a blob waits to be continued, if its process ended before it."""
         return self.ingest / f"unfinished.{blob}"
+
+    def _is_alone(self) -> bool:
+        """Tell whether no other living process uses the directory."""
+        for name in os.listdir(self.run / "owners"):
+            if name != self.owner:
+                descriptor = try_lock(self.run / "owners" / name, create=False)
+                if descriptor is None:
+                    return False
+                os.close(descriptor)
+        return True
 
     def _claim(self) -> int:
         for _ in range(_ATTEMPTS):
@@ -141,8 +177,10 @@ class StateDir:
     def close(self) -> None:
         """Drop this process's leases and leftovers."""
         try:
-            self.lease.drop()
+            if not self.metadata.damaged:
+                self.lease.drop()
             self.metadata.close()
+            self._vetting.after()
         finally:
             self._release()
 

@@ -17,6 +17,7 @@ from llb import platform as platforms
 from llb.graph import Metadata as VertexMetadata
 from llb.graph import Vertex
 from llb.ops import Platform
+from solver.cache.damage import Notice
 from solver.cache.sqlite import SQLiteStore
 from solver.ports import ContentKey, Operation, Result
 from worker.base import (
@@ -63,6 +64,7 @@ class LocalWorker:
         runtime: an OCI runtime's name or path; "" is the fastest that works.
         snapshotter: ``overlay``, or "" for what works.
         registries: options by host.
+        notice: is told, in one line each, what of the state directory was damaged and put aside.
 
     Raises:
         StorageError: the state directory cannot be used.
@@ -76,12 +78,17 @@ class LocalWorker:
         runtime: str = "",
         snapshotter: str = "",
         registries: Mapping[str, RegistryOptions] | None = None,
+        notice: Notice = lambda text: None,
     ) -> None:
-        self.state = StateDir(root)
-        self.content = ContentStore(self.state)
-        self.layers = LayerStore(self.state, self.content)
-        self.layers.fetch = self._fetch
-        self.cache_store = SQLiteStore(self.state.cache_db)
+        self.state = StateDir(root, notice)
+        try:
+            self.content = ContentStore(self.state)
+            self.layers = LayerStore(self.state, self.content)
+            self.layers.fetch = self._fetch
+            self.cache_store = SQLiteStore(self.state.cache_db, notice)
+        except BaseException:
+            self.state.close()
+            raise
         self._runtime = runtime
         self._wanted_snapshotter = snapshotter
         self._registries = dict(registries or {})

@@ -59,6 +59,7 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
             ctx.obj["root"],
             "quiet" if call.request else mode_of(values),
             lambda engine, sink: engine.build(request, progress=sink, stdout=sys.stdout.buffer),
+            repeatable=all(output.dest != "-" for output in request.outputs),
         )
         if call.request:
             return show(call, done.value, _dockerfile(request, Path(scratch)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
+from llbkit.cli.failure import causes
 from llbkit.cli.flags import key_values, secret, ssh
 from llbkit.cli.process import Signalled, signals
 from llbkit.csvflags import FlagError
@@ -205,9 +206,29 @@ class Executed(Generic[T]):
 
 
 def execute(
+    root: Path | None,
+    mode: str,
+    main: Callable[[Engine, Progress], Coroutine[Any, Any, T]],
+    *,
+    repeatable: bool = False,
+) -> Executed[T]:
+    """Run ``main`` with an engine and a display.
+
+    What is ``repeatable`` runs once more if the state directory's database turns out to be damaged on the way.
+    """
+    from worker.metadata import DamagedDatabaseError
+
+    try:
+        return _execute(root, mode, main)
+    except Exception as error:
+        if not (repeatable and any(isinstance(one, DamagedDatabaseError) for one in causes(error))):
+            raise
+    return _execute(root, mode, main)
+
+
+def _execute(
     root: Path | None, mode: str, main: Callable[[Engine, Progress], Coroutine[Any, Any, T]]
 ) -> Executed[T]:
-    """Run ``main`` with an engine and a display."""
     from llbkit.engine import Engine
 
     began = time.monotonic()

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import sqlite3
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from grammar import Diagnostic, DiagnosticError, render_all
@@ -14,6 +17,14 @@ if TYPE_CHECKING:
     from solver.errors import VertexError
 
 FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
+_HOST_REFUSES = frozenset(
+    (
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+        errno.EAGAIN,
+    )
+)  # fmt: skip
+_NO_ROOM = re.compile("cannot allocate memory|failed to map segment|Unable to allocate", re.IGNORECASE)
+"""What the dynamic loader and libraries say when memory is short."""
 _MOST = 12  # lines of help and messages beyond which the rest is counted, not shown
 
 
@@ -37,8 +48,6 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 def _known(error: BaseException) -> tuple[str, int] | None:
-    import sqlite3
-
     from frontends.base import ResolveError
     from llb.errors import LLBError
     from llbkit.config import ConfigError
@@ -53,7 +62,7 @@ def _known(error: BaseException) -> tuple[str, int] | None:
         case EnvironmentLackError():
             return _plain(str(error), error.help), ENVIRONMENT
         case WorkerError():
-            return _plain(str(error), error.help), ENVIRONMENT if _forbidden(error.__cause__) else FAILED
+            return _plain(str(error), error.help), ENVIRONMENT if _host_refused(error.__cause__) else FAILED
         case ResolveError():
             return _plain(str(error), getattr(error, "help", "")), FAILED
         case LLBError():
@@ -63,7 +72,7 @@ def _known(error: BaseException) -> tuple[str, int] | None:
         case ConfigError():
             return _plain(str(error), ""), USAGE
         case sqlite3.Error() if (advice := help_for(error)) is not None:
-            return _plain(f"{error}: the state directory cannot be used", advice), FAILED
+            return _plain(f"{error}: the state directory cannot be used", advice), ENVIRONMENT
         case _:
             return None
 
@@ -101,7 +110,10 @@ def _vertex(error: VertexError) -> tuple[str, int]:
         lines.insert(0, f"step: {error.name}")
     if output:
         lines += ["last output:", *(f"  {line}" for line in output)]
-    return "\n".join(lines), ENVIRONMENT if isinstance(cause, EnvironmentLackError) else FAILED
+    lacking = (
+        isinstance(cause, EnvironmentLackError) or _host_refused(cause) or _host_refused(cause.__cause__)
+    )
+    return "\n".join(lines), ENVIRONMENT if lacking else FAILED
 
 
 def _place_of(name: str) -> str:
@@ -111,13 +123,15 @@ def _place_of(name: str) -> str:
 
 
 def _system(error: BaseException) -> tuple[str, int] | None:
+    if (limit := _limit(error)) is not None:
+        return _plain(*limit), ENVIRONMENT
     if not isinstance(error, OSError):
         return None
     where = f": {os.fsdecode(error.filename)}" if error.filename else ""
     text = f"{error.strerror or error}{where}"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return _plain(text, "free space with `llbkit prune`, or choose another --root"), FAILED
+            return _plain(text, "free space with `llbkit prune`, or choose another --root"), ENVIRONMENT
         case errno.EACCES | errno.EPERM:
             return _plain(
                 text, "run as root, or choose a --root you may write; `llbkit doctor` says more"
@@ -132,9 +146,27 @@ def _system(error: BaseException) -> tuple[str, int] | None:
             return _plain(text, ""), FAILED
 
 
-def _forbidden(error: BaseException | None) -> bool:
-    """Tell whether the host refused: another user, or another place, would succeed with the same build."""
-    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+def _limit(error: BaseException) -> tuple[str, str] | None:
+    """Return what to say, and what to do, if a limit of this process was reached."""
+    text = str(error)
+    code = error.errno if isinstance(error, OSError) else 0
+    if code in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:
+        return "too many open files", "raise the limit, for example with `ulimit -n 1024`"
+    if "can't start new thread" in text:
+        return (
+            "no more threads can be started",
+            "raise the limits of processes (`ulimit -u`) and memory (`ulimit -v`)",
+        )
+    if isinstance(error, MemoryError) or code == errno.ENOMEM or _NO_ROOM.search(text):
+        return "not enough memory", "raise the limit (`ulimit -v`), or give the machine or container more"
+    return None
+
+
+def _host_refused(error: BaseException | None) -> bool:
+    """Tell whether the host refused: with more rights, room or memory the same build would succeed."""
+    return isinstance(error, MemoryError | sqlite3.Error) or (
+        isinstance(error, OSError) and error.errno in _HOST_REFUSES
+    )
 
 
 def _plain(message: str, hint: str) -> str:
@@ -143,6 +175,18 @@ def _plain(message: str, hint: str) -> str:
         lines = [*lines[:_MOST], f"... {len(lines) - _MOST} more lines"]
     out = "error: " + "\n".join(lines)
     return out + ("\n" + "\n".join(f"  help: {line}" for line in hint.splitlines()) if hint else "")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield a failure and all that led to it, through groups and causes."""
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+        if one.__cause__ is not None:
+            pending.append(one.__cause__)
 
 
 def _unwrap(error: BaseException) -> BaseException:

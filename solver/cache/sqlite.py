@@ -14,12 +14,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from solver.cache.damage import DamagedRowError, Notice, is_damage, put_aside
 from solver.ports import Json, Link, Record
 
 T = TypeVar("T")
+P = ParamSpec("P")
+CONSEQUENCE = "steps are executed again"
+"""What it means for users that the records are lost."""
 
 _VERSION = 2
 _SCHEMA = """
@@ -45,27 +50,58 @@ _PATIENCE = 30.0
 """Seconds to wait for another process's transaction; they take milliseconds."""
 
 
+def _healing(
+    method: Callable[Concatenate[SQLiteStore, P], T],
+) -> Callable[Concatenate[SQLiteStore, P], T]:
+    """Have a method of the store done again, on an empty file, if it meets damage."""
+
+    @wraps(method)
+    def healing(self: SQLiteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        db = self._db
+        try:
+            return method(self, *args, **kwargs)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._replace(db, error)
+            return method(self, *args, **kwargs)
+
+    return healing
+
+
 class SQLiteStore:
     """A `solver.ports.CacheStore` in one file.
 
-    One connection, guarded by a lock: statements take microseconds. It is a cache, so a file of another version is emptied,
-    and a damaged one is replaced.
+    One connection, guarded by a lock: statements take microseconds. It is a cache, so a file of another version is emptied.
+    A damaged one is put aside, whenever that is found, and the store goes on with an empty one; ``notice`` is told.
 
     Raises:
         sqlite3.Error: the file cannot be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notice: Notice = lambda text: None) -> None:
+        self._path = path
+        self._notice = notice
         self._lock = threading.Lock()
         try:
             self._db = _open(path)
         except sqlite3.DatabaseError as error:
-            if not _damaged(error):
+            if not is_damage(error):
                 raise
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._db = _open(path)
+            self._db = self._anew(error)
 
+    def _anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        put_aside(self._path, error, self._notice, CONSEQUENCE)
+        return _open(self._path)
+
+    def _replace(self, damaged: sqlite3.Connection, error: sqlite3.DatabaseError) -> None:
+        """Go on with an empty file, unless another thread has seen to it."""
+        with self._lock:
+            if self._db is damaged:
+                damaged.close()
+                self._db = self._anew(error)
+
+    @_healing
     def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:
         """Return the records linked through some key of every input, newest first."""
         ways = [(index, *item) for index, item in enumerate(inputs)] or [(-1, "", frozenset([""]))]
@@ -78,11 +114,13 @@ class SQLiteStore:
                     return []
             return self._select_ids(sorted(found or ()))
 
+    @_healing
     def linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
         """Return the ids of the records linked to one input through one of ``keys``."""
         with self._lock:
             return self._linked(digest, index, selector, keys)
 
+    @_healing
     def store(self, record: Record, links: Sequence[Link]) -> None:
         """Add a record with its links, in place of one of the same id and its links, in one transaction."""
         row = (
@@ -101,6 +139,7 @@ class SQLiteStore:
             self._db.execute(f"INSERT OR REPLACE INTO record ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
             self._add(record.id, links)
 
+    @_healing
     def link(self, record_id: str, links: Sequence[Link]) -> None:
         """Add more links to a record, if it still exists. Writes only what is new."""
         with self._lock:
@@ -110,6 +149,7 @@ class SQLiteStore:
                 if self._db.execute("SELECT 1 FROM record WHERE id = ?", (record_id,)).fetchone():
                     self._add(record_id, links)
 
+    @_healing
     def touch(self, record_ids: Sequence[str], now: float) -> None:
         """Note that records were used."""
         with self._lock, _Transaction(self._db):
@@ -118,6 +158,7 @@ class SQLiteStore:
                 [(now, id_) for id_ in record_ids],
             )
 
+    @_healing
     def nearest(self, digest: str, name: str) -> Sequence[Record]:
         """Return records with the same name or op, newest first, at most eight."""
         found: dict[str, Record] = {}
@@ -128,12 +169,14 @@ class SQLiteStore:
                     found[row[0]] = _record(row)
         return sorted(found.values(), key=_newest_first)[:_NEAR]
 
+    @_healing
     def records(self) -> Sequence[Record]:
         """Return every record, oldest use first."""
         with self._lock:
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM record ORDER BY last_used_at, id")
             return [_record(row) for row in rows]
 
+    @_healing
     def delete(self, record_ids: Sequence[str]) -> None:
         """Forget records and their links."""
         with self._lock, _Transaction(self._db):
@@ -141,6 +184,7 @@ class SQLiteStore:
             self._db.executemany("DELETE FROM record WHERE id = ?", ids)
             self._db.executemany("DELETE FROM link WHERE record_id = ?", ids)
 
+    @_healing
     def durations(self, digests: Sequence[str]) -> Mapping[str, float]:
         """Return the last known duration of each op digest that has one."""
         out: dict[str, float] = {}
@@ -252,11 +296,6 @@ def _patiently(action: Callable[[], T]) -> T:
             time.sleep(0.005)
 
 
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-
-
 def _newest_first(record: Record) -> tuple[float, str]:
     return -record.created_at, record.id
 
@@ -269,16 +308,20 @@ def _dump(ingredients: Mapping[str, Json]) -> str:
     return json.dumps(ingredients, separators=(",", ":"), default=dict)
 
 
-def _record(row: tuple[str, str, str, str, str, float, float, int, float]) -> Record:
+def _record(row: tuple[Any, ...]) -> Record:
+    """Read a row. Raises DamagedRowError."""
     id_, digest, tokens, name, ingredients, created_at, last_used_at, used, duration = row
-    return Record(
-        id=id_,
-        digest=digest,
-        tokens=tuple(json.loads(tokens)),
-        name=name,
-        ingredients=json.loads(ingredients),
-        created_at=created_at,
-        last_used_at=last_used_at,
-        used=used,
-        duration=duration,
-    )
+    try:
+        return Record(
+            id=str(id_),
+            digest=str(digest),
+            tokens=tuple(map(str, json.loads(tokens))),
+            name=str(name),
+            ingredients=dict(json.loads(ingredients)),
+            created_at=float(created_at),
+            last_used_at=float(last_used_at),
+            used=int(used),
+            duration=float(duration),
+        )
+    except (TypeError, ValueError) as error:
+        raise DamagedRowError(f"a record cannot be read: {error}") from error

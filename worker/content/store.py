@@ -72,7 +72,7 @@ class VerifiedBlob:
         """Return the next bytes, none at the end."""
         data = self._file.read(size)
         self._state.update(data)
-        if (size < 0 or not data) and size != 0:
+        if size < 0 or len(data) < size:  # of a file, less than was asked for is all that is left
             self._check()
         return data
 

@@ -53,6 +53,8 @@ class LayerStore:
         self._table = LayerTable(state.metadata, state.lease)
         self.fetch: Fetch = _no_fetch
         self._seen: set[int] = set()
+        if state.is_new and state.alone:
+            self.sweep()  # what a lost database knew
         self._check_suspects()
 
     def path(self, layer: int) -> Path:

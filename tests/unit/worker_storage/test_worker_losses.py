@@ -92,6 +92,15 @@ def test_a_damaged_blob_is_removed_by_its_reader(storage, damage) -> None:
         assert [blob.read(4), blob.read(4), blob.read(4)] == [b"cont", b"ent", b""]
 
 
+def test_a_blob_that_was_cut_is_noticed_before_its_reader_misses_the_rest(storage) -> None:
+    digest = storage.content.put(b"content")
+    storage.content.path(digest).write_bytes(b"conte")
+    with storage.content.verified(digest) as blob:
+        assert blob.read(4) == b"cont"
+        with pytest.raises(DamagedBlobError):
+            blob.read(4)
+
+
 def test_a_damaged_blob_that_is_copied_piece_by_piece_is_noticed_at_its_end(storage, tmp_path) -> None:
     digest = storage.content.put(b"content")
     storage.content.path(digest).write_bytes(b"xontent")
