@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,13 +27,16 @@ from llbkit.solution import Solution
 from solver import Solver
 from solver.events import Progress, discard
 from solver.passes import Optimized
-from worker.base import Session
+from worker.base import EnvironmentLackError, Session
 from worker.worker import LocalWorker
 
 if TYPE_CHECKING:
     from llbkit.images import Images
     from llbkit.running import RunRequest
     from worker.runtime.process import Attached
+
+_LEAST_FILES = 64
+"""What databases, pools and one container with its pipes take."""
 
 
 class Engine:
@@ -55,9 +59,11 @@ class Engine:
     Raises:
         llbkit.config.ConfigError: the settings cannot be used.
         worker.base.StorageError: the state directory cannot be used.
+        worker.base.EnvironmentLackError: this process may open too few files.
     """
 
     def __init__(self, *, root: Path | None = None, settings: config.Settings | None = None) -> None:
+        _require_files()
         self.settings = settings or config.load(root=root)
         self.worker = LocalWorker(
             self.settings.root,
@@ -247,6 +253,15 @@ class Engine:
                     frontend_inputs=request.inputs,
                     optimizing=self._optimizing,
                 )
+
+
+def _require_files() -> None:
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < _LEAST_FILES:
+        raise EnvironmentLackError(
+            f"this process may open {allowed} files; a build needs {_LEAST_FILES} at least",
+            help="raise the limit, for example with `ulimit -n 1024`",
+        )
 
 
 def _notice(text: str) -> None:

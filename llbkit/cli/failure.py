@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return "interrupted: nothing was exported; finished steps stay cached", INTERRUPTED
     if isinstance(error, DiagnosticError):
         return render_all(error.diagnostics), FAILED
+    if (lack := next(filter(None, map(_limit, causes(error))), None)) is not None:
+        return _plain(*lack), ENVIRONMENT
     for handler in (_known, _system):
         if (text := handler(error)) is not None:
             return text
@@ -48,6 +49,8 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 def _known(error: BaseException) -> tuple[str, int] | None:
+    import sqlite3
+
     from frontends.base import ResolveError
     from llb.errors import LLBError
     from llbkit.config import ConfigError
@@ -123,8 +126,6 @@ def _place_of(name: str) -> str:
 
 
 def _system(error: BaseException) -> tuple[str, int] | None:
-    if (limit := _limit(error)) is not None:
-        return _plain(*limit), ENVIRONMENT
     if not isinstance(error, OSError):
         return None
     where = f": {os.fsdecode(error.filename)}" if error.filename else ""
@@ -138,6 +139,8 @@ def _system(error: BaseException) -> tuple[str, int] | None:
             ), ENVIRONMENT
         case errno.EROFS:
             return _plain(text, "choose a --root on a writable filesystem"), ENVIRONMENT
+        case errno.ENOENT if not error.filename and not _has_directory():
+            return _plain("the current directory has been removed", "change to one that exists"), FAILED
         case errno.EBADF if output_is_closed():
             return _plain("standard output is closed", "redirect it, or write to a file with dest="), FAILED
         case errno.EPIPE:
@@ -162,10 +165,20 @@ def _limit(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
+def _has_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _host_refused(error: BaseException | None) -> bool:
     """Tell whether the host refused: with more rights, room or memory the same build would succeed."""
-    return isinstance(error, MemoryError | sqlite3.Error) or (
-        isinstance(error, OSError) and error.errno in _HOST_REFUSES
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__module__ == "sqlite3"
+        or (isinstance(error, OSError) and error.errno in _HOST_REFUSES)
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llbkit import __version__
-from llbkit.cli.failure import USAGE, explain
+from llbkit.cli.failure import ENVIRONMENT, USAGE, explain
 from llbkit.cli.process import Signalled, adopt_children, adopt_streams, flush_output, signals
 
 if TYPE_CHECKING:
@@ -165,7 +165,10 @@ def _fail(error: BaseException, *, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    message, code = explain(error)
+    try:
+        message, code = explain(error)
+    except (ImportError, MemoryError, OSError) as lack:  # there is no room even to look the failure up
+        message, code = f"error: {lack or 'not enough memory'}", ENVIRONMENT
     with suppress(OSError):  # nobody is left to be told
         sys.stderr.write(message + "\n")
         sys.stderr.flush()

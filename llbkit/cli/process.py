@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -56,7 +56,11 @@ class Signals:
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(reader, True)
         woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        threading.Thread(target=_watch, args=(reader,), name="llbkit-signals", daemon=True).start()
+        watch = threading.Thread(target=_watch, args=(reader,), name="llbkit-signals", daemon=True)
+        with suppress(
+            RuntimeError
+        ):  # no more threads: the handlers alone do for all but a main thread that is stuck
+            watch.start()
         try:
             yield
         finally:
@@ -64,6 +68,8 @@ class Signals:
             for one, handler in before.items():
                 signal.signal(one, handler)
             os.close(writer)
+            if watch.ident is not None:
+                watch.join()
 
     @contextmanager
     def cancelling(self, cancel: Callable[[], object]) -> Iterator[None]:

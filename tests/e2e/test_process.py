@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -163,3 +164,64 @@ def test_exit_codes_are_known_when_the_parent_ignored_its_children(cli, project)
             timeout=120,
         )
         assert done.returncode == code, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("limit", "amounts"),
+    [(resource.RLIMIT_NOFILE, (5, 6, 8, 12, 20, 63)), (resource.RLIMIT_AS, (30 << 20, 60 << 20, 100 << 20, 200 << 20, 300 << 20))],
+    ids=["files", "memory"],
+)  # fmt: skip
+def test_limits_that_are_too_low_are_the_hosts_fault(cli, project, limit, amounts) -> None:
+    """However far a build comes, it ends well or says in a few words which limit it met."""
+    folder = project("FROM scratch\nCOPY f /f\n", {"f": "x"}, base=False)
+    for amount in amounts:
+        done = subprocess.run(
+            cli.argv("build", "--progress=quiet", folder),
+            env=cli.env(),
+            preexec_fn=lambda amount=amount: resource.setrlimit(limit, (amount, amount)),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode in (0, 3), done.stderr
+        assert "Traceback" not in done.stderr
+        assert "internal error" not in done.stderr
+        if done.returncode:
+            assert "help: raise the limit" in done.stderr
+            assert len(done.stderr.splitlines()) < 20
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"TMPDIR": "/nowhere"}, {"HOME": "/proc/nowhere"}, {"HOME": "/etc/passwd"}, {"PATH": ""}],
+    ids=str,
+)
+def test_a_strange_environment_does_no_harm(cli, project, environment) -> None:
+    cli.environment |= environment
+    cli.build(project("FROM scratch\nCOPY f /f\n", {"f": "x"}, base=False), "-o", "type=cacheonly")
+
+
+@pytest.mark.root
+def test_a_state_directory_that_became_read_only_is_named(cli, project) -> None:
+    folder = project("FROM scratch\nCOPY f /f\n", {"f": "x"}, base=False)
+    cli.root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", cli.root], check=True)
+    try:
+        cli.build(folder)
+        subprocess.run(["mount", "-o", "remount,ro", cli.root], check=True)
+        for words in (("build", folder), ("images",), ("du",), ("prune", "-f")):
+            done = cli.run(*words, code=3)
+            assert "Read-only file system" in done.stderr
+            assert "--root" in done.stderr
+    finally:
+        subprocess.run(["umount", "-l", cli.root], check=True)
+
+
+def test_a_working_directory_that_was_removed_is_named(cli, tmp_path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"cd {gone} && rmdir {gone} && exec " + " ".join(cli.argv("build", "."))
+    done = subprocess.run(["sh", "-c", command], env=cli.env(), check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the current directory has been removed" in done.stderr
