@@ -2,7 +2,7 @@
 """The generic tree back to text, one line for each instruction: for formatters, and for languages that write Dockerfiles.
 
 What is printed parses to the same tree again, places apart. White space, continuations and comments that belong to no
-instruction are not in the tree; quotes of flags are written anew.
+instruction are not in the tree; quotes of flags are written anew. Only an instruction that no line can hold is continued.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from frontends.dockerfile.ast import Node, ParsedFile, of_byte_runes
 from frontends.dockerfile.directives import is_directive
 from frontends.dockerfile.lexer import KEYWORDS
-from frontends.dockerfile.lines import heredocs_of
+from frontends.dockerfile.lines import MOST_BYTES, heredocs_of
 from grammar.patterns import SPACE
 
 _PAIRS = ("env", "label")
@@ -36,7 +36,7 @@ def print_file(file: ParsedFile) -> str:
     'from a as b\nRUN [ \'x\' ]\nCMD ["x"]\n'
     """
     head = [
-        f"# {directive.name}={directive.value}"
+        _held(f"# {directive.name}={directive.value}", f"#{directive.name}={directive.value}")
         for directive in file.directives.values()
         if directive.name != "escape"
     ]
@@ -57,7 +57,7 @@ def print_node(node: Node, escape: str = "\\") -> str:
 
 
 def _lines(node: Node, escape: str) -> Iterator[str]:
-    yield from (f"# {comment}" for comment in node.prev_comment)
+    yield from (_held(f"# {comment}", f"#{comment}") for comment in node.prev_comment)
     line = _instruction(node, escape)
     marks = [(h.fd, h.chomp, h.name, h.expand) for h in node.heredocs]
     if marks and heredocs_of(line) != marks and node.original:
@@ -68,9 +68,35 @@ def _lines(node: Node, escape: str) -> Iterator[str]:
         )
     elif line.endswith(escape) and not line[:-1].endswith(escape):
         line += _BARE
-    yield line
+    yield _continued(line, escape)
     for heredoc in node.heredocs:
         yield heredoc.content + heredoc.name
+
+
+def _held(line: str, shorter: str) -> str:
+    return line if _fits(line) else shorter
+
+
+def _fits(line: str) -> bool:
+    return len(line) <= MOST_BYTES // 4 or len(line.encode("utf-8", "surrogateescape")) <= MOST_BYTES
+
+
+def _continued(line: str, escape: str) -> str:
+    """Return a line, cut into several where it is longer than a reader holds."""
+    pieces = []
+    while not _fits(line):
+        # So many characters and the escape character fit, whatever they are; fewer where no line may end or begin.
+        at = next((at for at in range(MOST_BYTES // 4 - 1, 0, -1) if _may_end(line, at, escape)), 0)
+        if not at:
+            break
+        pieces.append(line[:at] + escape)
+        line = line[at:]
+    return "\n".join([*pieces, line])
+
+
+def _may_end(line: str, at: int, escape: str) -> bool:
+    """Tell whether a line may go on with the next at ``at``: an escape does not count twice, a comment would be lost."""
+    return line[at - 1] != escape and line[at] not in SPACE and line[at] != "#"
 
 
 def _instruction(node: Node, escape: str) -> str:

@@ -39,7 +39,8 @@ from llb.wire.encoding import encode
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())
 REQUESTS = ("lint", "outline", "targets", "convertllb")
-LONGEST = 1 << 16
+LONGEST = 1 << 17
+"""Twice what a line may have."""
 SLOW = 20
 """Seconds after which an input counts as one that hangs."""
 
@@ -50,6 +51,8 @@ PIECES = [
     b"FROM ", b"FROM scratch AS ", b"RUN ", b"RUN --mount=type=", b"--mount=from=", b"--network=", b"--security=", b"--device=", b"COPY --from=", b"COPY --chmod=", b"COPY --link ",
     b"COPY --parents --exclude=", b"ADD --checksum=", b"ADD --unpack=", b"ENV A=$A$A\n", b"ENV ", b"LABEL ", b"ARG ", b"ARG SOURCE_DATE_EPOCH=", b"EXPOSE ", b"HEALTHCHECK --interval=", b"CMD ", b"NONE",
     b"ONBUILD ", b"SHELL ", b"STOPSIGNAL ", b"USER ", b"VOLUME ", b"WORKDIR ", b"MAINTAINER ", b"ENTRYPOINT ", b"cache,", b"secret,", b"ssh,", b"tmpfs,size=", b"target=/", b"id=", b"uid=",
+    b"ARG SOURCE_DATE_EPOCH=context\n", b"ARG SOURCE_DATE_EPOCH=s\nFROM scratch AS s\nADD http://x/ /\n", b"ADD x.git?ref=a&mtime=", b"RUN <<-E\n\t#!",
+    b"--device=a/b=c,required=", b"WORKDIR d:", b"x" * 65535, b"x\\\n" * 20000,
     b"linux/amd64", b"windows", b"--platform=$", b"TARGETPLATFORM", b"alpine", b"scratch",
 ]  # fmt: skip
 
@@ -102,6 +105,12 @@ def try_one(data: bytes) -> None:
     text = source.text
     attrs = {"build-arg:A": "a*b", "build-arg:B": "", "label:a": "b"}
     _build({"dockerfile": text, "frontend_attrs": attrs, "options": {"dockerignore": "x\n!y\n**/z"}})
+    _build(
+        {
+            "dockerfile": text,
+            "frontend_attrs": {"build-arg:SOURCE_DATE_EPOCH": "s", "platform": "windows/amd64"},
+        }
+    )
     for request in REQUESTS:
         _ask({"dockerfile": text, "frontend_attrs": {"requestid": f"frontend.{request}"}})
     ignore = data.decode("utf-8", "replace")

@@ -141,3 +141,19 @@ def test_one_instruction() -> None:
     file = read("FROM a\n# why\nRUN  x \\\n y\n")
     assert file is not None
     assert print_node(file.nodes[1]) == "# why\nRUN x  y"
+
+
+@pytest.mark.parametrize("word", ["x", "é ", "# ", "  #", "a\\\\\\\\", "日本"])
+@pytest.mark.parametrize("escape", ["\\", "`"])
+def test_what_no_line_holds_is_continued(word: str, escape: str) -> None:
+    head = "# escape=`\n" if escape == "`" else ""
+    pieces = f"{escape}\n".join([word * 5000] * 30) if not word.startswith(("#", " ")) else word * 20000
+    text = f"{head}FROM a\nRUN {pieces}\nCMD {pieces} end\n"
+    file = read(text)
+    assert file is not None
+    assert "x" not in word or any(line.endswith(escape) for line in print_file(file).split("\n"))
+    check_round_trip(text)
+
+
+def test_a_comment_that_fills_its_line_is_printed_as_long() -> None:
+    check_round_trip(f"FROM a\n#{'c' * 65534}\nRUN x\n")

@@ -65,9 +65,9 @@ def _source(stage: Stage, args: StageArgs) -> State:
         raise errors.epoch_stage("must contain exactly one remote ADD")
     if add.contents or len(add.sources) != 1:
         raise errors.epoch_stage("must contain exactly one remote ADD source")
-    return _remote(
-        add, _expanded(add.sources[0], known, args.mode), _expanded(add.checksum, known, args.mode)
-    )
+    words = (add.chown, add.checksum, add.chmod, *add.sources, add.dest)
+    _, checksum, _, source, _ = (_expanded(word, known, args.mode) for word in words)
+    return _remote(add, source, checksum)
 
 
 def _remote(add: Copy, source: str, checksum: str) -> State:
