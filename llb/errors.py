@@ -16,6 +16,13 @@ class StateError(LLBError):
     """A state cannot become a graph."""
 
 
+def unencodable(error: ValueError) -> DefinitionError:
+    """Return what to say of a value that protobuf cannot hold: a text that is not UTF-8, a number of too many bits."""
+    if isinstance(error, UnicodeEncodeError):
+        return not_utf8(error)
+    return DefinitionError(f"a number of the graph does not fit: {error}")
+
+
 def not_utf8(error: UnicodeEncodeError) -> DefinitionError:
     """Return what to say of a text that protobuf cannot hold."""
     place = max(0, error.start - 20)

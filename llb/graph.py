@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from grammar import Span
-from llb.errors import not_utf8
+from llb.errors import unencodable
 from llb.ops import Op, Platform
 from llb.sourcemap import SourceMap
 
@@ -119,8 +119,8 @@ class Vertex:
 
         try:
             raw = encode_op(op, [(edge.vertex.digest, edge.index) for edge in inputs], platform, constraints)
-        except UnicodeEncodeError as error:
-            raise not_utf8(error) from None
+        except ValueError as error:
+            raise unencodable(error) from None
         digest = "sha256:" + hashlib.sha256(raw).hexdigest()
         return cls(
             op=op, inputs=inputs, digest=digest, raw=raw, platform=platform, constraints=constraints or ()

@@ -73,17 +73,18 @@ def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> V
                 pass
             case _:
                 lines.append(part)
-    try:
-        if body.rule == "raw":
-            from llb.wire.decoding import decode_vertex
+    if body.rule == "raw":
+        from llb.wire.decoding import decode_vertex
 
+        try:
             return decode_vertex(content(statement, lines), inputs.edges)
+        except DefinitionError as error:
+            hint = "raw bytes name their inputs by digest: if one of them was changed, write the op in words"
+            raise statement.fault(name, "llb-raw", str(error), hint) from None
+    try:
         op = _OPS[body.rule](statement, name, lines, inputs)
         return Vertex.make(op, tuple(inputs.edges), platform=platform, constraints=constraints)
-    except DefinitionError as error:
-        hint = "raw bytes name their inputs by digest: if one of them was changed, write the op in words"
-        raise statement.fault(name, "llb-raw", str(error), hint) from None
-    except (ValueError, TypeError) as error:  # protobuf: a number is out of range
+    except (DefinitionError, ValueError, TypeError) as error:  # a number is out of range
         raise statement.fault(name, "llb-value", f"it cannot be encoded: {error}") from None
 
 

@@ -15,7 +15,7 @@ from typing import Any, assert_never
 from google.protobuf.message import Message
 
 from llb import ops
-from llb.errors import not_utf8
+from llb.errors import unencodable
 from llb.graph import NO_METADATA, Graph, LinuxResources, Metadata, ProgressGroup
 from llb.sourcemap import SourceMap
 from llb.wire import ops_pb2 as pb
@@ -70,8 +70,8 @@ def encode(graph: Graph) -> bytes:
         return graph.wire
     try:
         return _definition(graph)
-    except UnicodeEncodeError as error:
-        raise not_utf8(error) from None
+    except ValueError as error:
+        raise unencodable(error) from None
 
 
 def _definition(graph: Graph) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from frontends.dockerfile import errors, gitref
 from frontends.dockerfile.instructions import Arg, Copy, Stage
-from frontends.dockerfile.located_errors import DockerfileError
+from frontends.dockerfile.located_errors import DockerfileError, pointed
 from frontends.dockerfile.lower.copy import filename_of
 from frontends.dockerfile.lower.stage import SCRATCH
 from frontends.dockerfile.words import Mode, WordError, expand
@@ -32,7 +32,7 @@ def source_of_stage(stage: Stage, args: StageArgs) -> State:
     """Return what the stage loads.
 
     Raises:
-        DockerfileError: located at the stage's FROM; it is no such stage, or a word is malformed.
+        DockerfileError: located at the stage's FROM, shown where it is; it is no such stage, or a word is malformed.
     """
     try:
         return _source(stage, args)
@@ -42,31 +42,42 @@ def source_of_stage(stage: Stage, args: StageArgs) -> State:
 
 def _source(stage: Stage, args: StageArgs) -> State:
     known = dict(args.known)
-    if _expanded(stage.base, known, args.mode) != SCRATCH:
-        raise errors.epoch_stage("must use FROM scratch")
+    with pointed(stage.base_span):
+        if _expanded(stage.base, known, args.mode) != SCRATCH:
+            raise errors.epoch_stage("must use FROM scratch")
     add: Copy | None = None
     for command in stage.commands:
-        if isinstance(command, Arg):
-            for key, default in command.args:
-                value = args.build_args.get(key)
-                if value is None and default is not None:
-                    value = _expanded(default, known, args.mode)
-                if value is not None:
-                    known[key] = value
-        elif not (isinstance(command, Copy) and command.is_add):
-            raise errors.epoch_stage(
-                f"does not meet source-only requirements: unsupported {command.keyword} instruction"
-            )
-        elif add is not None:
-            raise errors.epoch_stage("must contain exactly one remote ADD")
-        else:
-            add = command
+        with pointed(command.span):
+            if isinstance(command, Arg):
+                _declare(command, known, args)
+            elif not (isinstance(command, Copy) and command.is_add):
+                raise errors.epoch_stage(
+                    f"does not meet source-only requirements: unsupported {command.keyword} instruction"
+                )
+            elif add is not None:
+                raise errors.epoch_stage("must contain exactly one remote ADD")
+            else:
+                add = command
     if add is None:
         raise errors.epoch_stage("must contain exactly one remote ADD")
+    with pointed(add.span):
+        return _source_of_add(add, known, args.mode)
+
+
+def _declare(command: Arg, known: dict[str, str], args: StageArgs) -> None:
+    for key, default in command.args:
+        value = args.build_args.get(key)
+        if value is None and default is not None:
+            value = _expanded(default, known, args.mode)
+        if value is not None:
+            known[key] = value
+
+
+def _source_of_add(add: Copy, known: Mapping[str, str], mode: Mode) -> State:
     if add.contents or len(add.sources) != 1:
         raise errors.epoch_stage("must contain exactly one remote ADD source")
     words = (add.chown, add.checksum, add.chmod, *add.sources, add.dest)
-    _, checksum, _, source, _ = (_expanded(word, known, args.mode) for word in words)
+    _, checksum, _, source, _ = (_expanded(word, known, mode) for word in words)
     return _remote(add, source, checksum)
 
 

@@ -87,8 +87,10 @@ class Conversion:
 
     @property
     def created_ns(self) -> int:
-        """The time of files that instructions make; -1 is now."""
-        return int(self.epoch.timestamp()) * 10**9 if self.epoch is not None else -1
+        """The time of files that instructions make; -1 is now. Beyond 64 bits (the year 2262) it wraps, as in BuildKit."""
+        if self.epoch is None:
+            return -1
+        return (int(self.epoch.timestamp()) * 10**9 + (1 << 63)) % (1 << 64) - (1 << 63)
 
     def at(self, place: Place) -> list[At]:
         """Return where a step comes from; a place without lines is recorded too."""

@@ -19,7 +19,7 @@ from frontends.dockerfile.frontend import DockerfileFrontend
 from frontends.dockerfile.located_errors import DockerfileError
 from frontends.dockerfile.lower.convert import Converted
 from grammar import DiagnosticError
-from llb.ops import Source
+from llb.ops import File, MkDir, Source
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import bridge_of
 from tests.unit.dockerfile.test_dockerfile_lowering import IMAGES
 
@@ -123,6 +123,22 @@ def test_without_a_time_a_stage_has_its_own_default() -> None:
     made, _ = lowered(USE.replace("EPOCH\n", "EPOCH=9\n", 1), **{ARG: "context"})
     assert (seconds(made), seen(made)) == ("", "9")
     assert '"created":"' not in made.image.encode().decode().rpartition("ARG SOURCE")[0].rpartition("},{")[2]
+
+
+@pytest.mark.parametrize(
+    ("value", "created"),
+    [
+        ("1", 10**9),
+        ("-1", -(10**9)),
+        ("9223372037", 9223372037 * 10**9 - 2**64),
+        ("253402300799", 253402300799 * 10**9 - 14 * 2**64),
+    ],
+)
+def test_the_time_of_a_directory_wraps_where_nanoseconds_have_no_bits_left(value: str, created: int) -> None:
+    made, _ = lowered("FROM scratch\nWORKDIR /x\n", **{ARG: value})
+    (op,) = [vertex.op for vertex in made.state.graph() if isinstance(vertex.op, File)]
+    assert isinstance(op.actions[0].action, MkDir)
+    assert op.actions[0].action.timestamp == created
 
 
 # -- contexts

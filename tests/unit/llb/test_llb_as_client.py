@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llb import (
+    DefinitionError,
     StateError,
     build,
     diff,
@@ -24,10 +25,12 @@ from llb import (
     scratch,
     tmpfs,
 )
+from llb.graph import LinuxResources
 from llb.ops import Exec, Passthrough, Platform, ProxyEnv
 from llb.ops import Source as SourceOp
 from llb.sources import ImageConfig
 from llb.state import State
+from llb.wire import encode
 
 REPO = "https://h.test/a.git"
 
@@ -205,3 +208,17 @@ def test_a_resolver_pins_what_it_finds_and_is_asked_in_any_case() -> None:
 
     with pytest.raises(StateError, match="old:latest: not found"):
         image("old", resolver=missing).graph()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        scratch().mkfile("/f", "", created=1 << 63),
+        scratch().mkdir("/f", owner=(1 << 32, 0)),
+        image("a").run("x", valid_exit_codes=[1 << 40]).root,
+        image("a").run("x", resources=LinuxResources(memory=1 << 64)).root,
+    ],
+)
+def test_numbers_that_no_message_holds_are_refused(state: State) -> None:
+    with pytest.raises(DefinitionError, match="a number of the graph does not fit: "):
+        encode(state.graph())
