@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -24,9 +25,14 @@ def seen(text: str) -> str:
 
     Escape sequences and turns of the writing direction would change what a terminal or a picture shows of the rest.
     """
-    return "".join(
-        char if char in "\t\n" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
-    )
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(char if _is_seen(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _is_seen(char: str) -> bool:
+    # Spaces of other widths are seen, though Python calls only the usual one printable.
+    return char in "\t\n" or char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 def _default(op: ops.Op, inputs: Sequence[str]) -> str:

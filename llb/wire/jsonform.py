@@ -53,7 +53,17 @@ def render(graph: Graph) -> str:
         lines.append({"Source": source})
     if graph.unknown:
         lines.append({"Unknown": base64.b64encode(graph.unknown).decode()})
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(_without_hidden(json.dumps(line, ensure_ascii=False)) + "\n" for line in lines)
+
+
+def _without_hidden(text: str) -> str:
+    """Escape in JSON what cannot be seen, which could steer a terminal; bytes that are not UTF-8 stay as they are."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or "\ud800" <= char <= "\udfff" else json.dumps(char)[1:-1]
+        for char in text
+    )
 
 
 def read(text: str, *, verified: bool = True) -> Graph:

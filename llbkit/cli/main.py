@@ -14,7 +14,7 @@ import click
 
 from llbkit import __version__
 from llbkit.cli.failure import ENVIRONMENT, USAGE, explain
-from llbkit.cli.process import Signalled, adopt_children, adopt_streams, flush_output, signals
+from llbkit.cli.process import Signalled, adopt_children, adopt_streams, flush_output, safe_streams, signals
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -132,7 +132,8 @@ def run(argv: Sequence[str]) -> int:
     adopt_children()
     try:
         with signals.handled():
-            code = _run(argv)
+            with safe_streams():
+                code = _run(argv)
             try:
                 flush_output()
             except OSError as error:

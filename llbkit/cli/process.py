@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from llbkit.terminal import SafeStream
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ONE_SIGNAL = 0.5
 """Seconds within which further signals may be the same one: some senders signal the process and its group."""
@@ -129,6 +131,19 @@ def adopt_streams() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+@contextmanager
+def safe_streams() -> Iterator[None]:
+    """Have what is printed in the context pass `llbkit.terminal.SafeStream`."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = SafeStream(sys.stdout), SafeStream(sys.stderr)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            sys.stderr.flush()
+        sys.stdout, sys.stderr = before
 
 
 def flush_output() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from llbkit.progress.display import Display
+from llbkit.terminal import SafeStream
 
 MODES = ("auto", "tty", "plain", "rawjson", "quiet", "none")
 
@@ -18,7 +19,7 @@ def open_display(mode: str, stream: TextIO) -> Display:
         case "tty":
             from llbkit.progress.tty import TTYDisplay
 
-            return TTYDisplay(stream)
+            return TTYDisplay(stream.raw if isinstance(stream, SafeStream) else stream)
         case "plain":
             from llbkit.progress.plain import PlainDisplay
 

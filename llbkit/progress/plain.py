@@ -8,6 +8,7 @@ from typing import TextIO
 
 from llbkit.progress.display import Display
 from llbkit.progress.model import BuildView, StepView, amount, brief
+from llbkit.terminal import one_line
 from solver.events import Event, VertexCompleted, VertexLog, VertexStarted, VertexStatus, VertexWarning
 
 _TURN = 5.0  # seconds a step may hold the display while others have something to say
@@ -118,7 +119,7 @@ class PlainDisplay(Display):
                 self._print(f"#{step.number} {line}")
 
     def _print(self, line: str) -> None:
-        self._stream.write(line + "\n")
+        self._stream.write(one_line(line) + "\n")
 
 
 def _label(event: VertexStatus) -> str:

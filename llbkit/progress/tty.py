@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from llbkit.progress.display import Display
 from llbkit.progress.model import BuildView, StepView, amount
+from llbkit.terminal import one_line
 from solver.events import Event, VertexLog
 
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ class TTYDisplay(Display):
     def _step_rows(self, step: StepView, now: float, width: int, *, live: bool) -> list[tuple[str, str]]:
         prefix = f" => {'CACHED ' if step.cached else ''}{'ERROR ' if step.outcome() == 'ERROR' and step.done else ''}"
         style = _STYLES[step.outcome()] if step.done else ""
-        rows = [(_columns_of(prefix + step.name, f"{step.elapsed(now):.1f}s", width), style)]
+        rows = [(_columns_of(prefix + one_line(step.name), f"{step.elapsed(now):.1f}s", width), style)]
         if step.running and live:
             for status in list(step.statuses.values())[-self._log_rows :]:
                 if status.completed is None:
                     sizes = amount(status.current) + (f" / {amount(status.total)}" if status.total else "")
-                    rows.append((f" => => {status.name or status.id} {sizes}"[:width], ""))
+                    rows.append((f" => => {one_line(status.name or status.id)} {sizes}"[:width], ""))
             rows += [(f" => => # {line}"[:width], "dim") for line in list(step.tail)[-self._log_rows :]]
         return rows
 
