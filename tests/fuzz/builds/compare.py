@@ -209,6 +209,8 @@ def _cached(theirs: Report, ours: Report) -> Iterator[Difference]:
     for report in (theirs, ours):
         cached: dict[str, bool] = {}
         for vertex in report.vertexes.values():
+            if vertex.source and " ADD " in vertex.name:
+                continue  # what is fetched is asked for each time; only ours says CACHED if nothing was new
             if not vertex.name.startswith((*_UNCOMPARED_STEPS, "[internal]")) and "FROM " not in vertex.name:
                 name = _DIGEST.sub("@DIGEST", vertex.name)
                 cached[name] = cached.get(name, True) and vertex.cached

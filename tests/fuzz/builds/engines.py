@@ -34,6 +34,7 @@ class Vertex:
 
     name: str
     cached: bool = False
+    source: bool = False
     started: bool = False
     error: str = ""
 
@@ -183,6 +184,7 @@ def _take(status: dict, report: Report) -> None:
     for raw in status.get("vertexes") or ():
         vertex = report.vertexes.setdefault(raw["digest"], Vertex(raw["name"]))
         vertex.name = raw["name"]
+        vertex.source = not raw.get("inputs")
         vertex.cached = vertex.cached or bool(raw.get("cached"))
         vertex.started = vertex.started or bool(raw.get("started"))
         vertex.error = raw.get("error") or vertex.error
@@ -194,5 +196,5 @@ def _message(lines: list[str]) -> str:
     for line in lines:
         found = re.match(r"(?:ERROR|error|Error): (?:failed to build: )?(?:failed to solve: )?(.*)", line)
         if found:
-            return found.group(1)
+            return re.sub(r" \[[a-z-]+\]$", "", found.group(1))  # the code of a diagnostic
     return lines[-1] if lines else ""

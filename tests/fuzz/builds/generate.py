@@ -13,7 +13,7 @@ from tests.fuzz.builds.steps import Steps
 BASES = (
     ("plain",) * 8
     + ("users",) * 8
-    + ("full", "onbuild", "whiteout", "whiteout", "nohistory", "undated", "empty")
+    + ("full", "onbuild", "asuser", "whiteout", "whiteout", "nohistory", "undated", "empty")
 )
 PLATFORMS = ("linux/arm64", "linux/arm/v7", "linux/riscv64", "linux/amd64")
 
@@ -51,7 +51,7 @@ class _Generator:
         source = self._random
         heads = []
         if source.random() < 0.04:
-            heads.append(source.choice(("# escape=\\", "# check=skip=all", "# syntax=docker/dockerfile:1")))
+            heads.append(source.choice(("# escape=\\", "# check=skip=all")))
         if source.random() < 0.15:
             heads.append(
                 source.choice(("ARG A=global", "ARG V=1 A=two", "ARG TARGETARCH", "ARG EMPTY", "# a comment"))
@@ -78,7 +78,7 @@ class _Generator:
             image = source.choice(BASES)
             base, kind = (
                 "{registry}/base:" + image,
-                "users" if image in ("users", "whiteout", "nohistory") else "plain",
+                "users" if image in ("users", "asuser", "whiteout", "nohistory") else "plain",
             )
         maker = Steps(source, self._lacks, context=context, named=dict(named), stages=self._kinds, kind=kind)
         steps = tuple(maker.step() for _ in range(source.choice((1, 1, 2, 2, 3, 4, 5))))

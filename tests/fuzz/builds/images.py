@@ -77,9 +77,9 @@ VARIANTS: dict[str, list[tuple]] = {
     "users": [
         ("etc/passwd", "file", 0o644, 0, 0, PASSWD), ("etc/group", "file", 0o644, 0, 0, GROUP),
         ("home/app", "dir", 0o750, 1000, 1000, ""), ("home/app/.rc", "file", 0o600, 1000, 1000, "rc\n"),
-        ("home/app/.rc2", "hard", 0, 0, 0, "home/app/.rc"),
+        ("home/app/.rc2", "hard", 0o600, 1000, 1000, "home/app/.rc"),
         ("tmp", "dir", 0o1777, 0, 0, ""), ("shared", "dir", 0o2775, 0, 2000, ""), ("shared/in", "dir", 0o2755, 33, 2000, ""),
-        ("opt/data", "dir", 0o700, 7, 44, ""), ("opt/data/a", "file", 0o4755, 7, 44, "a\n"), ("opt/data/b", "hard", 0, 0, 0, "opt/data/a"),
+        ("opt/data", "dir", 0o700, 7, 44, ""), ("opt/data/a", "file", 0o4755, 7, 44, "a\n"), ("opt/data/b", "hard", 0o4755, 7, 44, "opt/data/a"),
         ("opt/data/c", "file", 0o2711, 33, 7, "c\n"), ("opt/link", "link", 0o777, 0, 0, "data"), ("opt/abs", "link", 0o777, 0, 0, "/shared"),
         ("opt/dangling", "link", 0o777, 0, 0, "/nowhere/x"), ("opt/up", "link", 0o777, 0, 0, "../../home"),
         ("var/pipe", "fifo", 0o644, 0, 0, ""), ("var/null", "char", 0o666, 0, 0, ""), ("var/[odd] *name", "file", 0o644, 0, 0, "odd\n"),
@@ -87,7 +87,8 @@ VARIANTS: dict[str, list[tuple]] = {
 }  # fmt: skip
 CONFIGS: dict[str, dict] = {
     "plain": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
-    "users": {"Env": ["PATH=/bin", "HOME=/home/app", "A=from base"], "User": "app", "WorkingDir": "/home/app", "Cmd": ["sh"]},
+    "users": {"Env": ["PATH=/bin", "HOME=/home/app", "A=from base"], "Cmd": ["sh"]},
+    "asuser": {"Env": ["PATH=/bin", "HOME=/home/app"], "User": "app", "WorkingDir": "/home/app", "Cmd": ["sh"]},
     "full": {
         "Env": ["PATH=/bin", "X=1"], "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["true"], "Labels": {"base": "full", "z": ""},
         "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Volumes": {"/vol": {}}, "StopSignal": "SIGQUIT", "Shell": ["/bin/sh", "-ec"],
@@ -98,28 +99,24 @@ CONFIGS: dict[str, dict] = {
 
 
 def push_bases(address: str) -> None:
-    """Push every base image as ``address/base:NAME``."""
-    root, users = _layer(_busybox()), _layer(_entries(VARIANTS["users"]))
-    whiteout = _layer(
-        [
-            *_entries([("opt/data/.wh.c", "file", 0o600, 0, 0, "")]),
-            *_entries([("opt/.wh.link", "file", 0o600, 0, 0, "")]),
-        ]
-    )
-    names: dict[str, tuple[list[bytes], dict]] = {
-        "plain": ([root], {}),
-        "users": ([root, users], {}),
-        "full": ([root], {}),
-        "onbuild": ([root], {}),
-        "whiteout": ([root, users, whiteout], {}),
-        "nohistory": ([root, users], {"history": None}),
-        "undated": ([root], {"history": [{"created_by": "undated"}], "created": None}),
-        "empty": ([root], {"history": [{"created": EPOCH, "created_by": "layer"}, {"created": EPOCH, "created_by": "ENV X=1", "empty_layer": True}]}),
+    """Push every base image as ``address/base:NAME``. No two share a layer: BuildKit shows such a step under either's name."""
+    whiteouts = [("opt/data/.wh.c", "file", 0o600, 0, 0, ""), ("opt/.wh.link", "file", 0o600, 0, 0, "")]
+    parts = {
+        "users": [VARIANTS["users"]],
+        "nohistory": [VARIANTS["users"]],
+        "whiteout": [VARIANTS["users"], whiteouts],
+    }
+    extras: dict[str, dict] = {
+        "nohistory": {"history": None},
+        "undated": {"history": [{"created_by": "undated"}], "created": None},
+        "empty": {"history": [{"created": EPOCH, "created_by": "layer"}, {"created": EPOCH, "created_by": "ENV X=1", "empty_layer": True}]},
     }  # fmt: skip
-    for name, (layers, extra) in names.items():
-        manifest = _image(address, layers, CONFIGS.get(name, CONFIGS["plain"]), extra)
-        _put_manifest(address, name, manifest, MANIFEST_TYPE)
-    _push_index(address, root)
+    for name in ("plain", "users", "asuser", "full", "onbuild", "whiteout", "nohistory", "undated", "empty"):
+        mark = ("etc/base", "file", 0o644, 0, 0, name)
+        layers = [_layer(_busybox(mark)), *(_layer(_entries([*rows, mark])) for rows in parts.get(name, []))]
+        config = CONFIGS.get(name, CONFIGS["users" if name in parts else "plain"])
+        _put_manifest(address, name, _image(address, layers, config, extras.get(name, {})), MANIFEST_TYPE)
+    _push_index(address, _layer(_busybox(("etc/base", "file", 0o644, 0, 0, "multi"))))
 
 
 def _push_index(address: str, root: bytes) -> None:
@@ -143,8 +140,9 @@ def _push_index(address: str, root: bytes) -> None:
     _put_manifest(address, "multi", index, INDEX_TYPE)
 
 
-def _busybox() -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+def _busybox(mark: tuple) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     yield from _entries([(name, "dir", 0o755, 0, 0, "") for name in ("bin", "etc", "proc", "sys", "dev")])
+    yield from _entries([mark])
     info = tarfile.TarInfo("bin/busybox")
     data = BUSYBOX.read_bytes()
     info.mode, info.mtime, info.size = 0o755, TIME, len(data)

@@ -7,6 +7,9 @@ import re
 
 _CLASSES = (
     ("exit code", r"did not complete successfully: exit code: (\d+)"),
+    ("wildcard", r"syntax error in pattern|malformed wildcard"),
+    ("HTTP status", r"(?:invalid response status|server answered HTTP) (\d+)"),
+    ("archive entry", r"unhandled tar header type"),
     ("not found", r"not found|no such file or directory|lstat .*: no such"),
     ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
     ("not a directory", r"not a directory|cannot copy to non-directory|is not a folder"),

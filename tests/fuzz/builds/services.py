@@ -59,10 +59,15 @@ class _Files(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a client that hangs up; what it makes of that is compared
+
+
 @contextmanager
 def http_files() -> Iterator[str]:
     """Serve `FILES`; give the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Files)
+    server = _Server(("127.0.0.1", 0), _Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
