@@ -40,7 +40,49 @@ class Explained:
         return re.search(self.case, case.dockerfile() + case.encode(), re.DOTALL) is not None
 
 
-EXPLAINED: tuple[Explained, ...] = ()
+EXPLAINED: tuple[Explained, ...] = (
+    Explained(
+        name="directory times of a context",
+        reason="BuildKit gives them the time of the transfer; ours are those of the context, the same on every machine",
+        kind=r"root\.mtime", place=r".* \(dir\)", theirs="now", ours=r"-?\d+", case="COPY|ADD",
+    ),
+    Explained(
+        name="user xattrs",
+        reason="BuildKit exports security.capability alone; a step, archive or context that sets others wants them",
+        kind=r"root\.xattrs", theirs=r"\{\}", ours=r"\{'user\.[^']*': '[^']*'\}",
+    ),
+    Explained(
+        name="copied block devices",
+        reason="BuildKit makes character devices of them",
+        kind=r"root\.kind", theirs="char", ours="block", case=r"mknod \S+ b",
+    ),
+    Explained(
+        name="names of whiteouts",
+        reason="such a file cannot be stored in an image; BuildKit loses it, and what it names",
+        kind="outcome", theirs="succeeds", ours=r"\S*/\.wh\.\S* cannot be stored in an image: .*", case=r"\.wh\.",
+    ),
+    Explained(
+        name="history of images without one",
+        reason="BuildKit writes the name under which the layer was pulled first: it depends on what was built before",
+        kind=r"config\.history", place="created_by", theirs='"pulled from .*"', ours='"pulled from an image without history"', case="base:nohistory",
+    ),
+    Explained(
+        name="history of HEALTHCHECK",
+        reason="newer: BuildKit 0.25 prints Go's pointer, its master the fields",
+        kind=r"config\.history", place="created_by", theirs=r'"HEALTHCHECK &\{.*', ours=r'"HEALTHCHECK \{Test:.*', case="HEALTHCHECK",
+    ),
+    Explained(
+        name="CopyIgnoredFile",
+        reason="newer: the check is on by default in BuildKit's master",
+        kind="warnings", place=r'CopyIgnoredFile: Attempting to (Copy|Add) file "[^"]+" that is excluded by \.dockerignore \(line \d+\)', theirs="0 times",
+        case="dockerignore|ignore",
+    ),
+    Explained(
+        name="no layers",
+        reason="BuildKit writes null; image-spec demands an array",
+        kind=r"manifest\.layers", place="layers", theirs="null", ours=r"\[\]",
+    ),
+)  # fmt: skip
 
 
 def explanation(difference: Difference, case: Case) -> Explained | None:

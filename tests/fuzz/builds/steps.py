@@ -43,13 +43,13 @@ WORKDIRS = (
     "/etc/passwd/x",
 )
 COMMANDS = (
-    "id > /tmp/id || true", "umask > umask.txt", "env | grep -v HOSTNAME | sort > /env", "ls -ln / | awk 1 > /dev/null; true", "pwd > /pwd", "echo a > /made; chmod 4755 /made",
+    "id > /tmp/id", "umask > umask.txt", "env | grep -v HOSTNAME | sort > /env", "ls -ln / | awk 1 > /dev/null", "pwd > /pwd", "echo a > /made; chmod 4755 /made",
     "mkdir -p /m/n; touch /m/n/o", "rm -rf /opt/data", "rm -f /bin/xargs", "mkdir -p /opt/data && rm -rf /opt/data && mkdir /opt/data && touch /opt/data/new",
-    "chmod 755 /bin/busybox", "touch -h -d @1400000000 /bin/sh; true", "ln -s /nowhere /dangling", "ln /bin/busybox /bin/again", "mkfifo /pipe", "mknod /null c 1 3", "mknod /blk b 7 0",
-    "mv /bin/tee /bin/tee2", "chown -R 7:7 /opt; true", "echo x >> /etc/passwd", "cat /proc/mounts | cut -d' ' -f2,3 | grep -v -e overlay -e '^/sys' | sort > /mounts",
+    "chmod 755 /bin/busybox", "touch -h -d @1400000000 /bin/sh", "ln -s /nowhere /dangling", "ln /bin/busybox /bin/again", "mkfifo /pipe", "mknod /null c 1 3", "mknod /blk b 7 0",
+    "mv /bin/tee /bin/tee2", "chown -R 7:7 /opt", "echo x >> /etc/passwd", "cat /proc/mounts | cut -d' ' -f2,3 | grep -v -e overlay -e '^/sys' | sort > /mounts",
     "ls -a /dev | sort > /devs", "cat /etc/hosts > /hosts", "hostname > /hostname", "stat -c '%a %u %g %n' /tmp /etc / /proc /sys /dev /dev/shm > /stats", "grep -i -e cap -e seccomp -e nonewpriv /proc/self/status > /caps",
-    "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2 > /shm", "ulimit -n > /nofile", "touch -d @1000000000 /dated", "rm -rf /etc && mkdir /etc", "ln -s b /a; ln -s a /b", "chmod 2775 /tmp", "false || true",
-    "cat /etc/resolv.conf > /resolv; true", "cp -a /bin/sh /copy", "echo \"$A|$B|$X\" > /vars", "dd if=/dev/zero of=/zeros bs=1k count=64 2>/dev/null",
+    "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2 > /shm", "ulimit -n > /nofile", "touch -d @1000000000 /dated", "rm -rf /etc && mkdir /etc", "ln -s b /a; ln -s a /b", "mkdir -p /tmp; chmod 2775 /tmp", "false",
+    "cat /etc/resolv.conf > /resolv", "cp -a /bin/sh /copy", "echo \"$A|$B|$X\" > /vars", "dd if=/dev/zero of=/zeros bs=1k count=64 2>/dev/null",
 )  # fmt: skip
 MOUNTS = (
     "type=cache,target=/c{id}", "type=cache,target=/c,id=shared{id},sharing=locked", "type=cache,target=/c,uid=1000,gid=44,mode=0700,id=u{id}", "type=tmpfs,target=/t", "type=tmpfs,target=/t,size=1m",
@@ -277,7 +277,7 @@ class Steps:
                 (part.partition("=")[2] for part in mount.split(",") if part.startswith("target=")),
                 "/run/secrets/nosuch",
             )
-            command += f"; stat -c '%a %u %g' {target} > /mountstat 2>&1; ls -A {target} > /mountlist 2>&1; mount | grep -w {target} | cut -d' ' -f3- | grep -v overlay > /mountline; echo \"$SECRET|${{NOSUCH-unset}}\" >> /mountline; true"
+            command += f"; stat -c '%a %u %g' {target} > /mountstat 2>&1; ls -A {target} > /mountlist 2>&1; mount | grep -w {target} | cut -d' ' -f3- | grep -v overlay > /mountline; echo \"$SECRET|${{NOSUCH-unset}}\" >> /mountline"
         if self._chance(0.06):
             flags.append(
                 source.choice(("--network=none", "--network=default", "--security=sandbox", "--network=host"))
@@ -289,7 +289,7 @@ class Steps:
         if draw < 0.1:
             return Step(verb="RUN", flags=tuple(flags), body=f"<<EOF\n{command}\nEOF")
         if draw < 0.15:
-            return Step(verb="RUN", flags=tuple(flags), body=f"<<EOF\n#!/bin/sh -e\n{command}\nEOF")
+            return Step(verb="RUN", flags=tuple(flags), body=f"<<EOF\n#!/bin/sh\n{command}\nEOF")
         if draw < 0.22:
             return Step(
                 verb="RUN",
