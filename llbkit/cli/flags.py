@@ -7,7 +7,7 @@ Names and meaning are those of ``docker buildx build``; each becomes a frontend 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,7 +69,8 @@ def frontend_options(values: dict[str, Any]) -> dict[str, str]:
     out: dict[str, str] = {}
     if values["target"]:
         out["target"] = values["target"]
-    out |= {f"build-arg:{k}": v for k, v in _arguments(values["build_args"]).items()}
+    arguments = _arguments(values["build_args"])
+    out |= {f"build-arg:{k}": v for k, v in {**_proxies(arguments), **arguments}.items()}
     out |= {f"label:{k}": v for k, v in key_values("--label", values["labels"]).items()}
     platforms = ",".join(values["platforms"]) or os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
     if platforms:
@@ -92,6 +93,23 @@ def frontend_options(values: dict[str, Any]) -> dict[str, str]:
         out["cgroup-parent"] = values["cgroup_parent"]
     out |= _limits(values["resources"])
     return out | key_values("--opt", values["opts"])
+
+
+def _proxies(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the proxies of Docker's configuration file as build arguments, as buildx does, but those given already.
+
+    In a step each is set in upper and lower case; a file that cannot be read is told, and no reason not to build.
+    """
+    from worker.base import SourceError
+    from worker.content.dockerconfig import DockerConfig
+
+    names = {name.upper() for name in given}
+    try:
+        configured = DockerConfig().proxies(os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
+    except SourceError as error:
+        click.echo(f"warning: {error}: its proxies are not used", err=True)
+        return {}
+    return {name: value for name, value in configured.items() if name not in names}
 
 
 def key_values(flag: str, items: Iterable[str]) -> dict[str, str]:

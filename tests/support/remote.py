@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import ssl
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -155,7 +156,12 @@ Answer = tuple[int, dict[str, str], bytes]
 class FaultyServer:
     """An HTTP server whose answers are a function of (method, path, headers, number of the request)."""
 
-    def __init__(self, answer: Callable[[str, str, dict[str, str], int], Answer]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str, str, dict[str, str], int], Answer],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.connections: set[object] = set()
         outer = self
@@ -189,6 +195,9 @@ class FaultyServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 

@@ -84,7 +84,7 @@ class DockerConfig:
         return ANONYMOUS
 
     def proxies(self, host: str = "") -> dict[str, str]:
-        """Return the proxy variables of builds, in upper and lower case, as Docker's client passes them along.
+        """Return the proxy variables of builds by their names in upper case, as Docker's client passes them along.
 
         They come from ``proxies.<host>`` (a daemon's address) where it is there, else from ``proxies.default``.
 
@@ -101,7 +101,7 @@ class DockerConfig:
             if not isinstance(value, str):
                 raise self._invalid(f"proxies: {key} is not a string")
             if value:
-                out |= {name: value, name.lower(): value}
+                out[name] = value
         return out
 
     def _entry(self, key: str, entry: object) -> Credentials:

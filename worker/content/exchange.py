@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 import urllib3
 from urllib3 import connection, connectionpool
@@ -234,7 +235,7 @@ def manager(*, insecure: bool, ca: str, proxy: str = "") -> urllib3.PoolManager:
     }
     if proxy:
         url = urllib3.util.parse_url(proxy)
-        headers = urllib3.make_headers(proxy_basic_auth=url.auth) if url.auth else None
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
         pools: urllib3.PoolManager = urllib3.ProxyManager(
             url._replace(auth=None).url, proxy_headers=headers, **settings
         )

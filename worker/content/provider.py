@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, BinaryIO, Protocol
@@ -18,6 +19,9 @@ MAX_MANIFEST = 4 << 20
 """Largest manifest or index in bytes that is read; larger ones are refused (as containerd does)."""
 
 MANIFESTS = frozenset({MANIFEST, DOCKER_MANIFEST})
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""How half of a surrogate pair is written, which is no text; whole pairs are."""
+
 _DAMAGED = "the image is damaged, or is no container image: build and push it again"
 INDEXES = frozenset({INDEX, DOCKER_LIST})
 
@@ -187,6 +191,8 @@ def read_json(what: str, data: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(data)
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{what} is not JSON: {error}", help=_DAMAGED) from error
     if not isinstance(value, dict):

@@ -42,6 +42,15 @@ def proxy_for(url: str) -> str:
     return proxy
 
 
+def proxy_variables() -> dict[str, str]:
+    """Return the proxies for a program that makes requests itself, such as git.
+
+    In lower case, which curl asks for, and for plain HTTP alone: ``HTTP_PROXY`` in upper case means nothing to it.
+    """
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+    return {name.lower(): value for name in names if (value := _variable(name)[1])}
+
+
 def _variable(name: str) -> tuple[str, str]:
     for each in (name, name.lower()):
         if value := os.environ.get(each, "").strip():

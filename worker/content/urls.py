@@ -15,6 +15,7 @@ MAX_URL = 16384
 """Longest URL in characters that is followed."""
 
 _PORTS = {"http": 80, "https": 443}
+_HOSTLESS = re.compile(r"https?:(?!//[^/?#])", re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 Origin = tuple[str, str, int]
@@ -31,8 +32,9 @@ def resolve_url(base: str, location: str) -> str:
 
     if len(location) > MAX_URL:
         raise ValueError(f"URL of {len(location)} characters, the limit is {MAX_URL}")
-    url = parse_url(urljoin(base, location.strip()))
-    if url.scheme not in _PORTS or not url.host or _UNSAFE.search(url.host):
+    location = location.strip()
+    url = parse_url(urljoin(base, location))
+    if _HOSTLESS.match(location) or url.scheme not in _PORTS or not url.host or _UNSAFE.search(url.host):
         raise ValueError(f"not an HTTP URL: {location[:100]!r}")
     return str(url._replace(auth=None, fragment=None))
 

@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.base import CancelToken, EnvironmentLackError, Session, SourceError
+from worker.content.proxies import proxy_variables
+from worker.content.urls import header_value
 from worker.descent import remove_tree
+from worker.sources.giterrors import git_failure
 from worker.sources.giturl import GitSpec, is_commit_id
 from worker.sources.repositories import Repositories
 
@@ -219,7 +222,7 @@ class GitSource:
             out, err = process.communicate()
         cancel.check()
         if process.returncode != 0:
-            raise _failure(spec, err.decode(errors="replace"))
+            raise git_failure(spec, err.decode(errors="replace"))
         return out
 
     def _first_of(
@@ -249,16 +252,7 @@ class GitSource:
                 "GIT_ASKPASS": "/bin/false",
                 "GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file",
             }
-            for key in (
-                "HTTP_PROXY",
-                "HTTPS_PROXY",
-                "NO_PROXY",
-                "http_proxy",
-                "https_proxy",
-                "no_proxy",
-            ):
-                if key in os.environ:
-                    env[key] = os.environ[key]
+            env |= proxy_variables()
             options = {
                 "init.defaultBranch": "main",
                 "advice.detachedHead": "false",
@@ -289,10 +283,18 @@ def _authorization(spec: GitSpec, session: Session) -> dict[str, str]:
         value = session.secrets.get(f"{name}.{spec.host}") or session.secrets.get(name)
         if value is None:
             continue
-        text = value().decode().strip()
+        try:
+            text = header_value(value().decode().strip())
+        except ValueError as error:
+            raise SourceError(
+                f"{spec.shown}: the secret {name} cannot be sent in a header: it is not a line of Latin-1 text",
+                help="give the token or the header's value alone",
+            ) from error
         if is_token:
             text = "basic " + base64.b64encode(f"x-access-token:{text}".encode()).decode()
-        return {f"http.{match[1]}{match[2]}.extraheader": f"Authorization: {text}"}
+        place = f"http.{match[1]}{match[2]}"
+        # git would send the header to whatever host it was redirected to.
+        return {f"{place}.extraheader": f"Authorization: {text}", f"{place}.followRedirects": "false"}
     return {}
 
 
@@ -347,24 +349,6 @@ def _select(spec: GitSpec, listing: str) -> GitCommit:
         f"{spec.shown} has no branch or tag {spec.ref!r}" if spec.ref else f"{spec.shown} is empty",
         help="git ls-remote shows what it has; commits are named in full (40 digits)",
     )
-
-
-def _failure(spec: GitSpec, said: str) -> SourceError:
-    lines = [line for line in said.strip().splitlines() if line]
-    fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR"))] or lines[-1:]
-    text = (fatal[0] if fatal else "git failed").replace(spec.remote, spec.shown)
-    text = re.sub(r"^(fatal|error|ERROR): ", "", text)
-    hint = "check the address and the network"
-    if re.search("terminal prompts disabled|Authentication|could not read (User|Pass)|askpass", said):
-        text = "it wants authorization"
-        hint = f"give a token with --secret id={spec.token_secret},env=VARIABLE"
-    elif "certificate" in said:
-        hint = "name the file of a certificate authority to trust in SSL_CERT_FILE"
-    elif "Permission denied (publickey" in said:
-        hint = "it needs a key: add --ssh default"
-    elif "Host key verification failed" in said:
-        hint = "the host's key is not the known one"
-    return SourceError(f"git: {spec.shown}: {text}", help=hint)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
