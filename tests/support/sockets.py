@@ -58,7 +58,7 @@ def _head(connection: socket.socket, over: threading.Event) -> bytes:
         if not piece:
             return b""
         data += piece
-    return data
+    return data if b"\r\n\r\n" in data else b""
 
 
 @contextmanager
