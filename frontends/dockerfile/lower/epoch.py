@@ -8,6 +8,7 @@ at, so that every stage sees the number.
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from frontends.base import Bridge, Ref, ResolveError
 from frontends.dockerfile import errors
 from frontends.dockerfile.archive_times import ArchiveError, newest_time
 from frontends.dockerfile.commits import CommitError, committer_time
-from frontends.dockerfile.contexts import Contexts
+from frontends.dockerfile.contexts import Contexts, NamedContext
 from frontends.dockerfile.gitref import is_http
 from frontends.dockerfile.gotext import parse_int
 from frontends.dockerfile.instructions import Stage
@@ -36,8 +37,23 @@ class SourceTimes:
     """When sources were made, each asked for once; shared by all platforms of a build."""
 
     bridge: Bridge
+    _states: dict[str, State] = field(default_factory=dict)
     _known: dict[tuple[object, ...], datetime | None] = field(default_factory=dict)
     _locks: dict[tuple[object, ...], asyncio.Lock] = field(default_factory=dict)
+
+    async def loaded(self, context: NamedContext) -> State:
+        """Return what a named context stands for.
+
+        Raises:
+            DockerfileError: it is malformed, or cannot be found.
+        """
+        async with self._locks.setdefault((context.key,), asyncio.Lock()):
+            if context.key not in self._states:
+                try:
+                    self._states[context.key], _ = await context.load({"/"})
+                except ResolveError as error:
+                    raise errors.context(str(error), error.help) from error
+        return self._states[context.key]
 
     async def time_of(self, state: State, what: str) -> datetime | None:
         """Return when the one source of a state was made; None if it has none or several, or none that knows.
@@ -79,7 +95,10 @@ class SourceTimes:
         )
         ref = await self.bridge.solve(state_of(node))
         file = _Remote(self.bridge, ref, filename, asyncio.get_running_loop())
-        seconds = await asyncio.to_thread(newest_time, io.BufferedReader(file, _PIECE))
+        try:
+            seconds = await asyncio.to_thread(newest_time, io.BufferedReader(file, _PIECE))
+        finally:
+            file.stop()  # if this task is cancelled, the thread is not
         return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
 
 
@@ -92,6 +111,11 @@ class _Remote(io.RawIOBase):
         self._path = path
         self._loop = loop
         self._at = 0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Have the next read fail."""
+        self._stopped = True
 
     def readable(self) -> bool:
         """It can be read."""
@@ -99,6 +123,8 @@ class _Remote(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         """Read the next bytes."""
+        if self._stopped:
+            raise OSError(errno.ECANCELED, "nobody waits for the file any more")
         view = memoryview(buffer)  # type: ignore[arg-type]
         reading = self._bridge.read_file(self._ref, self._path, offset=self._at, length=len(view))
         data = asyncio.run_coroutine_threadsafe(reading, self._loop).result()
@@ -151,11 +177,7 @@ async def _moment(
         return await times.time_of(await contexts.main({"/"}), "main build context metadata")
     context = contexts.named(value, None)
     if context is not None:
-        try:
-            state, _ = await context.load({"/"})
-        except ResolveError as error:
-            raise errors.context(str(error), str(getattr(error, "help", ""))) from error
-        return await times.time_of(state, f"{NAME} named context {value}")
+        return await times.time_of(await times.loaded(context), f"{NAME} named context {value}")
     stage = next((stage for stage in stages if stage.name and stage.name == value.lower()), None)
     if stage is None:
         raise errors.epoch(value)

@@ -372,6 +372,13 @@ def test_a_source_is_asked_about_once_for_all_platforms() -> None:
     assert len(bridge.calls) == 1
 
 
+def test_a_named_context_is_loaded_once_for_all_platforms() -> None:
+    attrs = {ARG: "named", "context:named": "docker-image://busybox:1.36"}
+    bridge = bridge_of("FROM scratch\n", platform="linux/amd64,linux/arm64", **attrs)
+    asyncio.run(DockerfileFrontend().convert(bridge))
+    assert [call["kind"] for call in bridge.calls] == ["image", "source"]
+
+
 # -- times
 
 
@@ -382,6 +389,38 @@ class Timeless(RecordedBridge):
 
     async def resolve_source(self, identifier: str, attrs: Any, *, log_name: str = "") -> ResolvedSource:
         return ResolvedSource(identifier=identifier, attrs=attrs, commit_object=self.commit)
+
+
+class Endless(Timeless):
+    """A world whose archives have no end; ``reading`` is set once one is read."""
+
+    reads = 0
+    reading: asyncio.Event
+
+    async def read_file(self, ref: Any, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        if path != "f":
+            return await super().read_file(ref, path, offset=offset, length=length)
+        self.reads += 1
+        if self.reads == 3:
+            self.reading.set()
+        member = tarball(("a", tarfile.REGTYPE, 1))[:1536]
+        return (member * (length // len(member) + 2))[offset % len(member) :][:length]
+
+
+def test_an_archive_is_read_no_further_once_nobody_waits_for_it() -> None:
+    text = "FROM scratch AS s\nADD https://h.test/f /\nFROM scratch\n"
+    bridge = Endless({"dockerfile": text, "frontend_attrs": {ARG: "s"}}, IMAGES)
+
+    async def cancelled() -> int:
+        bridge.reading = asyncio.Event()
+        task = asyncio.create_task(DockerfileFrontend().convert(bridge))
+        await asyncio.wait_for(bridge.reading.wait(), 30)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return bridge.reads
+
+    reads = asyncio.run(cancelled())  # which waits for the thread
+    assert bridge.reads <= reads + 1
 
 
 @pytest.mark.parametrize(
