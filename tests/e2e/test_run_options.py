@@ -181,3 +181,17 @@ def test_only_the_filtered_stages_run_again(cli, project, tmp_path) -> None:
     assert changed("--no-cache-filter=one,three") == {"one", "three"}
     assert changed("--no-cache-filter=four") == set()
     assert changed("--no-cache") == {"one", "two", "three"}
+
+
+def test_a_heredoc_with_a_shebang_is_run_as_a_program(cli, project, tmp_path) -> None:
+    """Its tabs are dropped first; one without a shebang is what the shell reads."""
+    folder = project(
+        "FROM base\n"
+        'RUN <<-S\n\t#!/bin/awk -f\n\tBEGIN { print "said by awk" > "/one" }\n\tS\n'
+        "RUN <<S\n#!/bin/sh -e\n\techo $0 > /two\nS\n"
+        "RUN <<-S\n\t echo shell > /three\n\tS\n"
+        "FROM scratch\nCOPY --from=1 /one /two /three /\n"
+    )
+    cli.build(folder, "-o", tmp_path / "out")
+    texts = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert texts == {"one": "said by awk\n", "two": "/dev/pipes/S\n", "three": "shell\n"}
