@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from grammar.patterns import PatternError, PatternMatcher, WalkState
 from worker.base import WorkerError
+from worker.rootpath import PATH_MAX
 
 
 class FilterState(NamedTuple):
@@ -70,6 +71,8 @@ class Reach:
         self._below: dict[str, list[str]] = {}
         for pattern in dict.fromkeys(patterns):
             literal = _literal_directory(pattern)
+            if len(literal) >= PATH_MAX:
+                continue  # there is no such directory
             self._below.setdefault(literal, []).append(pattern)
             while literal and literal not in self._above:
                 self._above.add(literal)

@@ -8,6 +8,9 @@ import os
 import stat
 from pathlib import Path
 
+PATH_MAX = 4096
+"""Bytes of the longest path, with the final zero byte, in Linux."""
+
 _MAX_LINKS = 255
 
 
@@ -18,8 +21,10 @@ def follow(root: str, path: str, *, last: bool = True) -> str:
     whether the last component is followed too.
 
     Raises:
-        OSError: ELOOP if more than 255 links are followed.
+        OSError: ELOOP if more than 255 links are followed, ENAMETOOLONG if the kernel would not take the path.
     """
+    if len(path) >= PATH_MAX:
+        raise too_long(path)
     pending = path.split("/")[::-1]
     done: list[str] = []
     links = 0
@@ -36,7 +41,9 @@ def follow(root: str, path: str, *, last: bool = True) -> str:
             break
         try:
             target = os.readlink(os.path.join(root, *done))
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise too_long(path) from error
             continue
         links += 1
         if links > _MAX_LINKS:
@@ -46,6 +53,11 @@ def follow(root: str, path: str, *, last: bool = True) -> str:
             done.clear()
         pending.extend(target.split("/")[::-1])
     return "/".join(done)
+
+
+def too_long(path: str) -> OSError:
+    """Return the error for a path that no system call takes."""
+    return OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), f"{path[:40]}...")
 
 
 def resolve(root: Path, path: str) -> Path:

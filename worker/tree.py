@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from grammar.patterns import clean_path
 from worker.base import SourceError
+from worker.rootpath import PATH_MAX
 from worker.wildcards import component_matcher, has_wildcard
 
 MAX_LINKS = 255
@@ -186,8 +187,10 @@ def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
     ``last`` says whether the last component is followed too. ``..`` stops at the root.
 
     Raises:
-        SourceError: links lead in circles.
+        SourceError: links lead in circles, or the path is too long.
     """
+    if len(path) >= PATH_MAX:
+        raise SourceError(f"/{path[:40]}...: {os.strerror(errno.ENAMETOOLONG)}", help="shorten the path")
     pending = path.split("/")[::-1]
     done: list[str] = []
     links = 0

@@ -45,11 +45,13 @@ class WritableRoot:
         """Return the link-free path that ``path`` means; what does not exist is kept as written.
 
         Raises:
-            FileOpError: links lead in circles.
+            FileOpError: links lead in circles, or the path is too long.
         """
         try:
             return follow(self.base, path, last=last)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise FileOpError(f"/{error.filename}: {error.strerror}", help="shorten the path") from error
             raise FileOpError(
                 f"/{relative(path)}: symbolic links lead in circles", help="remove the links"
             ) from error

@@ -12,6 +12,9 @@ from llbkit.progress.model import printable
 _LINES = 10
 """Lines of output that are shown with a failure, and searched for its cause."""
 
+_SEARCHED = 4096
+"""Characters of a line that are searched: a name may be longer than any screen, and the search takes its square."""
+
 _QUOTED = re.compile(r"""["'`‘“]([^"'`’”\s][^"'`’”]*)["'`’”]""")
 _COMPLAINTS = re.compile(
     r"(?P<word>[^\s:'\"]+)['\"]?: (?:\w+ )?(?:not found|No such file or directory|Permission denied|Is a directory"
@@ -46,6 +49,7 @@ def find_cause(spans: Sequence[Span], texts: Iterable[str]) -> tuple[Span, ...]:
 
 
 def _words_in(text: str) -> Iterator[str]:
+    text = text[:_SEARCHED]
     for match in (*_COMPLAINTS.finditer(text), *_QUOTED.finditer(text)):
         word = match[match.lastgroup or 1]
         yield word

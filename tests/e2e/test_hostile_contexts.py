@@ -60,3 +60,25 @@ def test_names_of_whiteouts_are_kept_or_refused_never_lost(cli, context, tmp_pat
     assert not (tmp_path / "image.tar").exists()
     (context / ".dockerignore").write_text("**/.wh.*\n")
     cli.build(context, "-o", f"type=oci,dest={tmp_path}/image.tar")
+
+
+DEEP = "a/" * 30_000 + "\\\n" + "a/" * 20_000
+LONG = "a" * 60_000 + "\\\n" + "a" * 40_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"WORKDIR /{DEEP}",
+        f"WORKDIR /{LONG}",
+        f"COPY shared /{DEEP}",
+        f"COPY {DEEP} /",
+        f"RUN --mount=type=cache,target=/{DEEP} echo",
+    ],
+    ids=["deep workdir", "long workdir", "deep destination", "deep source", "deep mount"],
+)
+def test_paths_of_100_kilobytes_are_refused_at_once(cli, context, tmp_path, line) -> None:
+    (context / "Dockerfile").write_text(f"FROM scratch\n{line}\n")
+    done = cli.build(context, "-o", tmp_path / "out", code=1)
+    assert "File name too long" in done.stderr
+    assert "internal error" not in done.stderr

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from worker.content.tarsparse import DIALECTS, OLD_GNU, Segment, TarError, old_map, pax_map, stored_map
+from worker.rootpath import PATH_MAX
 
-__all__ = ["PATH_MAX", "Entry", "Read", "TarError", "TarReader", "check_depth"]
+__all__ = ["Entry", "Read", "TarError", "TarReader", "check_depth"]
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
@@ -27,9 +28,6 @@ _XATTR = b"SCHILY.xattr."
 _SLACK = 64  # bytes by which the path of a snapshot's view may be longer than the one unpacked to
 _KEYS = frozenset({b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"})
 _WITHOUT_CONTENT = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})
-PATH_MAX = 4096
-"""Bytes of the longest path, with the final zero byte, in Linux."""
-
 Read = Callable[[int], bytes]
 """Returns up to so many bytes, fewer only at the end of the stream or of a buffer; nothing at the end."""
 
