@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Symbolic file modes, as chmod(1) writes them: ``u=rwX,go=rX``."""
+"""Symbolic file modes, as chmod(1) writes them: ``u=rwX,go=rX``.
+
+Special bits are BuildKit's, which differ from chmod(1): ``=`` clears the set-id bits of directories too, but not where it
+copies permissions (``u=g``); ``t`` counts for ``u``, ``g`` and ``a``; without any of ``ugoa``, ``t`` leaves everything else
+beside it without effect; ``X`` looks at the mode before the first clause.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,9 @@ from collections.abc import Callable
 
 from worker.base import FileOpError
 
-_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[ugo]|[rwxXst]*))+)")
-_STEP = re.compile(r"([-+=])([ugo]|[rwxXst]*)")
+_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][ugorwxXst]*)+)")
+_STEP = re.compile(r"([-+=])([ugorwxXst]*)")
+_WHAT = re.compile(r"[ugo]|[rwxXst]+")
 _SHIFT = {"u": 6, "g": 3, "o": 0}
 _PERMISSION = {"r": 4, "w": 2, "x": 1}
 _SPECIAL = {"u": 0o4000, "g": 0o2000, "o": 0}
@@ -34,28 +40,36 @@ def parse_mode(text: str) -> ModeChange:
             raise FileOpError(
                 f"bad file mode {text!r}", help="write it as for chmod, e.g. u=rwX,go=rX or 0644"
             )
-        who = "ugo" if not found.group(1) or "a" in found.group(1) else found.group(1)
-        clauses += [(who, sign, what) for sign, what in _STEP.findall(found.group(2))]
+        clauses += [
+            (found.group(1), sign, what)
+            for sign, all_of_it in _STEP.findall(found.group(2))
+            for what in _WHAT.findall(all_of_it) or ("",)
+        ]
 
     def change(mode: int, is_dir: bool) -> int:
+        executable = is_dir or bool(mode & 0o111)
         for who, sign, what in clauses:
-            mode = _apply(mode, is_dir, who, sign, what)
+            mode = _apply(mode, executable, who, sign, what)
         return mode
 
     return change
 
 
-def _apply(mode: int, is_dir: bool, who: str, sign: str, what: str) -> int:
+def _apply(mode: int, executable: bool, who: str, sign: str, what: str) -> int:
+    if not who and "t" in what:
+        return mode & ~0o1000 if sign == "-" else mode | 0o1000
+    letters = set("ugo") if not who or "a" in who else set(who)
+    copied = what in _SHIFT
     bits = cleared = 0
-    for letter in dict.fromkeys(who):
+    for letter in letters:
         shift = _SHIFT[letter]
-        bits |= _class_bits(mode, is_dir, what) << shift
+        bits |= (mode >> _SHIFT[what] & 0o7 if copied else _permissions(what, executable)) << shift
         cleared |= 0o7 << shift
         if "s" in what:
             bits |= _SPECIAL[letter]
-        if not is_dir:
+        if not copied:
             cleared |= _SPECIAL[letter]
-    if "t" in what:
+    if "t" in what and letters != {"o"}:
         bits |= 0o1000
     if sign == "+":
         return mode | bits
@@ -64,10 +78,6 @@ def _apply(mode: int, is_dir: bool, who: str, sign: str, what: str) -> int:
     return mode & ~cleared | bits
 
 
-def _class_bits(mode: int, is_dir: bool, what: str) -> int:
-    if what in _SHIFT and what:
-        return mode >> _SHIFT[what] & 0o7
+def _permissions(what: str, executable: bool) -> int:
     bits = sum(_PERMISSION[letter] for letter in set(what) if letter in _PERMISSION)
-    if "X" in what and (is_dir or mode & 0o111):
-        bits |= 1
-    return bits
+    return bits | 1 if "X" in what and executable else bits

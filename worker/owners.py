@@ -2,20 +2,22 @@
 """Owners of what file actions make, by number or by a name in the files of an input.
 
 Source of behaviour: Dockerfile reference, ``--chown``: a user's number alone is also the group's; a user's name alone
-takes the group from its passwd entry; a group alone leaves the user at 0.
+takes the group from its passwd entry; a group alone leaves the user at 0. As in BuildKit a name that is in no file counts
+as 0, and of a file's malformed fields as much as can be read.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from grammar.diagnostic import nearest
 from llb.ops import Chown, NamedUser, UserOpt
 from worker.base import FileOpError
 from worker.tree import Tree, join, lookup, resolve
 
 _LIMIT = 16 << 20
+_NUMBER = re.compile("[+-]?[0-9]{1,18}")
 
 
 class Owner(NamedTuple):
@@ -33,17 +35,18 @@ def owner_of(chown: Chown | None, trees: Lookup) -> Owner | None:
     """Return the owner that an action asks for, None if it asks for none.
 
     Raises:
-        FileOpError: a name is in no file, or the input has no such file.
+        FileOpError: a name is to be looked up in a file system that the op does not have.
     """
     if chown is None or (chown.user is None and chown.group is None):
         return None
     uid = gid = 0
     if isinstance(chown.user, NamedUser):
-        uid, gid = _find(chown.user, trees, "/etc/passwd", "user", 4)
+        uid, gid = _find(chown.user, trees, "/etc/passwd", "user", 4) or (0, 0)
     elif chown.user is not None:
         uid = gid = chown.user
     if isinstance(chown.group, NamedUser):
-        gid, _ = _find(chown.group, trees, "/etc/group", "group", 3)
+        found = _find(chown.group, trees, "/etc/group", "group", 3)
+        gid = found[0] if found is not None else gid
     elif chown.group is not None:
         gid = chown.group
     return Owner(uid, gid)
@@ -55,33 +58,32 @@ def named_inputs(chown: Chown | None) -> frozenset[int]:
     return frozenset(option.input for option in options if isinstance(option, NamedUser))
 
 
-def _find(who: NamedUser, trees: Lookup, path: str, kind: str, fields: int) -> tuple[int, int]:
+def _find(who: NamedUser, trees: Lookup, path: str, kind: str, fields: int) -> tuple[int, int] | None:
+    """Return the numbers of the first entry of a name, None if there is none."""
     tree = trees(who.input)
-    rows = list(_rows(tree, path, fields)) if tree is not None else None
-    if not rows:
+    if tree is None:
         raise FileOpError(
-            f"unable to find {kind} {who.name!r}: no {path} in the file system that is copied into",
+            f"unable to find {kind} {who.name!r}: the file system that is copied into is empty",
             help=f"give the {kind} by its number, or start from an image that has {path}",
         )
-    for row in rows:
+    for row in _rows(tree, path):
         if row[0] == who.name:
-            return int(row[2]), int(row[3]) if fields > 3 else 0
-    close = nearest(who.name, [row[0] for row in rows])
-    advice = f"did you mean {close!r}? " if close else ""
-    raise FileOpError(
-        f"unable to find {kind} {who.name!r} in {path}",
-        help=f"{advice}create the {kind} in an earlier step, or give it by its number",
-    )
+            uid, gid = (_number(row[index]) if index < len(row) else 0 for index in (2, 3))
+            return uid, gid if fields > 3 else 0
+    return None
 
 
-def _rows(tree: Tree, path: str, fields: int) -> Iterator[list[str]]:
+def _rows(tree: Tree, path: str) -> Iterator[list[str]]:
     where = resolve(tree, path)
     node = lookup(tree, where)
     if node is None or not node.is_file:
         return
     with open(join(tree.base, where), "rb") as file:
         text = file.read(_LIMIT).decode("utf-8", "surrogateescape")
-    for line in text.splitlines():
-        row = line.strip().split(":")
-        if len(row) >= fields and all(value.isascii() and value.isdigit() for value in row[2:fields]):
-            yield row
+    for line in text.split("\n"):
+        yield line.strip().split(":")
+
+
+def _number(text: str) -> int:
+    """Return an owner's number as the kernel takes it, in 32 bits; 0 if it is none."""
+    return int(text) & 0xFFFFFFFF if _NUMBER.fullmatch(text) else 0

@@ -9,7 +9,7 @@ import string
 from frontends.dockerfile import errors
 
 _OCTAL, _LARGEST = re.compile(r"[0-7]+"), 0o7777
-_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+")
+_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=][ugorwxXst]*)+")
 
 
 def read_mode(text: str) -> int | str | None:

@@ -86,19 +86,6 @@ def test_a_tree_becomes_a_snapshot_when_a_real_directory_is_needed(local, world)
     assert tree.materialize() == snapshot
 
 
-@pytest.mark.parametrize(
-    ("text", "mode", "is_dir", "expected"),
-    [
-        ("u=rwX,go=rX", 0o600, False, 0o644), ("u=rwX,go=rX", 0o700, False, 0o755), ("u=rwX,go=rX", 0o000, True, 0o755),
-        ("+x", 0o644, False, 0o755), ("a-w", 0o666, False, 0o444), ("u+s,g+s", 0o755, False, 0o6755), ("g=u", 0o640, False, 0o660),
-        ("o=", 0o777, False, 0o770), ("+t", 0o777, True, 0o1777), ("u+rw-x", 0o100, False, 0o600), ("0640", 0o777, False, 0o640),
-        ("u=r", 0o4755, False, 0o455), ("u=rwx", 0o4755, True, 0o4755),
-    ],
-)  # fmt: skip
-def test_symbolic_modes_mean_what_chmod_says(text, mode, is_dir, expected) -> None:
-    assert parse_mode(text)(mode, is_dir) == expected
-
-
 @pytest.mark.parametrize("text", ["", "u", "u=q", "8", "u=rw go=r", "12345"])
 def test_malformed_modes_are_errors(text) -> None:
     with pytest.raises(FileOpError, match="bad file mode"):
