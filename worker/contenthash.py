@@ -208,7 +208,7 @@ def _add(
     mask = 0o7777 if selection.modes else 0
     owned = selection.owners and tree.keeps_owners
     for pick in picks:
-        path, below, node = pick
+        path, below, node, _ = pick
         directory, _, name = below.rpartition("/")
         if node.kind == stat.S_IFREG:
             line = _file_line(name, node.stat, digests[path], mask, owned=owned)

@@ -57,7 +57,9 @@ def copy_picks(
 ) -> None:
     """Copy the picks of one root to the link-free ``target``, whose parent exists.
 
-    An existing directory keeps its owner and mode if it is the target itself; below it takes the source's.
+    An existing directory keeps its owner and mode if it is the target itself; below it takes the source's. If it is there
+    only for something below it, it takes the source's mode and keeps owner and times. What is made in a set-group-id
+    directory does not take its group.
 
     Raises:
         FileOpError: something is in the way.
@@ -77,10 +79,13 @@ class _Copier:
         self._seen: dict[tuple[int, int], str] = {}
         self._links: list[tuple[str, str]] = []
         self._fresh: set[str] = set()
+        self._inheriting: set[str] = set()
+        """Directories whose group goes to what is made in them."""
 
     def run(self, picks: Sequence[Pick]) -> None:
         directories: list[_Job] = []
         files: list[_Job] = []
+        self._note_inheriting(self._target.rpartition("/")[0])
         for pick in picks:
             job = _Job(pick, join(self._target, pick.below))
             if pick.node.is_dir:
@@ -116,7 +121,10 @@ class _Copier:
         except FileExistsError:
             status = os.lstat(full)
             if stat.S_ISDIR(status.st_mode):
-                return bool(job.pick.below)
+                if job.pick.implied and job.pick.below:
+                    os.chmod(full, job.pick.node.stat.st_mode & 0o7777)
+                self._note_inheriting(job.target)
+                return bool(job.pick.below) and not job.pick.implied
             if not self._style.replace:
                 raise FileOpError(
                     f"cannot copy to non-directory: /{job.target}",
@@ -125,7 +133,17 @@ class _Copier:
             os.unlink(full)
             os.mkdir(full, 0o700)
         self._fresh.add(job.target)
+        if self._inherits(job.target):
+            self._inheriting.add(job.target)
         return True
+
+    def _note_inheriting(self, directory: str) -> None:
+        status = self._root.lstat(directory)
+        if status is not None and status.st_mode & stat.S_ISGID:
+            self._inheriting.add(directory)
+
+    def _inherits(self, target: str) -> bool:
+        return bool(self._inheriting) and target.rpartition("/")[0] in self._inheriting
 
     def _is_second_name(self, job: _Job) -> bool:
         status = job.pick.node.stat
@@ -166,7 +184,7 @@ class _Copier:
             else:
                 write_all(out, data)
             owner = self._owner(status)
-            if owner != (0, 0):
+            if owner != (0, 0) or self._inherits(job.target):
                 os.fchown(out, *owner)
             for name, value in self._tree.xattrs(job.pick.path, job.pick.node):
                 _set_xattr(out, name, value)

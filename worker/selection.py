@@ -20,11 +20,15 @@ from worker.wildcards import has_wildcard
 
 
 class Pick(NamedTuple):
-    """One selected node: its path in the tree, the path below its root ("" is the root), the node."""
+    """One selected node: its path in the tree, the path below its root ("" is the root), the node.
+
+    ``implied`` is a directory that is taken only because something below it is.
+    """
 
     path: str
     below: str
     node: Node
+    implied: bool = False
 
 
 class Root(NamedTuple):
@@ -164,7 +168,7 @@ def _without_idle_directories(found: list[tuple[Pick, bool]]) -> list[Pick]:
     kept = []
     for pick, taken in reversed(found):
         if taken or pick.below in needed:
-            kept.append(pick)
+            kept.append(pick if taken else pick._replace(implied=True))
             needed.add(pick.below.rpartition("/")[0])
     kept.reverse()
     return kept

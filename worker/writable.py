@@ -59,11 +59,13 @@ class WritableRoot:
     def make_directories(self, path: str, mode: int, owner: Owner | None, timestamp: int) -> None:
         """Create a link-free path with its parents. Only what is created gets mode, owner and time (-1: now).
 
+        In a set-group-id directory new ones are that too and, without an owner, of its group, as the kernel has it.
+
         Raises:
             FileOpError: a component is not a directory.
         """
         missing = []
-        while path:
+        while True:
             status = self.lstat(path)
             if status is not None:
                 if not stat.S_ISDIR(status.st_mode):
@@ -71,13 +73,16 @@ class WritableRoot:
                         f"/{path}: not a directory", help="remove the file, or choose another path"
                     )
                 break
+            if not path:
+                break
             missing.append(path)
             path = path.rpartition("/")[0]
+        inherited = status.st_mode & stat.S_ISGID if status is not None else 0
         for directory in reversed(missing):
             full = self.full(directory)
             os.mkdir(full)
             set_owner(full, owner)
-            os.chmod(full, mode)
+            os.chmod(full, mode & 0o777 | inherited)
         for directory in missing:  # children first: making them changed their parents' times
             set_time(self.full(directory), timestamp)
 

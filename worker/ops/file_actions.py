@@ -51,16 +51,12 @@ def make_directory(root: WritableRoot, action: MkDir, owner: Owner | None) -> No
     if action.make_parents:
         root.make_directories(path, mode, owner, action.timestamp)
         return
-    full = root.full(path)
-    try:
-        os.mkdir(full)
-    except FileExistsError:
+    if root.lstat(path) is not None:
         return
-    except FileNotFoundError as error:
-        raise _no_parent("mkdir", path) from error
-    set_owner(full, owner)
-    os.chmod(full, mode)
-    set_time(full, action.timestamp)
+    parent = root.lstat(path.rpartition("/")[0])
+    if parent is None or not stat.S_ISDIR(parent.st_mode):
+        raise _no_parent("mkdir", path)
+    root.make_directories(path, mode, owner, action.timestamp)
 
 
 def remove(root: WritableRoot, action: Rm) -> None:

@@ -113,7 +113,7 @@ def _target(root: WritableRoot, action: Copy, item: Root, style: CopyStyle) -> s
     wants_directory = action.dest.endswith(("/", "/.")) or action.dest in ("", ".")
     cleaned = relative(action.dest)
     above = cleaned if wants_directory else cleaned.rpartition("/")[0]
-    mode = _NEW_DIRECTORY if action.mode_str or action.mode == -1 else action.mode & 0o7777
+    mode = _NEW_DIRECTORY if action.mode_str or action.mode == -1 else action.mode & 0o777
     root.make_directories(root.resolve(above), mode, style.owner, style.timestamp)
     target = root.resolve(cleaned)
     existing = root.lstat(target)

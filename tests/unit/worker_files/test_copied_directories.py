@@ -9,6 +9,7 @@ import stat
 import pytest
 
 from llb.ops import Chown, Copy, MkDir
+from worker.base import SCRATCH
 from worker.localtree import LocalTree
 from worker.statcache import StatCache
 
@@ -63,3 +64,114 @@ def test_new_ones_ignore_a_mode_that_is_a_change(world, local) -> None:
 def test_the_root_of_a_context_has_no_time(world, local) -> None:
     """What a user does beside the files that are copied is not to be seen in the image."""
     assert not status(world, world.files(cp("/", "/a"), source=local), "a")[2]
+
+
+# -- directories that are taken only because of something below, as with COPY --parents
+
+
+SOURCE = {"s/home/app/new/f": 0o644, "s/home/app/x": 0o644, "s/tmp/t": 0o644}
+DIRECTORIES = {
+    "s/home": (0o700, 0, 0),
+    "s/home/app": (0o3700, 5, 6),
+    "s/home/app/new": (0o2751, 5, 6),
+    "s/tmp": (0o755, 0, 0),
+}
+BASE = {"home": (0o755, 1000, 1001), "home/app": (0o1770, 1000, 1001), "tmp": (0o1777, 0, 0)}
+
+
+def prepared(world, directories, files=()):
+    """Return a snapshot with directories of given mode and owner, all of an old time."""
+
+    def work(token: object):
+        with world.snapshotter.prepare(SCRATCH) as active:
+            for name in directories:
+                (active.path / name).mkdir(parents=True, exist_ok=True)
+            for name in files:
+                (active.path / name).write_bytes(b"f")
+            for name, (mode, uid, gid) in directories.items():
+                os.chown(active.path / name, uid, gid)
+                (active.path / name).chmod(mode)
+            for name in [*directories, *files]:
+                os.utime(active.path / name, (OLD, OLD))
+            return active.commit()
+
+    return world.pools.run_sync("disk", work)
+
+
+@pytest.mark.parametrize(
+    ("include", "more", "expected"),
+    [
+        (
+            ("home/app/new/f", "tmp/t"), {},
+            {"home": (0o700, "1000:1001"), "home/app": (0o3700, "1000:1001"), "home/app/new": (0o2751, "5:6"), "tmp": (0o755, "0:0")},
+        ),
+        (
+            ("home/app/new/f", "tmp/t"), {"owner": Chown(user=33, group=34), "mode": 0o2640},
+            {"home": (0o700, "1000:1001"), "home/app": (0o3700, "1000:1001"), "home/app/new": (0o2640, "33:34"), "tmp": (0o755, "0:0")},
+        ),
+        (
+            ("home/app/new/f",), {"mode_str": "u=rwX,go=rX"},
+            {"home": (0o700, "1000:1001"), "home/app/new": (0o755, "5:6"), "home/app/new/f": (0o644, "0:0"), "tmp": (0o1777, "0:0")},
+        ),
+        (
+            ("home/app",), {"owner": Chown(user=33), "mode": 0o711},
+            {"home": (0o700, "1000:1001"), "home/app": (0o711, "33:33"), "home/app/new": (0o711, "33:33"), "home/app/x": (0o711, "33:33")},
+        ),
+    ],
+)  # fmt: skip
+def test_existing_directories_above_keep_their_owners(world, include, more, expected) -> None:
+    """Recorded from BuildKit."""
+    base, source = prepared(world, BASE), prepared(world, DIRECTORIES, SOURCE)
+    made = world.files(cp("/s", "/", include_patterns=include, **more), base=base, source=source)
+    assert {path: status(world, made, path)[:2] for path in expected} == expected
+
+
+def test_a_second_copy_gives_directories_above_the_mode_of_the_source(world) -> None:
+    """The first makes ``/x/a`` with the mode that is asked for, the second finds it."""
+    source = prepared(world, {"a": (0o711, 0, 0)}, ["a/1", "a/2"])
+    first, second = (cp("/", "/x/", include_patterns=(f"a/{name}",), mode=0o644) for name in (1, 2))
+    made = world.files(first, source=source)
+    assert status(world, made, "x/a")[0] == 0o644
+    both = world.files(second, base=made, source=source)
+    assert status(world, both, "x/a")[0] == 0o711
+
+
+def test_directories_that_are_excluded_but_for_something_keep_their_owners(world) -> None:
+    base, source = prepared(world, BASE), prepared(world, DIRECTORIES, SOURCE)
+    copy = cp("/s", "/", exclude_patterns=("home", "!home/app/x"), owner=Chown(user=33))
+    made = world.files(copy, base=base, source=source)
+    assert status(world, made, "home")[:2] == (0o700, "1000:1001")
+    assert status(world, made, "tmp")[:2] == (0o755, "33:33")
+
+
+# -- set-group-id and sticky directories
+
+
+def test_files_do_not_take_the_group_of_their_directory_but_new_directories_do(world) -> None:
+    """Recorded from BuildKit: what the kernel does for mkdir stays, files get their owner explicitly."""
+    base = prepared(world, {"s": (0o2775, 0, 33)})
+    source = prepared(world, {"d": (0o755, 0, 0), "d/e": (0o755, 0, 0)}, ["f", "d/e/g"])
+    made = world.files(
+        cp("/f", "/s/f"),
+        cp("/f", "/s/f2", owner=Chown(user=0, group=0)),
+        cp("/d", "/s"),
+        cp("/d", "/s/new/"),
+        cp("/f", "/s/p/q/", mode=0o4755),
+        cp("/f", "/s/c/q/", owner=Chown(user=7)),
+        MkDir(path="/s/w", mode=0o755),
+        MkDir(path="/s/v/w", mode=0o755, make_parents=True),
+        base=base,
+        source=source,
+    )
+    expected = {
+        "s": (0o2775, "0:33"), "s/f": (0o644, "0:0"), "s/f2": (0o644, "0:0"), "s/e": (0o755, "0:0"), "s/e/g": (0o644, "0:0"),
+        "s/new": (0o2755, "0:33"), "s/new/e": (0o755, "0:0"), "s/new/e/g": (0o644, "0:0"), "s/p": (0o2755, "0:33"),
+        "s/p/q": (0o2755, "0:33"), "s/p/q/f": (0o4755, "0:0"), "s/c": (0o2755, "7:7"), "s/c/q": (0o2755, "7:7"),
+        "s/w": (0o2755, "0:33"), "s/v": (0o2755, "0:33"), "s/v/w": (0o2755, "0:33"),
+    }  # fmt: skip
+    assert {path: status(world, made, path)[:2] for path in expected} == expected
+
+
+def test_directories_of_the_destination_have_no_special_bits(world, local) -> None:
+    made = world.files(cp("/d/f", "/a/b/", mode=0o4711), source=local)
+    assert [status(world, made, path)[0] for path in ("a", "a/b", "a/b/f")] == [0o711, 0o711, 0o4711]
