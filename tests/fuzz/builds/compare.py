@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
-from tests.fuzz.builds.engines import Report
+from tests.fuzz.builds.engines import Report, Vertex
 from tests.fuzz.builds.messages import message_class
 from tests.fuzz.builds.pictures import Image, Node, Picture, read_archive
 
 _DIGEST = re.compile(r"@?sha256:[0-9a-f]{64}")
+_PLATFORM = re.compile(r"^\[(?:linux|windows)/\S+ ")
 _UNCOMPARED_STEPS = ("exporting ", "[auth]", "importing ", "resolve image config")
 
 
@@ -193,7 +194,7 @@ def _shown(value: object) -> str:
 def _steps(theirs: Report, ours: Report) -> Iterator[Difference]:
     names = [
         Counter(
-            _DIGEST.sub("@DIGEST", vertex.name)
+            _plain_name(vertex)
             for vertex in report.vertexes.values()
             if not vertex.name.startswith(_UNCOMPARED_STEPS)
         )
@@ -204,6 +205,11 @@ def _steps(theirs: Report, ours: Report) -> Iterator[Difference]:
             yield Difference("steps", name, f"{names[0][name]} times", f"{names[1][name]} times")
 
 
+def _plain_name(vertex: Vertex) -> str:
+    """Return a step's name without digests, and without the platform: steps that platforms share bear either's."""
+    return _PLATFORM.sub("[PLATFORM ", _DIGEST.sub("@DIGEST", vertex.name))
+
+
 def _cached(theirs: Report, ours: Report) -> Iterator[Difference]:
     sides = []
     for report in (theirs, ours):
@@ -212,7 +218,7 @@ def _cached(theirs: Report, ours: Report) -> Iterator[Difference]:
             if vertex.source and " ADD " in vertex.name:
                 continue  # what is fetched is asked for each time; only ours says CACHED if nothing was new
             if not vertex.name.startswith((*_UNCOMPARED_STEPS, "[internal]")) and "FROM " not in vertex.name:
-                name = _DIGEST.sub("@DIGEST", vertex.name)
+                name = _plain_name(vertex)
                 cached[name] = cached.get(name, True) and vertex.cached
         sides.append(cached)
     for name in sorted(sides[0].keys() & sides[1].keys()):

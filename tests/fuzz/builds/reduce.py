@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.fuzz.builds.case import Case
 
 
-def reduce_case(case: Case, shows: Callable[[Case], bool], most: int = 60) -> Case:
+def reduce_case(case: Case, shows: Callable[[Case], bool], most: int = 40) -> Case:
     """Return a case that still shows what is looked for, and of which nothing can be left out; or what ``most`` tries reach."""
     tries = 0
     progressing = True
