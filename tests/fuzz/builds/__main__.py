@@ -28,6 +28,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from multiprocessing.pool import AsyncResult, Pool
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from tests.fuzz.builds.case import Case
@@ -67,16 +68,16 @@ def main() -> int:
         work = given.work or Path(tempfile.mkdtemp(prefix="llbkit-builds-"))
         work.mkdir(parents=True, exist_ok=True)
         stack.callback(shutil.rmtree, work, ignore_errors=True)
-        addresses = stack.enter_context(services(work))
-        daemon = Dockerd(work / "docker", registry=addresses["registry"])
+        addresses = stack.enter_context(services(work, PROCESSES))
+        daemon = Dockerd(work / "docker", registry=addresses[0]["registry"].partition("/")[0])
         stack.callback(daemon.close)
         bench = Bench(
-            theirs=DockerRunner(daemon.buildx, daemon.environment()), ours=LlbkitRunner(work / "state"), services=addresses,
+            theirs=DockerRunner(daemon.buildx, daemon.environment()), ours=LlbkitRunner(work / "state"), services=addresses[0],
             work=work / "cases", since=time.time() - 1, reducing=not given.no_reduce,
         )  # fmt: skip
         cases = iter([named_case(name, LACKS[given.peer]) for name in given.cases]) if given.cases else _numbered(seed, given, LACKS[given.peer])  # fmt: skip
         print(f"seed {seed}", flush=True)
-        return run(cases, bench, given.keep)
+        return run(cases, bench, given.keep, addresses)
 
 
 def named_case(name: str, lacks: frozenset[str]) -> Case:
@@ -96,21 +97,24 @@ def _numbered(seed: int, given: argparse.Namespace, lacks: frozenset[str]) -> It
         number += 1
 
 
-def run(cases: Iterator[Case], bench: Bench, keep: Path) -> int:
+def run(cases: Iterator[Case], bench: Bench, keep: Path, addresses: list[dict[str, str]]) -> int:
     """Try cases in a few processes; print and keep what differs; return the exit status."""
-    global _bench
     tally: dict[str, float] = defaultdict(int)
     explained: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
     classes: dict[tuple[str, ...], Path] = {}
     began = time.monotonic()
     context = multiprocessing.get_context("fork")
     bench.seen = context.Manager().dict()
-    _bench = bench
-    with context.Pool(PROCESSES) as pool:
+    free = context.SimpleQueue()
+    for one in addresses:
+        free.put(one)
+    with context.Pool(len(addresses), _start, (bench, free)) as pool:
         for finding in _findings(pool, cases):
             tally["cases"] += 1
             tally["builds"] += finding.builds
-            tally["failing"] += finding.failing
+            tally["failing"] += finding.failures.total()
+            failures.update(finding.failures)
             tally["rebuilds"] += finding.rebuilt
             tally["their seconds"] += finding.seconds[0]
             tally["our seconds"] += finding.seconds[1]
@@ -125,6 +129,8 @@ def run(cases: Iterator[Case], bench: Bench, keep: Path) -> int:
                 _show(finding, keep, classes)
             if tally["cases"] % 50 == 0:
                 print(f"-- {_figures(tally, began)}", flush=True)
+    for name, times in failures.most_common(20):
+        print(f"failed {times} times: {name}")
     for name, times in explained.most_common():
         print(f"explained {times} times: {name}")
     print(f"{_figures(tally, began)}, {len(classes)} unexplained classes")
@@ -140,6 +146,13 @@ def _findings(pool: Pool, cases: Iterator[Case]) -> Iterator[Finding]:
             yield pending.popleft().get()
     while pending:
         yield pending.popleft().get()
+
+
+def _start(bench: Bench, free: SimpleQueue[dict[str, str]]) -> None:
+    """Give a process of the pool base images of its own."""
+    global _bench
+    bench.services = free.get()
+    _bench = bench
 
 
 def _try(case: Case) -> Finding:

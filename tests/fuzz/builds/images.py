@@ -98,8 +98,12 @@ CONFIGS: dict[str, dict] = {
 }  # fmt: skip
 
 
-def push_bases(address: str) -> None:
-    """Push every base image as ``address/base:NAME``. No two share a layer: BuildKit shows such a step under either's name."""
+def push_bases(repository: str) -> None:
+    """Push every base image as ``repository/base:NAME``, repository being ``HOST:PORT/PATH``.
+
+    No two share a layer, those of other repositories included: what runs at the same time and is the same for BuildKit, it
+    shows once, under either's name.
+    """
     whiteouts = [("opt/data/.wh.c", "file", 0o600, 0, 0, ""), ("opt/.wh.link", "file", 0o600, 0, 0, "")]
     parts = {
         "users": [VARIANTS["users"]],
@@ -112,14 +116,16 @@ def push_bases(address: str) -> None:
         "empty": {"history": [{"created": EPOCH, "created_by": "layer"}, {"created": EPOCH, "created_by": "ENV X=1", "empty_layer": True}]},
     }  # fmt: skip
     for name in ("plain", "users", "asuser", "full", "onbuild", "whiteout", "nohistory", "undated", "empty"):
-        mark = ("etc/base", "file", 0o644, 0, 0, name)
+        mark = ("etc/base", "file", 0o644, 0, 0, f"{name} {repository.partition('/')[2]}")
         layers = [_layer(_busybox(mark)), *(_layer(_entries([*rows, mark])) for rows in parts.get(name, []))]
         config = CONFIGS.get(name, CONFIGS["users" if name in parts else "plain"])
-        _put_manifest(address, name, _image(address, layers, config, extras.get(name, {})), MANIFEST_TYPE)
-    _push_index(address, _layer(_busybox(("etc/base", "file", 0o644, 0, 0, "multi"))))
+        _put_manifest(
+            repository, name, _image(repository, layers, config, extras.get(name, {})), MANIFEST_TYPE
+        )
+    _push_index(repository, _layer(_busybox(("etc/base", "file", 0o644, 0, 0, repository.partition("/")[2]))))
 
 
-def _push_index(address: str, root: bytes) -> None:
+def _push_index(repository: str, root: bytes) -> None:
     platforms = [
         {"os": "linux", "architecture": "amd64"},
         {"os": "linux", "architecture": "arm64", "variant": "v8"},
@@ -131,13 +137,13 @@ def _push_index(address: str, root: bytes) -> None:
     for platform in platforms:
         extra = {**platform, "config_only": True}
         layer = _layer(_entries([("which", "file", 0o644, 0, 0, json.dumps(platform))]))
-        data = _image(address, [root, layer], CONFIGS["plain"], extra)
-        _put_manifest(address, _digest(data), data, MANIFEST_TYPE)
+        data = _image(repository, [root, layer], CONFIGS["plain"], extra)
+        _put_manifest(repository, _digest(data), data, MANIFEST_TYPE)
         manifests.append(
             {"mediaType": MANIFEST_TYPE, "digest": _digest(data), "size": len(data), "platform": platform}
         )
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}).encode()
-    _put_manifest(address, "multi", index, INDEX_TYPE)
+    _put_manifest(repository, "multi", index, INDEX_TYPE)
 
 
 def _busybox(mark: tuple) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
@@ -170,7 +176,7 @@ def _layer(entries: Iterator[tuple[tarfile.TarInfo, bytes]] | list[tuple[tarfile
     return out.getvalue()
 
 
-def _image(address: str, layers: list[bytes], config: dict, extra: dict) -> bytes:
+def _image(repository: str, layers: list[bytes], config: dict, extra: dict) -> bytes:
     history = extra.get(
         "history", [{"created": EPOCH, "created_by": f"layer {at}"} for at in range(len(layers))]
     )
@@ -181,7 +187,7 @@ def _image(address: str, layers: list[bytes], config: dict, extra: dict) -> byte
     }  # fmt: skip
     encoded = json.dumps({key: value for key, value in body.items() if value is not None}).encode()
     for blob in (*layers, encoded):
-        _put_blob(address, blob)
+        _put_blob(repository, blob)
     descriptors = [
         {"mediaType": LAYER_TYPE, "digest": _digest(layer), "size": len(layer)} for layer in layers
     ]
@@ -195,8 +201,13 @@ def _digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def _put_blob(address: str, data: bytes) -> None:
-    start = urllib.request.Request(f"http://{address}/v2/base/blobs/uploads/", method="POST")
+def _base(repository: str) -> str:
+    host, _, path = repository.partition("/")
+    return f"http://{host}/v2/{path}/base"
+
+
+def _put_blob(repository: str, data: bytes) -> None:
+    start = urllib.request.Request(f"{_base(repository)}/blobs/uploads/", method="POST")
     with urllib.request.urlopen(start) as answer:
         place = answer.headers["Location"]
     glue = "&" if "?" in place else "?"
@@ -205,7 +216,7 @@ def _put_blob(address: str, data: bytes) -> None:
     urllib.request.urlopen(put).close()
 
 
-def _put_manifest(address: str, name: str, data: bytes, kind: str) -> None:
-    put = urllib.request.Request(f"http://{address}/v2/base/manifests/{name}", data=data, method="PUT")
+def _put_manifest(repository: str, name: str, data: bytes, kind: str) -> None:
+    put = urllib.request.Request(f"{_base(repository)}/manifests/{name}", data=data, method="PUT")
     put.add_header("Content-Type", kind)
     urllib.request.urlopen(put).close()

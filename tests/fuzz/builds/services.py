@@ -135,8 +135,10 @@ def make_repository(bare: Path) -> None:
 
 
 @contextmanager
-def services(folder: Path) -> Iterator[dict[str, str]]:
-    """Run everything; give the addresses by the names that cases use."""
+def services(folder: Path, processes: int) -> Iterator[list[dict[str, str]]]:
+    """Run everything; give the addresses by the names that cases use, for each process with base images of its own."""
     with registry(folder / "registry") as address, http_files() as http, git_daemon(folder) as git:
-        push_bases(address)
-        yield {"registry": address, "http": http, "git": git}
+        repositories = [f"{address}/p{number}" for number in range(processes)]
+        for repository in repositories:
+            push_bases(repository)
+        yield [{"registry": repository, "http": http, "git": git} for repository in repositories]

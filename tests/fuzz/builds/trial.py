@@ -13,6 +13,7 @@ from tests.fuzz.builds.case import Case, Laid, apply_change, filled, lay_out, wr
 from tests.fuzz.builds.compare import Difference, compare
 from tests.fuzz.builds.engines import Report, Runner
 from tests.fuzz.builds.explained import explanation
+from tests.fuzz.builds.messages import message_class
 from tests.fuzz.builds.reduce import reduce_case
 
 SECRET = "secret\n"
@@ -41,7 +42,7 @@ class Finding:
     differences: list[Difference] = field(default_factory=list)
     explained: Counter[str] = field(default_factory=Counter)
     builds: int = 0
-    failing: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
     rebuilt: int = 0
     repeated: bool = True
     seconds: tuple[float, float] = (0, 0)
@@ -60,7 +61,7 @@ def try_case(case: Case, bench: Bench) -> Finding:
             finding.differences.append(difference)
     finding.builds = len(reports) // 2
     finding.seconds = sum(one.seconds for one in reports[::2]), sum(one.seconds for one in reports[1::2])
-    finding.failing = sum(not report.ok for report in reports[::2])
+    finding.failures.update(message_class(report.message) for report in reports[::2] if not report.ok)
     finding.rebuilt = finding.builds - 1
     if not finding.differences:
         return finding
