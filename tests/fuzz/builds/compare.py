@@ -219,7 +219,7 @@ def _cached(theirs: Report, ours: Report) -> Iterator[Difference]:
                 continue  # what is fetched is asked for each time; only ours says CACHED if nothing was new
             if not vertex.name.startswith((*_UNCOMPARED_STEPS, "[internal]")) and "FROM " not in vertex.name:
                 name = _plain_name(vertex)
-                cached[name] = cached.get(name, True) and vertex.cached
+                cached[name] = cached.get(name, True) and (vertex.cached or not vertex.started)
         sides.append(cached)
     for name in sorted(sides[0].keys() & sides[1].keys()):
         if sides[0][name] != sides[1][name]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import random
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
@@ -184,7 +185,12 @@ class Steps:
     def _source(self, entries: tuple[Entry, ...]) -> str:
         source = self._random
         draw = source.random()
-        paths = [entry.path for entry in entries]
+        there = {entry.path for entry in entries}
+        paths = [
+            entry.path
+            for entry in entries
+            if entry.kind != "link" or _leads_to(entry) in there or self._chance(0.1)
+        ]
         if not paths:
             return "."
         path = source.choice(paths)
@@ -196,12 +202,12 @@ class Steps:
             matching = [pattern for pattern in PATTERNS if any(fnmatch(one, pattern) for one in paths)]
             return source.choice(matching or ["."])
         if draw < 0.9:
-            there = [
+            folders = [
                 one
                 for one in ("src", "src/", "src/.", "./src/../src", "/src", "src/sub")
                 if one.strip("./").rpartition("/")[2] in paths or (one == "src/sub" and one in paths)
             ]
-            return source.choice((".", "./", "/", *there))
+            return source.choice((".", "./", "/", *folders))
         return self._one(
             (_literal(path),),
             (
@@ -337,6 +343,11 @@ def _words(words: list[str]) -> str:
     ):
         return json.dumps(words, ensure_ascii=False)
     return " ".join(words)
+
+
+def _leads_to(entry: Entry) -> str:
+    """Return the path that a symbolic link leads to, if that can be said from the names alone."""
+    return posixpath.normpath(posixpath.join("/", posixpath.dirname(entry.path), entry.target)).lstrip("/")
 
 
 def _literal(path: str) -> str:

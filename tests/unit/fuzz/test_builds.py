@@ -281,7 +281,7 @@ def test_outcomes_messages_steps_and_caching_are_compared(tmp_path: Path) -> Non
         "steps",
         "steps",
     ]
-    ran = replace(good, vertexes={"1": Vertex("[1/1] RUN x")})
+    ran = replace(good, vertexes={"1": Vertex("[1/1] RUN x", started=True)})
     assert kinds(good, ran) == []
     assert kinds(good, ran, again=True) == ["cached"]
     assert kinds(good, replace(good, warnings=["w"])) == ["warnings"]
