@@ -10,6 +10,7 @@ _CLASSES = (
     ("wildcard", r"syntax error in pattern|malformed wildcard"),
     ("HTTP status", r"(?:invalid response status|server answered HTTP) (\d+)"),
     ("archive entry", r"unhandled tar header type"),
+    ("digest", r"digest mismatch|wrong digest"),
     ("not found", r"not found|no such file or directory|lstat .*: no such"),
     ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
     ("not a directory", r"not a directory|cannot copy to non-directory|is not a folder"),

@@ -8,6 +8,7 @@ import posixpath
 import random
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
+from pathlib import PurePosixPath
 
 from tests.fuzz.builds.case import Entry, Step
 
@@ -78,6 +79,19 @@ IN_USERS = (
     "/etc/passwd",
     "/opt/up",
     "/opt/*/a",
+)
+PLAIN_DIGEST = "dacf36547c7774a0a170806363b5d412991fbc0d6260b2c00b1d3a80a816c23f"
+SOURCES_OF_FOLDERS = (
+    "src",
+    "src/",
+    "src/.",
+    "./src/../src",
+    "/src",
+    "src/sub",
+    "d/",
+    "docs",
+    "node_modules/./",
+    "pages",
 )
 PATTERNS = (
     "*",
@@ -202,10 +216,9 @@ class Steps:
             matching = [pattern for pattern in PATTERNS if any(fnmatch(one, pattern) for one in paths)]
             return source.choice(matching or ["."])
         if draw < 0.9:
+            above = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
             folders = [
-                one
-                for one in ("src", "src/", "src/.", "./src/../src", "/src", "src/sub")
-                if one.strip("./").rpartition("/")[2] in paths or (one == "src/sub" and one in paths)
+                one for one in SOURCES_OF_FOLDERS if posixpath.normpath("/" + one).lstrip("/") in above
             ]
             return source.choice((".", "./", "/", *folders))
         return self._one(
@@ -237,7 +250,7 @@ class Steps:
             )
             flags = []
             if path == "plain.txt" and self._chance(0.3):
-                flags = ["--checksum=sha256:" + self._random.choice(("5ffb4f8b92a3ffb8f5b6a2a3ea4cd7b0b8dc1d2a0ff6ee5a3ce4a1a3b8f1d0aa", "70b8e6a07e7ee6d8a6a5b9a2f1f1fa5e1b6bd2f3f5bfcd06bbd9e5d8d9e0fd41"))]  # fmt: skip
+                flags = ["--checksum=sha256:" + self._random.choice((PLAIN_DIGEST, PLAIN_DIGEST, "0" * 64))]
             return self._step("ADD", flags, ["{http}/" + path])
         if draw < 0.85:
             place = self._one(
