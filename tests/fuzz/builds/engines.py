@@ -92,7 +92,10 @@ class DockerRunner:
 
 
 class LlbkitRunner:
-    """The ``llbkit`` command of this checkout, in a fork of a process that has its modules loaded already."""
+    """The ``llbkit`` command of this checkout, in a fork of a process that has its modules loaded already.
+
+    It uses runc, as the reference does: what a step sees of ``/dev`` and ``/proc`` differs between runtimes.
+    """
 
     name = "llbkit"
 
@@ -135,6 +138,7 @@ def _become_command(argv: list[str], log: Path) -> None:
         os.dup2(number, 1)
         os.dup2(number, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ["LLBKIT_RUNTIME"] = "runc"
         run = importlib.import_module("llbkit.cli.main").run
         code = run(argv)
         for stream in ("stdout", "stderr"):

@@ -78,6 +78,11 @@ EXPLAINED: tuple[Explained, ...] = (
         case="dockerignore|ignore",
     ),
     Explained(
+        name="users without /etc/passwd",
+        reason="BuildKit reads a file that it could not open; numbers need no file",
+        kind="outcome|message", theirs=r"process .* did not complete successfully: unable to find user \S+: invalid argument", case="USER",
+    ),
+    Explained(
         name="no layers",
         reason="BuildKit writes null; image-spec demands an array",
         kind=r"manifest\.layers", place="layers", theirs="null", ours=r"\[\]",

@@ -107,6 +107,7 @@ def push_bases(repository: str) -> None:
     whiteouts = [("opt/data/.wh.c", "file", 0o600, 0, 0, ""), ("opt/.wh.link", "file", 0o600, 0, 0, "")]
     parts = {
         "users": [VARIANTS["users"]],
+        "asuser": [VARIANTS["users"]],
         "nohistory": [VARIANTS["users"]],
         "whiteout": [VARIANTS["users"], whiteouts],
     }

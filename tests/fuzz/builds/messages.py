@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 
 _CLASSES = (
+    ("user", r"invalid user index|unable to find (?:user|group)"),
     ("exit code", r"did not complete successfully: exit code: (\d+)"),
     ("wildcard", r"syntax error in pattern|malformed wildcard"),
-    ("HTTP status", r"(?:invalid response status|server answered HTTP) (\d+)"),
+    ("HTTP status", r"(?:invalid response status |server answered HTTP |not found \(HTTP )(\d+)"),
     ("archive entry", r"unhandled tar header type"),
     ("digest", r"digest mismatch|wrong digest"),
     ("not found", r"not found|no such file or directory|lstat .*: no such"),

@@ -48,7 +48,7 @@ COMMANDS = (
     "id > /tmp/id", "umask > umask.txt", "env | grep -v HOSTNAME | sort > /env", "ls -ln / | awk 1 > /dev/null", "pwd > /pwd", "echo a > /made; chmod 4755 /made",
     "mkdir -p /m/n; touch /m/n/o", "rm -rf /opt/data", "rm -f /bin/xargs", "mkdir -p /opt/data && rm -rf /opt/data && mkdir /opt/data && touch /opt/data/new",
     "chmod 755 /bin/busybox", "touch -h -d @1400000000 /bin/sh", "ln -s /nowhere /dangling", "ln /bin/busybox /bin/again", "mkfifo /pipe", "mknod /null c 1 3", "mknod /blk b 7 0",
-    "mv /bin/tee /bin/tee2", "chown -R 7:7 /opt", "echo x >> /etc/passwd", "cat /proc/mounts | cut -d' ' -f2,3 | grep -v -e overlay -e '^/sys' | sort > /mounts",
+    "mv /bin/tee /bin/tee2", "chown -R 7:7 /opt", "echo x >> /etc/passwd", "cut -d' ' -f2 /proc/mounts | grep -v -e /proc/interrupts -e /sys/devices | sort > /mounts",
     "ls -a /dev | sort > /devs", "cat /etc/hosts > /hosts", "hostname > /hostname", "stat -c '%a %u %g %n' /tmp /etc / /proc /sys /dev /dev/shm > /stats", "grep -i -e cap -e seccomp -e nonewpriv /proc/self/status > /caps",
     "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2 > /shm", "ulimit -n > /nofile", "touch -d @1000000000 /dated", "rm -rf /etc && mkdir /etc", "ln -s b /a; ln -s a /b", "mkdir -p /tmp; chmod 2775 /tmp", "false",
     "cat /etc/resolv.conf > /resolv", "cp -a /bin/sh /copy", "echo \"$A|$B|$X\" > /vars", "dd if=/dev/zero of=/zeros bs=1k count=64 2>/dev/null",
