@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import random
@@ -171,7 +172,7 @@ class Mischief:
     def json(self, data: bytes) -> bytes:
         try:
             value = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.source.choice(
                 (b"{}", b"[]", b"null", b'"x"', b"[" * 100000, b'{"a":' * 50000, b"1" * 5000)
             )
@@ -194,7 +195,7 @@ class Mischief:
                 if isinstance(value, dict) and self.source.random() < 0.2:
                     del value[key]
                 else:
-                    value[key] = self.source.choice(ODD)
+                    value[key] = copy.deepcopy(self.source.choice(ODD))
                 return
             value = inner
 
