@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from llb import ops
+from llb.arguments import expect, expect_all
 from llb.errors import StateError
 from llb.graph import Edge
 from llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
@@ -50,6 +51,8 @@ def mkdir(
     >>> scratch().file(mkdir("/srv", owner="daemon")).graph().head.vertex.op.actions[0].action.owner.user
     NamedUser(name='daemon', input=-1)
     """
+    expect("mkdir", "path", path, str)
+    expect("mkdir", "mode", mode, int)
     return ActionSpec(
         ops.MkDir(path=path, mode=mode & 0o777, make_parents=parents, timestamp=created), owner=chown(owner)
     )
@@ -64,6 +67,9 @@ def mkfile(
     >>> scratch().file(mkfile("/run.sh", "#!/bin/sh", 0o755)).graph().head.vertex.op.actions[0].action.mode == 0o755
     True
     """
+    expect("mkfile", "path", path, str)
+    expect("mkfile", "data", data, bytes, str)
+    expect("mkfile", "mode", mode, int)
     content = data.encode() if isinstance(data, str) else data
     return ActionSpec(
         ops.MkFile(path=path, mode=mode & 0o777, data=content, timestamp=created), owner=chown(owner)
@@ -77,6 +83,7 @@ def rm(path: str, *, allow_not_found: bool = False, allow_wildcard: bool = False
     >>> scratch().mkdir("/tmp").file(rm("/tmp")).graph().head.vertex.op.actions[0].action.path
     '/tmp'
     """
+    expect("rm", "path", path, str)
     return ActionSpec(ops.Rm(path=path, allow_not_found=allow_not_found, allow_wildcard=allow_wildcard))
 
 
@@ -87,6 +94,8 @@ def symlink(oldpath: str, newpath: str, *, owner: Owner = None, created: int = -
     >>> scratch().file(symlink("v2", "/current")).graph().head.vertex.op.actions[0].action.oldpath
     'v2'
     """
+    expect("symlink", "oldpath", oldpath, str)
+    expect("symlink", "newpath", newpath, str)
     return ActionSpec(ops.Symlink(oldpath=oldpath, newpath=newpath, timestamp=created), owner=chown(owner))
 
 
@@ -121,6 +130,11 @@ def copy(
     >>> taken.graph().head.vertex.op.actions[0].action.mode_str
     'u=rw,go=r'
     """
+    expect("copy", "src", src, str)
+    expect("copy", "dest", dest, str)
+    expect("copy", "mode", mode, int, str, type(None))
+    for name, patterns in (("include", include), ("exclude", exclude), ("required", required)):
+        expect_all("copy", name, patterns, str)
     number = -1 if mode is None else mode if isinstance(mode, int) else 0
     action = ops.Copy(
         src=src,
@@ -152,6 +166,8 @@ def chown(owner: Owner) -> ops.Chown | None:
         case str():
             user, colon, group = owner.partition(":")
             return ops.Chown(user=_user(user), group=_user(group) if colon else None)
+        case _:
+            raise TypeError(f"an owner is user[:group], a pair of ids or None, not {owner!r}")
 
 
 def _user(text: str) -> ops.UserOpt:

@@ -169,6 +169,28 @@ class Graph:
         """Keep the definition that this graph was decoded from: for the decoder only."""
         object.__setattr__(self, "_wire", wire)
 
+    @property
+    def summary(self) -> str:
+        """One line: how many vertices, the name of the wanted one, its digest shortened."""
+        from llb.names import name_of
+
+        if self.head is None:
+            return "scratch"
+        vertex = self.head.vertex
+        count = f"{len(self)} {'vertex' if len(self) == 1 else 'vertices'}"
+        name = " ".join(name_of(vertex, self.metadata_of(vertex.digest)).split())
+        name = name if len(name) <= 60 else f"{name[:59]}…"
+        return f"{count}, {vertex.digest.removeprefix('sha256:')[:12]} {name}"
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.summary}>"
+
+    def _repr_svg_(self) -> str:
+        """Draw the graph: what a notebook shows."""
+        from llb.draw import svg
+
+        return svg.render(self)
+
     def __copy__(self) -> Graph:
         return self
 

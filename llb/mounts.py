@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from llb.arguments import expect
 from llb.ops import CacheOpt, CacheSharing, ContentCache, TmpfsOpt
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ class SSHSpec:
 AnyMount: TypeAlias = MountSpec | SecretSpec | SSHSpec
 
 
+def _check(function: str, target: str, source: object = None) -> None:
+    expect(function, "target", target, str)
+    if source is not None and not hasattr(source, "output"):
+        raise TypeError(f"{function}() argument 'source' must be State or None, not {type(source).__name__}")
+
+
 def bind(
     source: State | None,
     target: str,
@@ -74,6 +81,7 @@ def bind(
     >>> image("gcc").run("make -C /src", mounts=[bind(local("context"), "/src")]).graph().head.vertex.op.mounts[1].readonly
     True
     """
+    _check("bind", target, source)
     return MountSpec(
         target=target,
         source=source,
@@ -98,6 +106,7 @@ def cache(
     >>> step.graph().head.vertex.op.mounts[1].cache.id
     'pip'
     """
+    _check("cache", target, source)
     return MountSpec(target=target, source=source, cache=CacheOpt(id=id or target, sharing=sharing))
 
 
@@ -108,6 +117,8 @@ def tmpfs(target: str, *, size: int = 0) -> MountSpec:
     >>> image("alpine").run("make", mounts=[tmpfs("/tmp", size=1 << 20)]).graph().head.vertex.op.mounts[1].tmpfs.size
     1048576
     """
+    _check("tmpfs", target)
+    expect("tmpfs", "size", size, int)
     return MountSpec(target=target, tmpfs=TmpfsOpt(size=size))
 
 
@@ -128,6 +139,7 @@ def secret(
     >>> step.graph().head.vertex.op.mounts[1].secret.id
     'token'
     """
+    _check("secret", target)
     return SecretSpec(id=id or target, target=target, uid=uid, gid=gid, mode=mode, optional=optional, env=env)
 
 
@@ -138,6 +150,7 @@ def secret_env(name: str, *, id: str = "", optional: bool = False) -> SecretSpec
     >>> image("alpine").run("env", mounts=[secret_env("TOKEN")]).graph().head.vertex.op.secret_env[0].name
     'TOKEN'
     """
+    expect("secret_env", "name", name, str)
     return SecretSpec(id=id or name, env=name, optional=optional)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from grammar import Source
 from llb import platform as platforms
+from llb.arguments import expect
 from llb.graph import LinuxResources, Metadata, ProgressGroup
 from llb.ops import Platform
 
@@ -98,4 +99,7 @@ def as_platform(value: Platform | str | None) -> Platform | None:
     Raises:
         llb.platform.PlatformError: the text is no platform.
     """
-    return platforms.parse(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return platforms.parse(value)
+    expect("platform", "value", value, Platform, type(None))
+    return value

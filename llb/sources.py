@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Unpack
 
 from llb import giturl, ops
+from llb.arguments import expect
 from llb.errors import StateError
 from llb.graph import Edge
 from llb.nodes import Base, Output, VertexSpec
@@ -118,6 +119,7 @@ def image(
     >>> pinned.run("env").graph().head.vertex.op.meta.env[-1]
     'A=1'
     """
+    expect("image", "ref", ref, str)
     constraints = Constraints.of(options)
     attrs: dict[str, str] = {}
     caps = {"source.image"}
@@ -193,6 +195,7 @@ def oci_layout(
     >>> dict(state.graph().head.vertex.op.attrs)
     {'oci.store': 'builds'}
     """
+    expect("oci_layout", "ref", ref, str)
     attrs = {"oci.session": session_id, "oci.store": store_id}
     if layer_limit is not None:
         attrs["oci.layerlimit"] = str(layer_limit)
@@ -227,6 +230,7 @@ def local(
     >>> state.graph().head.vertex.op.attrs["local.includepattern"]
     '["src/**"]'
     """
+    expect("local", "name", name, str)
     attrs: dict[str, str] = {}
     caps = {"source.local"}
 
@@ -296,6 +300,7 @@ def git(
     >>> git("https://example.com/team/app.git", "v1.0:docs").graph().head.vertex.op.identifier
     'git://example.com/team/app.git#v1.0:docs'
     """
+    expect("git", "url", url, str)
     remote = _remote(url)
     found_ref, found_subdir = giturl.split_fragment(fragment) if fragment else (remote.ref, remote.subdir)
     ref, subdir = ref or found_ref, subdir or found_subdir
@@ -383,6 +388,7 @@ def http(
     >>> file.graph().head.vertex.op.attrs["http.perm"]
     '0755'
     """
+    expect("http", "url", url, str)
     attrs: dict[str, str] = {}
     caps = {"source.http"}
     if checksum:

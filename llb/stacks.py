@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from llb import ops
+from llb.arguments import expect, expect_all
 from llb.errors import StateError
 from llb.graph import Edge
 from llb.nodes import Base, EdgeList, Node, Output, VertexSpec
@@ -66,6 +67,7 @@ def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
     >>> both.graph().head.vertex.op.inputs
     (0, 1, 2)
     """
+    expect_all("merge", "inputs", inputs, State)
     real = [state for state in inputs if state.output is not None]
     if not real:
         return State()
@@ -90,6 +92,8 @@ def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
     >>> added.graph().head.vertex.op
     Diff(lower=0, upper=1)
     """
+    expect("diff", "lower", lower, State)
+    expect("diff", "upper", upper, State)
     if lower.output is None:
         return upper if upper.output is not None else State()
     node = _StackNode(
@@ -109,6 +113,7 @@ def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> S
     >>> build(local("plans"), filename="app.pb").graph().head.vertex.op.attrs["llbbuild.filename"]
     'app.pb'
     """
+    expect("build", "source", source, State)
     key = "buildkit.llb.definition"
     attrs = {"llbbuild.filename": filename} if filename else {}
     node = _StackNode(

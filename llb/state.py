@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypeAlias, Unpack
 
 from llb import ops
+from llb.arguments import expect, expect_all
 from llb.execs import ExecNode, split
 from llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
 from llb.graph import Graph, Metadata
-from llb.mounts import AnyMount, MountSpec
+from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
 from llb.nodes import Base, GraphNode, Output, assemble
 from llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
 from llb.options import Constraints, Options, as_platform
@@ -37,6 +38,17 @@ class State:
 
     output: Output | None = None
     settings: LazySettings = field(default_factory=LazySettings)
+
+    def __repr__(self) -> str:
+        if self.output is None:
+            return f"<{type(self).__name__} scratch>"
+        node = self.output.node
+        kind = type(node).__name__.strip("_").removesuffix("Node").lower()
+        detail = getattr(node, "identifier", "") or " ".join(getattr(node, "args", ()))
+        return f"<{type(self).__name__} {kind} {detail[:60]}".rstrip() + ">"
+
+    def _repr_svg_(self) -> str:
+        return self.graph()._repr_svg_()
 
     def __copy__(self) -> State:
         return self
@@ -61,6 +73,8 @@ class State:
         >>> image("alpine").env("LANG", "C").run("env").graph().head.vertex.op.meta.env[-1]
         'LANG=C'
         """
+        expect("env", "key", key, str)
+        expect("env", "value", value, str)
         return self._set(lambda settings: settings.with_env(key, value))
 
     def envs(self, values: Mapping[str, str]) -> State:
@@ -71,6 +85,9 @@ class State:
         ('LANG=C', 'TZ=UTC')
         """
         given = dict(values)
+        for key, value in given.items():
+            expect("envs", "values", key, str)
+            expect("envs", f"values[{key!r}]", value, str)
         return self._set(lambda settings: settings.with_envs(given))
 
     def dir(self, path: str) -> State:
@@ -80,6 +97,7 @@ class State:
         >>> scratch().dir("/srv").dir("app").mkfile("hello", "hi").graph().head.vertex.op.actions[0].action.path
         '/srv/app/hello'
         """
+        expect("dir", "path", path, str)
         return self._set(lambda settings: settings.with_dir(path))
 
     def user(self, name: str) -> State:
@@ -89,6 +107,7 @@ class State:
         >>> image("alpine").user("daemon").run("id").graph().head.vertex.op.meta.user
         'daemon'
         """
+        expect("user", "name", name, str)
         return self._set(lambda settings: settings.set(user=name))
 
     def hostname(self, name: str) -> State:
@@ -98,6 +117,7 @@ class State:
         >>> image("alpine").hostname("builder").run("hostname").graph().head.vertex.op.meta.hostname
         'builder'
         """
+        expect("hostname", "name", name, str)
         return self._set(lambda settings: settings.set(hostname=name))
 
     def network(self, mode: NetMode) -> State:
@@ -237,6 +257,11 @@ class State:
         >>> image("alpine").run("echo 'two words'").graph().head.vertex.op.meta.args
         ('echo', 'two words')
         """
+        if not isinstance(command, str):
+            expect_all("run", "command", command, str)
+        expect_all("run", "mounts", mounts, MountSpec, SecretSpec, SSHSpec)
+        for key, value in (env or {}).items():
+            expect("run", f"env[{key!r}]", value, str)
         settings = self.settings
         fields = {"user": user, "hostname": hostname, "network": network, "security": security}
         given = {
@@ -277,6 +302,7 @@ class State:
         >>> len(state.graph().head.vertex.op.actions)
         2
         """
+        expect_all("file", "actions", actions, ActionSpec)
         node = FileNode(chain=Chain(self, actions), constraints=Constraints.of(options))
         return self.with_output(Output(node))
 
@@ -308,6 +334,7 @@ class State:
         >>> app.graph().head.vertex.op.actions[0].action.dest
         '/app/'
         """
+        expect("copy", "source", source, State, Chain)
         action = copy(
             source,
             src,
@@ -430,7 +457,7 @@ class State:
         return assemble(self.output, Base(constraints=constraints, caps=caps, unique=local_unique_id))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExecState(State):
     """The state after a process, and the way to its other results."""
 
