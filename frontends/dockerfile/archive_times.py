@@ -18,6 +18,8 @@ _BLOCK = 512
 _PIECE = 1 << 18
 _MOST_HEADER = 1 << 20
 """The longest pax header that is read: that of Go's ``archive/tar``."""
+_XZ_MEMORY = 128 << 20
+"""Bytes that an xz stream may take: enough for what every preset of ``xz`` makes."""
 _HEAD = 6
 """How many bytes tell how an archive is compressed."""
 
@@ -65,10 +67,41 @@ def _decompressed(head: bytes, file: io.BufferedReader) -> Readable:
     if head.startswith(b"BZh"):
         return bz2.BZ2File(file)
     if head.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(file)
+        return _Xz(file)
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
     return file
+
+
+class _Xz(io.RawIOBase):
+    """The content of xz streams, one after the other, with a bound on their dictionaries."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._stream = self._begun()
+
+    @staticmethod
+    def _begun() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        while True:
+            piece = b""
+            if self._stream.eof:
+                # Zeros may stand between streams.
+                piece = (self._stream.unused_data or self._file.read(_PIECE)).lstrip(b"\0")
+                if not piece:
+                    return 0
+                self._stream = self._begun()
+            elif self._stream.needs_input and not (piece := self._file.read(_PIECE)):
+                raise EOFError("unexpected end")
+            if data := self._stream.decompress(piece, len(view)):
+                view[: len(data)] = data
+                return len(data)
 
 
 class _Prepended(io.RawIOBase):

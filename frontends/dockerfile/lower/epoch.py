@@ -80,11 +80,11 @@ class SourceTimes:
             if answer.commit_object:
                 return committer_time(answer.commit_object)
             if answer.last_modified is not None:
-                return datetime.fromtimestamp(int(answer.last_modified), UTC)
+                return _utc(int(answer.last_modified))
             filename = source.attrs.get("http.filename", "")
             if is_http(source.identifier) and filename:
                 return await self._newest(source, filename)
-        except (ResolveError, CommitError, ArchiveError) as error:
+        except (ResolveError, CommitError, ArchiveError, _RangeError) as error:
             raise errors.option(str(error), str(getattr(error, "help", ""))) from error
         return None
 
@@ -99,7 +99,18 @@ class SourceTimes:
             seconds = await asyncio.to_thread(newest_time, io.BufferedReader(file, _PIECE))
         finally:
             file.stop()  # if this task is cancelled, the thread is not
-        return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+        return _utc(seconds) if seconds is not None else None
+
+
+class _RangeError(ValueError):
+    """A time is in no year that can be written."""
+
+
+def _utc(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise _RangeError(f"time out of range: {seconds} seconds since 1970") from None
 
 
 class _Remote(io.RawIOBase):
@@ -170,8 +181,8 @@ async def _moment(
     seconds = parse_int(value)
     if seconds is not None:
         try:
-            return datetime.fromtimestamp(seconds, UTC)
-        except (OverflowError, ValueError, OSError):
+            return _utc(seconds)
+        except _RangeError:
             raise errors.epoch(value) from None
     if value == "context":
         return await times.time_of(await contexts.main({"/"}), "main build context metadata")

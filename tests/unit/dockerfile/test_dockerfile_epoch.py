@@ -391,6 +391,23 @@ class Timeless(RecordedBridge):
         return ResolvedSource(identifier=identifier, attrs=attrs, commit_object=self.commit)
 
 
+def test_a_time_that_no_calendar_has_is_refused() -> None:
+    member = tarfile.TarInfo("a")
+    member.mtime = 1 << 60
+
+    class Far(Timeless):
+        async def read_file(self, ref: Any, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+            if path != "f":
+                return await super().read_file(ref, path, offset=offset, length=length)
+            return member.tobuf(tarfile.GNU_FORMAT)[offset : offset + length]
+
+    text = "FROM scratch AS s\nADD https://h.test/f /\nFROM scratch\n"
+    with pytest.raises(DockerfileError, match="time out of range"):
+        asyncio.run(
+            DockerfileFrontend().convert(Far({"dockerfile": text, "frontend_attrs": {ARG: "s"}}, IMAGES))
+        )
+
+
 class Endless(Timeless):
     """A world whose archives have no end; ``reading`` is set once one is read."""
 
