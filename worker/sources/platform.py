@@ -9,6 +9,9 @@ from dataclasses import replace
 from llb.ops import Platform
 from worker.oci import Descriptor
 
+_ALWAYS = {"windows": ("win32k",)}
+"""Features that every system of a kind has."""
+
 _OS = {"macos": "darwin"}
 _ARCH = {"i386": "386", "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _ARM = {"armhf": "v7", "armel": "v6"}
@@ -62,15 +65,20 @@ def _arm64(platform: Platform, number: str) -> Iterator[Platform]:
 
 
 def choose(manifests: Sequence[Descriptor], platform: Platform) -> Descriptor | None:
-    """Return the manifest of an index that suits ``platform`` best, None if none does."""
+    """Return the manifest of an index that suits ``platform`` best, None if none does.
+
+    A manifest that needs features of the operating system suits only a platform that has them all (containerd's rule;
+    ``win32k`` every Windows has).
+    """
     known = [(normalize(m.platform), m) for m in manifests if m.platform is not None]
     for candidate in fallbacks(platform):
         for found, manifest in known:
-            if (found.os, found.architecture, found.variant) == (
+            same = (found.os, found.architecture, found.variant) == (
                 candidate.os,
                 candidate.architecture,
                 candidate.variant,
-            ):
+            )
+            if same and set(found.os_features) <= {*candidate.os_features, *_ALWAYS.get(found.os, ())}:
                 return manifest
     return next((m for m in manifests if m.platform is None and not m.annotations), None)
 

@@ -15,7 +15,11 @@ BASES = (
     + ("users",) * 8
     + ("full", "onbuild", "asuser", "whiteout", "whiteout", "nohistory", "undated", "empty")
 )
-PLATFORMS = ("linux/arm64", "linux/arm/v7", "linux/riscv64", "linux/amd64")
+PLATFORMS = ("linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/amd64") * 5 + (
+    "linux/riscv64",
+    "linux(+sse4)/riscv64",
+    "linux/386",
+)
 
 
 def generate(seed: int, number: int, *, lacks: frozenset[str] = frozenset()) -> Case:
@@ -103,7 +107,12 @@ class _Generator:
         if names and source.random() < 0.08:
             options.append(("--target", source.choice(names)))
         if foreign:
-            options.append(("--platform", ",".join(source.sample(PLATFORMS, source.choice((1, 1, 2, 3))))))
+            options.append(
+                (
+                    "--platform",
+                    ",".join(dict.fromkeys(source.choices(PLATFORMS, k=source.choice((1, 1, 2, 3))))),
+                )
+            )
         if source.random() < 0.04:
             options.append(("--build-context", "image=docker-image://{registry}/base:users"))
         return tuple(options)

@@ -131,6 +131,7 @@ def _push_index(repository: str, root: bytes) -> None:
         {"os": "linux", "architecture": "amd64"},
         {"os": "linux", "architecture": "arm64", "variant": "v8"},
         {"os": "linux", "architecture": "arm", "variant": "v7"},
+        {"os": "linux", "architecture": "ppc64le", "os.version": "1.2"},
         {"os": "linux", "architecture": "riscv64", "os.features": ["sse4"]},
         {"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.1", "os.features": ["win32k"]},
     ]

@@ -89,3 +89,17 @@ def test_the_best_platform_wins_and_attestations_never():
     assert choose(entries, Platform(os="linux", architecture="amd64", variant="v4")).digest == "v2"
     assert choose(entries[:2], Platform(os="linux", architecture="amd64")).digest == "386"
     assert choose(entries, Platform(os="linux", architecture="s390x")) is None
+
+
+def test_index_manifest_with_features_suits_platforms_that_have_them() -> None:
+    """containerd's rule; the Windows kernel of every Windows image is no special feature."""
+    special = Platform(os="linux", architecture="amd64", os_features=("a", "b"))
+    windows = Platform(os="windows", architecture="amd64", os_features=("win32k",))
+    entries = [
+        Descriptor(media_type=INDEX, digest=name, size=1, platform=platform)
+        for name, platform in (("special", special), ("windows", windows))
+    ]
+    assert choose(entries, Platform(os="linux", architecture="amd64")) is None
+    assert choose(entries, Platform(os="linux", architecture="amd64", os_features=("b",))) is None
+    assert choose(entries, special).digest == "special"
+    assert choose(entries, Platform(os="windows", architecture="amd64")).digest == "windows"
