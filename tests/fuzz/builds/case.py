@@ -135,6 +135,13 @@ class Case:
         for entries in _smaller_tree(self.context):
             yield replace(self, context=entries)
 
+    def without_steps(self) -> Iterator[Case]:
+        """Yield the cases that lack one step."""
+        for at, stage in enumerate(self.stages):
+            for steps in _each_left_out(stage.steps):
+                less = replace(stage, steps=steps)
+                yield replace(self, stages=(*self.stages[:at], less, *self.stages[at + 1 :]))
+
     def changed(self) -> Case:
         """Return the case of the second build as far as its Dockerfile changes."""
         if self.change is None or self.change.kind not in ("step", "drop step"):

@@ -67,6 +67,16 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"config\.history", place="created_by", theirs='"pulled from .*"', ours='"pulled from an image without history"', case="base:nohistory",
     ),
     Explained(
+        name="dates of layers without history",
+        reason="BuildKit takes the time of the pull; ours have none: an image must not depend on when its base was pulled",
+        kind=r"config\.(history|created)", place="created", theirs='"now"', ours="null", case="base:nohistory",
+    ),
+    Explained(
+        name="history of steps upon an image without one",
+        reason="BuildKit's internal description of a RUN; ours is the step's name, which BuildKit has for the other instructions",
+        kind=r"config\.history", place="created_by", theirs='"mount / from exec .*"', ours=r'"\[.*\] RUN .*"', case="base:nohistory",
+    ),
+    Explained(
         name="history of HEALTHCHECK",
         reason="newer: BuildKit 0.25 prints Go's pointer, its master the fields",
         kind=r"config\.history", place="created_by", theirs=r'"HEALTHCHECK &\{.*', ours=r'"HEALTHCHECK \{Test:.*', case="HEALTHCHECK",

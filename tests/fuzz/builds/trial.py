@@ -57,6 +57,8 @@ def try_case(case: Case, bench: Bench) -> Finding:
         why = explanation(difference, case)
         if why is not None:
             finding.explained[why.name] += 1
+        elif difference.kind == "message" and fails_twice(difference, case, bench):
+            finding.explained["two independent failures"] += 1
         else:
             finding.differences.append(difference)
     finding.builds = len(reports) // 2
@@ -66,9 +68,8 @@ def try_case(case: Case, bench: Bench) -> Finding:
     if not finding.differences:
         return finding
     fresh = [one.signature for one in finding.differences if one.signature not in bench.seen]
-    for signature in fresh:
-        bench.seen[signature] = True
     if fresh and bench.reducing:
+        bench.seen[fresh[0]] = True
         _reduce(finding, fresh[0], bench)
     finding.text = described(finding.case, finding.differences, bench.services)
     return finding
@@ -88,6 +89,23 @@ def _reduce(finding: Finding, signature: tuple[str, ...], bench: Bench) -> None:
         ] or finding.differences
 
 
+def fails_twice(difference: Difference, case: Case, bench: Bench) -> bool:
+    """Say whether two steps fail independently, so that either engine may name either.
+
+    That is so if without one step both engines fail as the reference did, and without another as ours did.
+    """
+    wanted = {message_class(difference.theirs), message_class(difference.ours)}
+    for less in case.without_steps():
+        reports: list[Report] = []
+        differences(less, bench, reports)
+        classes = {message_class(report.message) if not report.ok else "" for report in reports}
+        if len(classes) == 1:
+            wanted -= classes
+        if not wanted:
+            return True
+    return False
+
+
 def differences(case: Case, bench: Bench, reports: list[Report]) -> list[Difference]:
     """Build a case, and once more after its change, and compare; the reports are appended, the reference's first."""
     folder = bench.work / f"{case.name.replace(':', '-')}-{id(case):x}"
@@ -97,11 +115,12 @@ def differences(case: Case, bench: Bench, reports: list[Report]) -> list[Differe
         laid = lay_out(case, folder, bench.services)
         arguments = arguments_of(case, laid, bench.services)
         found = _build_both(arguments, folder, bench, reports)
-        if case.change is None or found or not reports[-1].ok:
+        unexplained = [one for one in found if explanation(one, case) is None]
+        if case.change is None or unexplained or not (reports[-1].ok and reports[-2].ok):
             return found
         apply_change(case.change, case, laid)
         write_dockerfile(case.changed(), laid, bench.services)
-        return _build_both(arguments, folder, bench, reports, again=True)
+        return found + _build_both(arguments, folder, bench, reports, again=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

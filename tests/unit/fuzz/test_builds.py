@@ -8,6 +8,7 @@ import io
 import json
 import re
 import tarfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -358,3 +359,27 @@ def test_a_trial_reports_explains_and_describes(tmp_path: Path) -> None:
         since=NOW,
     )
     assert try_case(case, agreeing).differences == []
+
+
+class _FirstFailure:
+    """An engine that fails with the first of some steps that a Dockerfile has."""
+
+    def __init__(self, name: str, *steps: str) -> None:
+        self.name = name
+        self._steps = steps
+
+    def build(self, arguments: Sequence[str], archive: Path) -> Report:
+        text = Path(arguments[arguments.index("-f") + 1]).read_text()
+        return next(
+            (Report(1, message=f"{step} is wrong") for step in self._steps if step in text),
+            Report(0, archive=archive),
+        )
+
+
+@pytest.mark.parametrize(("second", "explained"), [("RUN b", True), ("FROM", False)])
+def test_either_of_two_failures_may_be_told(tmp_path: Path, second: str, explained: bool) -> None:
+    steps = (Step(verb="RUN", body="a"), Step(verb="RUN", body="b"))
+    case = Case(name="x", stages=(Stage(base="scratch", steps=steps),))
+    theirs, ours = _FirstFailure("theirs", "RUN a", second), _FirstFailure("ours", second, "RUN a")
+    bench = Bench(theirs=theirs, ours=ours, services=SERVICES, work=tmp_path, since=NOW)
+    assert bool(try_case(case, bench).differences) is not explained
