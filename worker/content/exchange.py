@@ -134,8 +134,8 @@ class _Watchdog:
         self.hurry(exchange)
 
     def hurry(self, exchange: Exchange) -> None:
-        if exchange.deadline < self._wakes_at:
-            with self._changed:
+        with self._changed:  # without the lock it could just have gone to sleep by an older deadline
+            if exchange.deadline < self._wakes_at:
                 self._changed.notify()
 
     def remove(self, exchange: Exchange) -> None:
@@ -150,7 +150,7 @@ class _Watchdog:
                 self._watched.difference_update(late)
                 if not late:
                     self._wakes_at = min((each.deadline for each in self._watched), default=float("inf"))
-                    self._changed.wait(self._wakes_at - now if self._watched else None)
+                    self._changed.wait(self._wakes_at - now if self._wakes_at < float("inf") else None)
             for exchange in late:
                 exchange.expire()
 
@@ -211,28 +211,30 @@ class _TlsPool(connectionpool.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-def manager(*, insecure: bool, ca: str, proxy: str = "") -> urllib3.PoolManager:
+def timeouts(answer: float) -> urllib3.Timeout:
+    """Return the longest times without a byte, where the answer to a request may take ``answer`` seconds."""
+    return urllib3.Timeout(connect=CONNECT_SECONDS, read=max(IDLE_SECONDS, answer))
+
+
+def manager(tls: bool, insecure: bool, ca: str, proxy: str) -> urllib3.PoolManager:
     """Make a pool of connections that take part in the exchange of the thread that uses them.
 
-    ``ca`` is a file of certificate authorities to trust besides the system's; ``proxy`` the URL of a proxy.
+    ``tls`` tells whether it is for TLS; ``ca`` is a file of certificate authorities to trust besides the system's;
+    ``proxy`` is the URL of a proxy, "" for none.
 
     Raises:
         OSError: the file ``ca`` cannot be read or holds no certificates.
         urllib3.exceptions.HTTPError: ``proxy`` is no URL of a proxy.
     """
-    context = ssl.create_default_context()
-    if ca:
-        context.load_verify_locations(ca)
-    if insecure:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    settings: dict[str, Any] = {
-        "num_pools": 16,
-        "maxsize": 8,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=IDLE_SECONDS),
-        "cert_reqs": "CERT_NONE" if insecure else "CERT_REQUIRED",
-        "ssl_context": context,
-    }
+    settings: dict[str, Any] = {"num_pools": 16, "maxsize": 8}
+    if tls:
+        context = ssl.create_default_context()
+        if ca:
+            context.load_verify_locations(ca)
+        if insecure:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        settings |= {"cert_reqs": "CERT_NONE" if insecure else "CERT_REQUIRED", "ssl_context": context}
     if proxy:
         url = urllib3.util.parse_url(proxy)
         headers = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None

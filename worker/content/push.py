@@ -143,7 +143,7 @@ class _Job:
         except HttpError as error:
             hint = error.help
             if error.status in (401, 403):
-                hint = f"you need the right to push: docker login {self.ref.domain}"
+                hint = f"you need permission to push: docker login {self.ref.domain}"
             raise SourceError(f"cannot push to {self.ref.familiar}: {error}", help=hint) from error
         except SourceError as error:
             raise SourceError(f"cannot push to {self.ref.familiar}: {error}", help=error.help) from error

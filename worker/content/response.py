@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ class Response:
         self._cancel = cancel
         self.url = url
         self.own = own
+        exchange.allow(math.inf)  # what is waited for from here on is the reader, until it reads
 
     @property
     def status(self) -> int:
@@ -72,6 +74,7 @@ class Response:
         while True:
             self._exchange.allow(_PIECE_SECONDS)
             data = self._read(_PIECE, decode=False)
+            self._exchange.allow(math.inf)
             if not data:
                 return
             yield data

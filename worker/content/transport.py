@@ -112,7 +112,7 @@ class Transport:
         self._sleep = sleep
         self._patience = patience
         self._lock = threading.Lock()
-        self._managers: dict[tuple[bool, str, str], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[bool, bool, str, str], urllib3.PoolManager] = {}
         self._authorizers: dict[str, Authorizer] = {}
 
     def endpoints(self, domain: str, *, push: bool = False, insecure: bool | None = None) -> list[Endpoint]:
@@ -273,7 +273,7 @@ class Transport:
     ) -> Response:
         import urllib3.exceptions
 
-        from worker.content.exchange import Exchange
+        from worker.content.exchange import Exchange, timeouts
 
         exchange = Exchange(cancel, patience).__enter__()
         proxy = ""
@@ -282,9 +282,10 @@ class Transport:
             checked = {name: header_value(value) for name, value in headers.items()}
             proxy = proxy_for(target)
             with exchange.making_request():
-                answer = self._manager(endpoint, proxy).request(
+                answer = self._manager(endpoint, proxy, tls=target.startswith("https:")).request(
                     method,
                     target,
+                    timeout=timeouts(patience),
                     body=exchange.extended_by(body(), patience) if callable(body) else body,
                     headers={"User-Agent": USER_AGENT, **checked},
                     preload_content=False,
@@ -309,14 +310,15 @@ class Transport:
             exchange.close()
             raise
 
-    def _manager(self, endpoint: Endpoint, proxy: str) -> urllib3.PoolManager:
+    def _manager(self, endpoint: Endpoint, proxy: str, *, tls: bool) -> urllib3.PoolManager:
+        """Return the pool of connections for an endpoint; reading certificates takes time, so only for TLS."""
         from worker.content.exchange import manager
 
-        key = (endpoint.insecure, endpoint.ca, proxy)
+        key = (True, endpoint.insecure, endpoint.ca, proxy) if tls else (False, False, "", proxy)
         with self._lock:
             if key not in self._managers:
                 try:
-                    self._managers[key] = manager(insecure=endpoint.insecure, ca=endpoint.ca, proxy=proxy)
+                    self._managers[key] = manager(*key)
                 except OSError as error:
                     raise SourceError(
                         f"cannot read the certificate authorities in {endpoint.ca}: {error}",

@@ -242,3 +242,33 @@ def test_a_connection_is_used_again_after_an_answer_that_was_dismissed():
         server.connections = ports
         fetch(MemoryBlobs(), RegistryProvider(transport()), parse(f"{server.address}/a/b:c"), blob, Token())
     assert len(ports) == 1
+
+
+def test_a_registry_may_take_longer_for_what_means_work(monkeypatch):
+    monkeypatch.setattr("worker.content.exchange.IDLE_SECONDS", 0.2)
+
+    def slow(connection, head, over):
+        over.wait(0.8)
+        connection.sendall(b"HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with raw_server(slow) as address:
+        sender = transport(patience=0.2)
+        endpoint = sender.endpoints(address)[-1]
+        with pytest.raises(SourceError, match="did not answer"):
+            sender.send(endpoint, "PUT", "x", cancel=Token(), retry=False).__enter__()
+        with sender.send(endpoint, "PUT", "x", cancel=Token(), retry=False, patience=30.0) as response:
+            assert response.status == 201
+
+
+def test_a_slow_reader_is_no_stall(monkeypatch):
+    monkeypatch.setattr("worker.content.response._PIECE_SECONDS", 0.2)
+    body = bytes(1 << 20)
+    with FaultyServer(lambda m, p, h, n: (200, {}, body)) as server:
+        sender = transport(patience=0.2)
+        with sender.send(sender.endpoints(server.address)[-1], "GET", "x", cancel=Token()) as response:
+            time.sleep(0.4)
+            received = b""
+            for chunk in response.chunks():
+                time.sleep(0.3)
+                received += chunk
+    assert received == body
