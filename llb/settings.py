@@ -28,6 +28,7 @@ class Settings:
     extra_hosts: tuple[HostIP, ...] = ()
     ulimit: tuple[Ulimit, ...] = ()
     cgroup_parent: str = ""
+    image: str = ""
 
     def with_env(self, key: str, value: str) -> Settings:
         """Set a variable; it moves to the end."""
@@ -114,8 +115,9 @@ def image_settings(config: bytes | str) -> Change:
     Raises:
         StateError: it is no image config.
     """
+    text = config if isinstance(config, str) else config.decode("utf-8", "replace")
     try:
-        data = json.loads(config)
+        data = json.loads(text)
         inner = data.get("config") or {}
         env = [str(item).partition("=") for item in inner.get("Env") or []]
         folder = str(inner.get("WorkingDir") or "")
@@ -138,6 +140,7 @@ def image_settings(config: bytes | str) -> Change:
             if key:
                 settings = settings.with_env(key, value)
         settings = settings.with_dir(folder) if folder else settings
+        settings = settings.set(image=text)
         return settings.set(platform=platform) if platform is not None else settings
 
     return change

@@ -11,11 +11,13 @@ Names, defaults and digests are those of BuildKit's ``client/llb``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, TypeAlias, Unpack
+from typing import Any, NoReturn, TypeAlias, Unpack
 
 from llb import ops
+from llb import platform as platforms
 from llb.arguments import expect, expect_all
 from llb.execs import ExecNode, split
 from llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
@@ -218,6 +220,27 @@ class State:
         """
         change = image_settings(config)
         return self._set(change)
+
+    def image_config(self, *, platform: Platform | str | None = None) -> dict[str, Any] | None:
+        """Return the config of an image made of this state: that of its base, with the environment and directory set here.
+
+        The user is the one set here, or else the base's. None if the state does not know its base's config.
+
+        >>> from llb import image
+        >>> base = '{"os": "linux", "architecture": "amd64", "config": {"Env": ["A=1"], "Cmd": ["sh"], "User": "app"}}'
+        >>> image("alpine").with_image_config(base).env("B", "2").dir("/srv").image_config()["config"]
+        {'Env': ['A=1', 'B=2'], 'Cmd': ['sh'], 'User': 'app', 'WorkingDir': '/srv'}
+        """
+        settings = self.settings.at(as_platform(platform) or platforms.default())
+        if not settings.image:
+            return None
+        config: dict[str, Any] = json.loads(settings.image)
+        inner = dict(config.get("config") or {})
+        inner["Env"] = [f"{key}={value}" for key, value in settings.env]
+        inner["WorkingDir"] = settings.dir
+        if settings.user:
+            inner["User"] = settings.user
+        return {**config, "config": inner}
 
     # -- steps
 

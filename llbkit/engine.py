@@ -6,23 +6,28 @@ from __future__ import annotations
 import json
 import os
 import resource
-import secrets
+import secrets as randomness
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self, Unpack
 
 from frontends import registry
 from frontends.base import BuildResult, PlatformResult
-from llb import Graph, Platform
+from llb import Graph, Platform, State, image
 from llb import platform as platforms
+from llb.arguments import expect, expect_all
+from llb.options import as_platform
+from llb.sources import ImageConfig
 from llbkit import config
 from llbkit.bridge import EngineBridge, EngineRef
+from llbkit.building import BuildArguments, entitlements_of, outputs_of, secrets_of
 from llbkit.export import check_outputs, export_all, seen_by
 from llbkit.graphs import without_cache
-from llbkit.request import BuildOutcome, BuildRequest, Output
+from llbkit.request import BuildOutcome, BuildRequest, Output, Secret
 from llbkit.solution import Solution
 from solver import Solver
 from solver.events import Progress, discard
@@ -53,8 +58,8 @@ class Engine:
             solution = asyncio.run(engine.solve(graph, locals={"context": "."}, outputs=["type=tar,dest=out.tar"]))
             print(asyncio.run(solution.read_file("/greeting")))
 
-    and a Dockerfile, built: ``asyncio.run(engine.build(BuildRequest(locals={"context": path, "dockerfile": path})))``.
-    What goes wrong is raised as the errors of `llbkit.errors`.
+    and a Dockerfile, built: ``asyncio.run(engine.build(".", tags=["app:1"]))``. `llbkit.sync.Engine` has the same methods as
+    blocking calls. What goes wrong is raised as the errors of `llbkit.errors`.
 
     Raises:
         llbkit.config.ConfigError: the settings cannot be used.
@@ -62,9 +67,11 @@ class Engine:
         worker.base.EnvironmentLackError: this process may open too few files.
     """
 
-    def __init__(self, *, root: Path | None = None, settings: config.Settings | None = None) -> None:
+    def __init__(
+        self, *, root: str | os.PathLike[str] | None = None, settings: config.Settings | None = None
+    ) -> None:
         _require_files()
-        self.settings = settings or config.load(root=root)
+        self.settings = settings or config.load(root=Path(root) if root is not None else None)
         self.worker = LocalWorker(
             self.settings.root,
             parallel=self.settings.parallel,
@@ -104,17 +111,41 @@ class Engine:
         return self.worker.runtime_name
 
     async def build(
-        self, request: BuildRequest, *, progress: Progress = discard, stdout: BinaryIO | None = None
+        self,
+        what: BuildRequest | str | os.PathLike[str] = ".",
+        *,
+        progress: Progress = discard,
+        stdout: BinaryIO | None = None,
+        **arguments: Unpack[BuildArguments],
     ) -> BuildOutcome:
         """Run a frontend, solve what it returns and export it.
 
-        ``stdout`` receives what an output with ``dest="-"`` writes.
+        ``what`` is a context (a directory, or a git or HTTP address) with `llbkit.building.BuildArguments`, or a whole
+        request. ``stdout`` receives what an output with ``dest="-"`` writes.
+
+            await engine.build(".", tags=["app:1"], target="release", args={"VERSION": "2"})
 
         Raises:
+            TypeError: an argument is unknown or has the wrong type.
+            llbkit.csvflags.FlagError: a path does not exist, or values do not go together.
             grammar.DiagnosticError: the program is wrong.
             solver.errors.VertexError: a step failed.
             worker.base.WorkerError: an export failed or the environment lacks something.
         """
+        if not isinstance(what, BuildRequest):
+            from llbkit.building import request_of
+
+            expect("build", "what", what, BuildRequest, str, os.PathLike)
+            with tempfile.TemporaryDirectory(prefix="build-", dir=self.worker.state.work) as scratch:
+                request = request_of(what, Path(scratch), **arguments)
+                return await self._build(request, progress, stdout)
+        if arguments:
+            raise TypeError("build() takes no further arguments with a BuildRequest: put them into it")
+        return await self._build(what, progress, stdout)
+
+    async def _build(
+        self, request: BuildRequest, progress: Progress, stdout: BinaryIO | None
+    ) -> BuildOutcome:
         check_outputs(request)
         async with self._bridge(request, progress) as bridge:
             result = await self._frontend(request, bridge)
@@ -141,18 +172,33 @@ class Engine:
                 for one in result.results
             }
 
+    async def image(self, ref: str, *, platform: Platform | str | None = None, pull: bool = False) -> State:
+        """Return the state of an image with its config: environment, directory, and what an image made of it starts.
+
+        The reference is pinned to the digest that it has now. Without ``pull`` an image of the local store comes first.
+
+        Raises:
+            worker.base.SourceError: there is no such image or platform, or its registry cannot be reached.
+        """
+        expect("image", "ref", ref, str)
+        wanted = as_platform(platform) or self.worker.platforms[0]
+        mode: Literal["pull", "local"] = "pull" if pull else "local"
+        found = await self.worker.resolve_image(ref, wanted, mode, Session(id=_new_id()))
+        known = ImageConfig(config=found.config, digest=found.digest, ref=found.ref)
+        return image(ref, resolver=lambda *_: known, resolve_digest=True, platform=wanted)
+
     async def solve(
         self,
-        graph: Graph,
+        graph: Graph | State,
         *,
         locals: Mapping[str, Path | str] | None = None,  # noqa: A002
         oci_stores: Mapping[str, Path] | None = None,
-        secrets: Mapping[str, tuple[str, str]] | None = None,
+        secrets: Mapping[str, bytes | str | os.PathLike[str] | tuple[str, str]] | None = None,
         ssh: Mapping[str, Sequence[str]] | None = None,
-        allow: frozenset[str] = frozenset(),
+        allow: frozenset[str] | Sequence[str] = frozenset(),
         outputs: Sequence[Output | str] = (),
         names: Sequence[str] = (),
-        platform: Platform | None = None,
+        platform: Platform | str | None = None,
         config: bytes | Mapping[str, object] | None = None,
         no_cache: bool = False,
         progress: Progress = discard,
@@ -161,17 +207,17 @@ class Engine:
         """Execute a graph, write the outputs, and return its files.
 
         Args:
-            graph: what to execute; its wanted result is its head.
+            graph: what to execute; its wanted result is its head. A state brings its image config along.
             locals: the directories that ``local://`` sources read, by name.
             oci_stores: the OCI layouts that ``oci-layout://`` sources read, by name.
-            secrets: for each id ``("file", path)`` or ``("env", variable)``.
+            secrets: for each id its value as bytes, a path, or ``("env", variable)``.
             ssh: for each id an agent's socket, or key files.
             allow: rights that steps may use: ``network.host``, ``security.insecure``, ``device``.
             outputs: where to write the result: `Output`, or its text (``type=local,dest=DIR``, ...).
             names: references of an image output.
             platform: of the result; None: that of its last step, or else this machine's.
-            config: image config for image outputs, as JSON, or as a value to which the platform is added if it names none.
-                None: one without settings.
+            config: image config for image outputs: JSON, which is taken as it is, or a value, which is laid over the config of
+                the state (and gets the platform if it names none). None: the state's; of a graph, one without settings.
             no_cache: execute every step.
             progress: receives every event, on this thread.
             stdout: receives what an output with ``dest=-`` writes.
@@ -180,17 +226,27 @@ class Engine:
             solver.errors.VertexError: a step failed; ``cause`` says why.
             worker.base.WorkerError: an output cannot be written, or the environment lacks something.
             llbkit.csvflags.FlagError: the text of an output makes no sense.
+            TypeError: an argument has the wrong type.
         """
+        expect("solve", "graph", graph, Graph, State)
+        expect("solve", "locals", locals or {}, Mapping)
+        expect("solve", "secrets", secrets or {}, Mapping)
+        expect("solve", "config", config, Mapping, bytes, type(None))
+        expect_all("solve", "names", names, str)
         request = BuildRequest(
             locals=_absolute(locals or {}),
             oci_stores=oci_stores or {},
-            secrets=secrets or {},
+            secrets=secrets_of("solve", secrets or {}),
             ssh=ssh or {},
-            allow=allow,
-            outputs=tuple(Output.parse(one) if isinstance(one, str) else one for one in outputs),
+            allow=entitlements_of("solve", allow),
+            outputs=outputs_of("solve", outputs),
             names=tuple(names),
         )
         check_outputs(request)
+        platform = as_platform(platform)
+        if isinstance(graph, State):
+            state, graph = graph, graph.graph(platform=platform)
+            config = _laid_over(state.image_config(platform=platform), config)
         if no_cache:
             graph = without_cache(graph)
         if platform is None:
@@ -238,7 +294,7 @@ class Engine:
             session = Session(
                 id=_new_id(),
                 locals=request.locals,
-                secrets={name: _secret(*where) for name, where in request.secrets.items()},
+                secrets={name: _secret(value) for name, value in request.secrets.items()},
                 ssh=sockets,
                 oci_stores=request.oci_stores,
                 entitlements=request.allow,
@@ -283,11 +339,29 @@ def _on_platform(config: bytes | Mapping[str, object] | None, platform: Platform
     return json.dumps({key: value for key, value in {**known, **config}.items() if value}).encode()
 
 
-def _secret(kind: str, where: str) -> Callable[[], bytes]:
+def _laid_over(
+    base: Mapping[str, object] | None, config: bytes | Mapping[str, object] | None
+) -> bytes | Mapping[str, object] | None:
+    """Lay a config over that of a state; the settings of a container are laid over one by one."""
+    if base is None or isinstance(config, bytes):
+        return config
+    given = dict(config or {})
+    inner, known = given.pop("config", None), base.get("config")
+    if isinstance(inner, Mapping) and isinstance(known, Mapping):
+        given["config"] = {**known, **inner}
+    elif inner is not None:
+        given["config"] = inner
+    return {**base, **given}
+
+
+def _secret(value: Secret) -> Callable[[], bytes]:
+    if isinstance(value, bytes):
+        return lambda: value
+    kind, where = value
     if kind == "env":
         return lambda: os.environb[where.encode()]
     return Path(where).read_bytes
 
 
 def _new_id() -> str:
-    return secrets.token_hex(13)[:25]
+    return randomness.token_hex(13)[:25]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from llbkit.csvflags import FlagError, boolean, fields, pairs
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
+
+Secret: TypeAlias = bytes | tuple[str, str]
+"""A secret's value, or where it is: ``("file", path)`` or ``("env", variable)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class BuildRequest:
     """One build.
 
     ``options`` are the frontend attributes (wire names: ``filename``, ``build-arg:X``, ...); ``locals`` the directories
-    it may read; ``secrets`` map ids to ``("file", path)`` or ``("env", variable)``; ``ssh`` maps ids to agent sockets or
+    it may read; ``secrets`` map ids to values or where they are; ``ssh`` maps ids to agent sockets or
     key files; ``allow`` holds entitlements; ``names`` are the image's references. ``inputs`` are states that the frontend
     may ask for; ``downloads`` maps files that are written before it runs to their HTTP addresses.
     """
@@ -76,7 +79,7 @@ class BuildRequest:
     oci_stores: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     inputs: Mapping[str, State] = field(default_factory=lambda: MappingProxyType({}))
     downloads: Mapping[Path, str] = field(default_factory=lambda: MappingProxyType({}))
-    secrets: Mapping[str, tuple[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    secrets: Mapping[str, Secret] = field(default_factory=lambda: MappingProxyType({}))
     ssh: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
     allow: frozenset[str] = frozenset()
     outputs: tuple[Output, ...] = ()
@@ -93,3 +96,13 @@ class BuildOutcome:
     response: Mapping[str, str]
     metadata: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     size: int = 0
+
+    @property
+    def digest(self) -> str:
+        """The digest of the exported image's manifest or index; "" if no image was exported."""
+        return self.response.get("containerimage.digest", "")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that the image was given."""
+        return tuple(name for name in self.response.get("image.name", "").split(",") if name)
