@@ -18,8 +18,8 @@ _BLOCK = 512
 _PIECE = 1 << 18
 _MOST_HEADER = 1 << 20
 """The longest pax header that is read: that of Go's ``archive/tar``."""
-_XZ_MEMORY = 128 << 20
-"""Bytes that an xz stream may take: enough for what every preset of ``xz`` makes."""
+_XZ_MEMORY = 512 << 20
+"""Bytes that an xz stream may take; ``xz -9`` needs 65 MiB."""
 _HEAD = 6
 """How many bytes tell how an archive is compressed."""
 

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
+import gzip
 import io
 import json
+import lzma
 import tarfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zstandard
 
 from conformance.dockerfile_vectors import RecordedBridge
 from frontends.base import ResolvedSource
@@ -501,6 +506,15 @@ def test_long_names_and_extended_headers_belong_to_the_next_member() -> None:
     assert newest_time(io.BytesIO(tarball(("a", tarfile.REGTYPE, -1.5)))) == -2
     everywhere = tarball(("a", tarfile.REGTYPE, 4), mtime="99")
     assert newest_time(io.BytesIO(everywhere)) == 4
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_archives_may_be_compressed_in_several_parts(compress: Callable[[bytes], bytes]) -> None:
+    data = tarball(*((f"f{number}", tarfile.REGTYPE, number) for number in range(500)))
+    assert newest_time(io.BytesIO(compress(data))) == 499
+    assert newest_time(io.BytesIO(compress(data[:9999]) + compress(data[9999:]))) == 499
+    with pytest.raises(ArchiveError):
+        newest_time(io.BytesIO(compress(data[:400_000])))
 
 
 @pytest.mark.parametrize(
