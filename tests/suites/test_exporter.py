@@ -109,6 +109,69 @@ def test_wrong_attributes_are_found_before_there_is_a_result(tmp_path, kind, att
     check(kind, ExportRequest(results=(), names=("x",), dest=tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["image", "oci", "docker"])
+@pytest.mark.parametrize(
+    ("attrs", "text"),
+    [
+        (
+            {"compression": "zstd", "oci-mediatypes": "false"},
+            '"compression=zstd" conflicts with "oci-mediatypes=false"',
+        ),
+        (
+            {"oci-artifact": "true", "oci-mediatypes": "0"},
+            '"oci-artifact=true" conflicts with "oci-mediatypes=false"',
+        ),
+        ({"oci-mediatypes": ""}, "is not a boolean"),
+        ({"oci-artifact": ""}, "is not a boolean"),
+        ({"force-compression": ""}, "is not a boolean"),
+        ({"rewrite-timestamp": ""}, "is not a boolean"),
+        ({"compatibility-version": "40"}, "use one of 10, 20, 30"),
+        ({"compatibility-version": "10", "compression": "zstd"}, "not supported at compatibility version 10"),
+    ],
+)
+def test_attributes_that_exclude_each_other_are_refused(tmp_path, kind, attrs, text):
+    with pytest.raises(ExportError) as caught:
+        check(kind, ExportRequest(results=(), names=("x",), dest=tmp_path, attrs=attrs))
+    assert text in f"{caught.value} {caught.value.help}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attrs"),
+    [
+        ("image", {"push": "", "push-by-digest": "", "unpack": "", "store": "", "name-canonical": ""}),
+        ("oci", {"compression": "zstd", "compatibility-version": "20"}),
+        ("oci", {"oci-mediatypes": "false"}),
+        ("oci", {"oci-artifact": "false", "oci-mediatypes": "false"}),
+    ],
+)
+def test_attributes_that_go_together_are_taken(tmp_path, kind, attrs):
+    check(kind, ExportRequest(results=(), names=("x",), dest=tmp_path, attrs=attrs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("oci", "tar"), ("local", "platform-split"), ("tar", "platform-split")]
+)
+def test_an_empty_boolean_is_none(tmp_path, kind, key):
+    with pytest.raises(ExportError, match="is not a boolean"):
+        check(kind, ExportRequest(results=(), names=("x",), dest=tmp_path, attrs={key: ""}))
+
+
+@pytest.mark.parametrize(
+    ("attrs", "oci"),
+    [
+        ({}, True),
+        ({"compatibility_version": "30"}, True),
+        ({"compatibility_version": "20"}, False),
+        ({"compatibility_version": "10", "oci_mediatypes": "true"}, True),
+    ],
+)
+def test_media_types_are_those_of_the_compatibility_version(tools, files, tmp_path, attrs, oci):
+    run(tools, files, "oci", dest=tmp_path / "o.tar", names=("x",), **attrs)
+    with tarfile.open(tmp_path / "o.tar") as archive:
+        index = json.load(archive.extractfile("index.json"))
+    assert index["manifests"][0]["mediaType"].startswith("application/vnd.oci.") is oci
+
+
 @pytest.mark.parametrize("kind", sorted(EXPORTERS))
 def test_attestations_are_refused_unless_off(tools, files, tmp_path, kind):
     with pytest.raises(ExportError, match="not supported yet"):

@@ -36,6 +36,10 @@ EPOCH_ATTRIBUTE = "source-date-epoch"
 _EPOCH_KEY = "source.date.epoch"
 _SECONDS = re.compile(r"[+-]?[0-9]{1,19}")
 _FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799  # of the years 1 to 9999
+_VERSIONS = ("10", "20", "30")
+"""Compatibility versions of BuildKit's results; the last is the default."""
+
+_ZSTD_SINCE, _OCI_SINCE = 20, 30
 _METADATA = ("containerimage.", "frontend.", "refs.platforms", "source.date.epoch", "image.name")
 
 
@@ -131,14 +135,14 @@ class Attrs:
         self._known.add(key)
         return self.values.get(key, default)
 
-    def flag(self, key: str, default: bool = False) -> bool:
-        """Return a boolean attribute; an empty value is true.
+    def flag(self, key: str, default: bool = False, *, bare: bool = False) -> bool:
+        """Return a boolean attribute; an empty value is true where ``bare`` says so.
 
         Raises:
             ExportError: it is no boolean.
         """
         text = self.text(key, str(default).lower())
-        if text in ("", "1", "t", "T", "true", "TRUE", "True"):
+        if text in ("1", "t", "T", "true", "TRUE", "True") or (bare and not text):
             return True
         if text in ("0", "f", "F", "false", "FALSE", "False"):
             return False
@@ -240,8 +244,7 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
     """
     for key in ("sbom", "provenance", "attestation-inline", "prefer-nondist-layers"):
         attrs.refuse(key)
-    attrs.flag("oci-artifact", True)
-    attrs.flag("unpack")
+    attrs.flag("unpack", bare=True)
     names = [name.strip() for name in attrs.text("name").split(",") if name.strip() not in ("", "*")]
     if attrs.text("name") == "*":
         names += request.metadata.get("image.name", b"").decode().split(",")
@@ -253,9 +256,12 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
         raise ExportError(
             f"compression-level={level} is out of range for {compression}", help=f"use 0 to {top}"
         )
+    version = int(attrs.choice("compatibility-version", _VERSIONS, _VERSIONS[-1]))
+    oci = attrs.flag("oci-mediatypes", version >= _OCI_SINCE)
+    _check_conflicts(attrs, compression, version, oci=oci)
     options = ImageOptions(
         names=tuple(dict.fromkeys(name for name in names if name)),
-        oci=attrs.flag("oci-mediatypes", True),
+        oci=oci,
         compression=cast("Compression", compression),
         level=level,
         force_compression=attrs.flag("force-compression"),
@@ -267,6 +273,27 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
     overrides = attrs.rest((*_METADATA, "annotation"))
     found = {key: value.encode() for key, value in overrides.items() if not key.startswith("annotation")}
     return replace(options, metadata={**request.metadata, **found})
+
+
+def _check_conflicts(attrs: Attrs, compression: str, version: int, *, oci: bool) -> None:
+    """Check what may not be asked for together. A default gives way, only what is written conflicts.
+
+    Raises:
+        ExportError: two attributes exclude each other.
+    """
+    artifact = attrs.flag("oci-artifact", version >= _OCI_SINCE) and "oci-artifact" in attrs.values
+    if version < _ZSTD_SINCE and compression == "zstd":
+        raise ExportError(
+            f"compression=zstd is not supported at compatibility version {version}", help="use gzip"
+        )
+    if oci or "oci-mediatypes" not in attrs.values:
+        return
+    for needed, text in ((compression == "zstd", "compression=zstd"), (artifact, "oci-artifact=true")):
+        if needed:
+            raise ExportError(
+                f'exporter option "{text}" conflicts with "oci-mediatypes=false"',
+                help="leave out oci-mediatypes=false",
+            )
 
 
 def files_options(request: ExportRequest, attrs: Attrs) -> tuple[bool, Epochs]:

@@ -60,13 +60,13 @@ def read(request: ExportRequest) -> None:
 def _read(request: ExportRequest) -> tuple[_Delivery, ImageOptions]:
     attrs = Attrs(request.attrs)
     delivery = _Delivery(
-        push=attrs.flag("push"),
-        by_digest=attrs.flag("push-by-digest"),
-        insecure=attrs.flag("registry.insecure") or None,
-        store=attrs.flag("store", True),
-        canonical=attrs.flag("name-canonical"),
+        push=attrs.flag("push", bare=True),
+        by_digest=attrs.flag("push-by-digest", bare=True),
+        insecure=attrs.flag("registry.insecure", bare=True) or None,
+        store=attrs.flag("store", True, bare=True),
+        canonical=attrs.flag("name-canonical", bare=True),
         dangling=attrs.text("dangling-name-prefix"),
-        dangling_only=attrs.flag("danging-name-empty-only"),
+        dangling_only=attrs.flag("danging-name-empty-only", bare=True),
     )
     return delivery, image_options(request, attrs)
 
