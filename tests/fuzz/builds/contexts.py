@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import random
 
 from tests.fuzz.builds.archives import COMPRESSIONS, FORMATS, Member
@@ -26,6 +27,8 @@ ODD_NAMES = (
     "${A}", "'quoted'", '"double"', "a#b", "#hash", "!bang", "~", "a,b", "a;b", "a=b", "a:b", "x{y}", "[", "]", "[a-z]", "...", "..x",
     "caf\u0065\u0301", "\u202eabc", "UPPER", "%41", "a&b", "(p)", "@at", "+plus", "n" * 120,
 )  # fmt: skip
+SOCKET = "app.sock"
+"""The name of every socket, so that what becomes of one is known by its name."""
 WHITEOUT_NAMES = (".wh.a", ".wh..wh..opq")
 FOLDERS = (
     "src",
@@ -76,9 +79,8 @@ class Contexts:
         for _ in range(source.randrange(1, most)):
             folder = source.choice(folders)
             name = self._name()
-            path = f"{folder}/{name}".lstrip("/")
-            if path not in entries:
-                entries[path] = self._leaf(path, list(entries.values()))
+            entry = self._leaf(f"{folder}/{name}".lstrip("/"), list(entries.values()))
+            entries.setdefault(entry.path, entry)
         return tuple(entries.values())
 
     def _name(self) -> str:
@@ -112,7 +114,12 @@ class Contexts:
         if draw < 0.94:
             return Entry(path=path, kind="fifo", mode=0o644, mtime=self._time())
         if draw < 0.955:
-            return Entry(path=path, kind="socket", mode=0o755, mtime=self._time())
+            return Entry(
+                path=posixpath.join(posixpath.dirname(path), SOCKET),
+                kind="socket",
+                mode=0o755,
+                mtime=self._time(),
+            )
         return self._file(path)
 
     def _file(self, path: str) -> Entry:

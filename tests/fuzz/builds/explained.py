@@ -57,6 +57,11 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"root\.kind", theirs="char", ours="block", case=r"mknod \S+ b",
     ),
     Explained(
+        name="sockets of a context",
+        reason="BuildKit makes empty files of them",
+        kind=r"layers\.names|root\.entry", place=r"(.*[ /])?app\.sock( \(file\))?", theirs=r"\+|file", ours="absent", case='"socket"',
+    ),
+    Explained(
         name="names of whiteouts",
         reason="such a file cannot be stored in an image; BuildKit loses it, and what it names",
         kind="outcome", theirs="succeeds", ours=r"\S*/\.wh\.\S* cannot be stored in an image: .*", case=r"\.wh\.",

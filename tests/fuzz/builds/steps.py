@@ -203,7 +203,7 @@ class Steps:
         paths = [
             entry.path
             for entry in entries
-            if entry.kind != "link" or _leads_to(entry) in there or self._chance(0.1)
+            if entry.kind not in ("link", "socket") or _leads_to(entry) in there or self._chance(0.1)
         ]
         if not paths:
             return "."
@@ -359,7 +359,9 @@ def _words(words: list[str]) -> str:
 
 
 def _leads_to(entry: Entry) -> str:
-    """Return the path that a symbolic link leads to, if that can be said from the names alone."""
+    """Return the path that a symbolic link leads to, if that can be said from the names alone; "" for a socket."""
+    if entry.kind == "socket":
+        return ""
     return posixpath.normpath(posixpath.join("/", posixpath.dirname(entry.path), entry.target)).lstrip("/")
 
 
