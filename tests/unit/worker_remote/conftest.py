@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +30,21 @@ from worker.sources.image import ImageResolver
 def registry_host(tmp_path_factory: pytest.TempPathFactory):
     with run_registry(tmp_path_factory.mktemp("registry")) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """Return the file of a self-signed certificate for 127.0.0.1, and what a server needs to show it."""
+    folder = tmp_path_factory.mktemp("certificate")
+    files = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    return files[0], context
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import itertools
 import json
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
@@ -138,6 +139,45 @@ def test_credentials_do_not_come_back_once_a_redirect_has_left_the_registry():
         servers += [one, other]
         fetch(MemoryBlobs(), RegistryProvider(transport()), parse(f"{one.address}/a/b:c"), BLOB, Token())
         assert "authorization" not in one.requests[-1][2]
+        assert not leaked(other)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("tls_first", [True, False])
+@pytest.mark.parametrize("asks", [True, False])
+def test_credentials_do_not_change_between_tls_and_plain_http(certificate, scheme, tls_first, asks):
+    file, context = certificate
+    servers: list[FaultyServer] = []
+
+    def challenge(realm: str) -> dict[str, str]:
+        return {"WWW-Authenticate": "Basic" if scheme == "Basic" else f'Bearer realm="{realm}/token"'}
+
+    def registry(method, path, headers, number):
+        if path.startswith("/token"):
+            return token_answer()
+        if "authorization" not in headers:
+            return 401, challenge(f"http{'s' * tls_first}://{servers[0].address}"), b""
+        return 307, {"Location": f"http{'s' * (not tls_first)}://{servers[1].address}/x"}, b""
+
+    def stored(method, path, headers, number):
+        if path.startswith("/token"):
+            return token_answer()
+        if asks and "authorization" not in headers:
+            return 401, challenge(f"http{'s' * (not tls_first)}://{servers[1].address}"), b""
+        return 200, {}, BODY
+
+    with (
+        FaultyServer(registry, tls=context if tls_first else None) as one,
+        FaultyServer(stored, tls=None if tls_first else context) as other,
+    ):
+        servers += [one, other]
+        options = SimpleNamespace(http=not tls_first, insecure=False, ca=str(file), mirrors=())
+        source = RegistryProvider(
+            Transport({one.address: options}, credentials=lambda *_: ME, sleep=lambda seconds: None)
+        )
+        with pytest.raises(SourceError, match="authentication required") if asks else ExitStack():
+            fetch(MemoryBlobs(), source, parse(f"{one.address}/a/b:c"), BLOB, Token())
+        assert leaked(one)
         assert not leaked(other)
 
 

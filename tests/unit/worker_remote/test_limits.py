@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import ssl
-import subprocess
 
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
@@ -85,15 +83,8 @@ def test_a_silent_server_is_told_with_the_time_it_had():
         assert "did not answer within 0 seconds" in str(failure(address, provider(patience=0.3)))
 
 
-def test_certificates_are_told(tmp_path):
-    files = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*files)
+def test_certificates_are_told(tmp_path, certificate):
+    file, context = certificate
     with FaultyServer(lambda m, p, h, n: (200, {}, BODY), tls=context) as server:
 
         class Own:
@@ -105,7 +96,7 @@ def test_certificates_are_told(tmp_path):
             untrusted.send(endpoint, "GET", "x", cancel=Token()).__enter__()
         assert "ca under [registry." in caught.value.help
         assert "_ssl.c" not in str(caught.value)
-        Own.ca = str(files[0])
+        Own.ca = str(file)
         trusting = Transport({server.address: Own()}, credentials=lambda *_: ANONYMOUS)
         with trusting.send(trusting.endpoints(server.address)[-1], "GET", "x", cancel=Token()) as response:
             assert response.status == 200
