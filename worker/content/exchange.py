@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import urllib3
@@ -39,7 +39,7 @@ _current: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exch
 class Exchange:
     """A request and its response, ended by ``cancel`` or when ``seconds`` are over, whichever comes first.
 
-    Use it as a context manager around everything that reads or writes; `making_request` around the request alone.
+    It begins when it is made; whoever makes it calls `close` in the end. `making_request` is for the request alone.
     """
 
     def __init__(self, cancel: CancelToken, seconds: float) -> None:
@@ -51,15 +51,9 @@ class Exchange:
         self.expired = False
         self.woken = threading.Event()
         self.deadline = time.monotonic() + seconds
-
-    def __enter__(self) -> Self:
         _watchdog.add(self)
         self._stack.callback(_watchdog.remove, self)
-        self._stack.enter_context(self._cancel.on_cancel(self._stop))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._stack.enter_context(cancel.on_cancel(self._stop))
 
     def close(self) -> None:
         """Forget the deadline and the sockets; idempotent."""

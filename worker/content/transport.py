@@ -275,7 +275,7 @@ class Transport:
 
         from worker.content.exchange import Exchange, timeouts
 
-        exchange = Exchange(cancel, patience).__enter__()
+        exchange = Exchange(cancel, patience)
         proxy = ""
         try:
             target = resolve_url(url, url)
