@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 _HEAD = 512
 _XZ_MEMORY = 512 << 20  # bytes; xz -9 needs 65 MiB
 _PIECE = 1 << 16
+_TRAILING = 1024  # pieces read behind the end of a tar
+_GARBAGE = re.compile("Not a gzipped file|Input format not supported|Unknown frame descriptor")
+"""What decompressors say of what is none of theirs, and so of garbage behind their content."""
+
 _DEVICES = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK}
 
 
@@ -109,7 +114,7 @@ class _Xz(io.RawIOBase):
 def is_archive(path: str) -> bool:
     """Tell whether a regular file is a tar archive, looking at its first member."""
     try:
-        with _opened(path) as reader:
+        with _opened(path) as (reader, _):
             return next(iter(reader), None) is not None
     except (OSError, TarError):
         return False
@@ -123,8 +128,9 @@ def unpack(path: str, base: str, token: CancelToken) -> None:
     """
     name = os.path.basename(path)
     try:
-        with _opened(path) as reader:
+        with _opened(path) as (reader, finish):
             _Unpacker(reader, base, token, name).run()
+            finish()
     except TarError as error:
         raise FileOpError(
             f"{name}: damaged archive: {error}", help="make the archive again, or fetch it anew"
@@ -132,14 +138,17 @@ def unpack(path: str, base: str, token: CancelToken) -> None:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[TarReader]:
-    """Open an archive; whatever is wrong with its compression is a `TarError` of the reader."""
+def _opened(path: str) -> Iterator[tuple[TarReader, Callable[[], None]]]:
+    """Open an archive; whatever is wrong with its compression is a `TarError` of the reader.
+
+    The function reads what is behind the tar's end, so that the compression's checksum has its say.
+    """
     with open(path, "rb") as file:
         head = file.read(_HEAD)
         file.seek(0)
         decompress = decompressor_of(head)
         if decompress is None:
-            yield TarReader(file.read)
+            yield TarReader(file.read), lambda: None
             return
         failures = decompression_errors()
         stream = decompress(file)
@@ -154,7 +163,17 @@ def _opened(path: str) -> Iterator[TarReader]:
                     raise TarError(str(error)) from error
                 raise
 
-        yield TarReader(read)
+        def finish() -> None:
+            for _ in range(_TRAILING):
+                try:
+                    if not read(_PIECE):
+                        return
+                except TarError as error:
+                    if not isinstance(error.__cause__, EOFError) and not _GARBAGE.search(str(error)):
+                        raise
+                    return  # BuildKit, too, takes an archive that is whole but for what follows it
+
+        yield TarReader(read), finish
 
 
 def decompression_errors() -> tuple[type[Exception], ...]:
@@ -164,8 +183,10 @@ def decompression_errors() -> tuple[type[Exception], ...]:
     from gzip import BadGzipFile
 
     import zstandard
+    from isal import isal_zlib
 
-    return (EOFError, ValueError, BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+    isal = cast("type[Exception]", isal_zlib.error)
+    return (EOFError, ValueError, BadGzipFile, isal, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
 class _Unpacker:
@@ -185,6 +206,10 @@ class _Unpacker:
             member.check_paths()
             try:
                 self._one(member)
+            except FileOpError as error:
+                raise FileOpError(
+                    f"{self._name}: cannot unpack {member.name[:200]}: {error}", help=error.help
+                ) from error
             except OSError as error:
                 if is_about_storage(error):
                     raise

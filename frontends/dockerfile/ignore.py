@@ -13,13 +13,15 @@ def read_patterns(text: str) -> list[str]:
     """Return the patterns of an ignore file: comments and blank lines dropped, paths made relative and clean.
 
     Raises:
-        PatternError: A line is longer than BuildKit reads.
+        PatternError: A line is longer than BuildKit reads, or is not UTF-8, so that no graph can hold it.
     """
     patterns = []
-    for line in text.removeprefix("\ufeff").split("\n"):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if len(line) * 4 >= MAX_LINE and len(line.encode("utf-8", "surrogateescape")) >= MAX_LINE:
             raise PatternError("bufio.Scanner: token too long")
         pattern = "" if line.startswith("#") else line.strip(SPACE)
+        if any("\ud800" <= char <= "\udfff" for char in pattern):
+            raise PatternError(f"line {number} is not UTF-8")
         if pattern:
             patterns.append(_normalise(pattern))
     return patterns

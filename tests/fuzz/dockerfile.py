@@ -10,18 +10,13 @@ An input that fails is kept in the folder, and the run goes on; the exit status 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import hashlib
 import importlib.util
 import json
 import random
-import signal
 import sys
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from conformance.dockerfile_vectors import RecordedBridge
@@ -35,6 +30,7 @@ from grammar import DiagnosticError, Source, render_all
 from grammar.patterns import PatternError
 from llb import LLBError
 from llb.wire.encoding import encode
+from tests.fuzz.driver import Crashes, options, trace_of
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())
@@ -149,70 +145,28 @@ def _ask(case: dict[str, object]) -> None:
         json.loads(answer["result.json"])
 
 
-class HangError(Exception):
-    """An input took too long."""
-
-
-@contextmanager
-def limited(seconds: int) -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise HangError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def fails(data: bytes) -> str:
     """Try data and return the traceback; "" if all is well."""
-    try:
-        with limited(SLOW):
-            try_one(data)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        return "".join(traceback.format_exception(error))
-    return ""
+    return trace_of(lambda: try_one(data), SLOW)
 
 
-def loop(seconds: float, source: random.Random, crashes: Path) -> int:
+def loop(seconds: float, source: random.Random, crashes: Crashes) -> int:
     """Try changed seeds for a while; return how many failed."""
     pool, failed, tried = seeds(), 0, 0
     end = time.monotonic() + seconds
-    seen: set[str] = set()
     while time.monotonic() < end:
         data = change(source.choice(pool), pool, source)
         tried += 1
         trace = fails(data)
         if trace:
             failed += 1
-            _keep(data, trace, crashes, seen)
+            crashes.keep(data, trace)
     print(f"{tried} inputs, {failed} failures")
     return failed
 
 
-def _keep(data: bytes, trace: str, crashes: Path, seen: set[str]) -> None:
-    places = "\n".join(line for line in trace.splitlines() if line.startswith("  File"))
-    if places in seen:
-        return
-    seen.add(places)
-    crashes.mkdir(parents=True, exist_ok=True)
-    path = crashes / hashlib.sha256(data).hexdigest()[:16]
-    path.write_bytes(data)
-    print(f"{path}\n{trace}", flush=True)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.fuzz.dockerfile", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=None, help="repeat a run")
-    parser.add_argument("--crashes", type=Path, default=Path("/tmp/llbkit-fuzz"))
+    parser = options("dockerfile", __doc__)
     parser.add_argument("files", nargs="*", type=Path)
     given = parser.parse_args()
     if given.files:
@@ -223,7 +177,7 @@ def main() -> int:
         return with_atheris(given.seconds)
     seed = given.seed if given.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    return bool(loop(given.seconds, random.Random(seed), given.crashes))
+    return bool(loop(given.seconds, random.Random(seed), Crashes(given.crashes)))
 
 
 def with_atheris(seconds: float) -> int:

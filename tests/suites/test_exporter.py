@@ -365,6 +365,12 @@ def test_local_keeps_modes_times_and_links(tools, files, tmp_path):
     assert sorted(os.listdir(out)) == ["dir", "hard", "link", "pipe"]
 
 
+def test_local_keeps_modes_of_pipes_whatever_the_umask(tools, files, tmp_path):
+    (files / "pipe").chmod(0o1666)
+    run(tools, files, "local", dest=tmp_path / "out")
+    assert (tmp_path / "out" / "pipe").stat().st_mode & 0o7777 == 0o1666
+
+
 def test_local_writes_through_no_link_of_the_destination(tools, files, tmp_path):
     outside, out = tmp_path / "outside", tmp_path / "out"
     outside.mkdir()

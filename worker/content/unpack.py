@@ -16,7 +16,7 @@ from pathlib import Path
 
 from worker import rootpath
 from worker.base import CancelToken
-from worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout
+from worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout, mark_merged
 from worker.content.tarread import Entry, TarError, TarReader, check_depth
 from worker.descent import remove_tree
 
@@ -262,6 +262,7 @@ class Unpacker:
             mode = os.lstat(full).st_mode
         except FileNotFoundError:
             make_whiteout(full)
+            mark_merged(self._full(folder))
             return
         # A whiteout hides lower layers only: the layer's own file stays, and a directory shows nothing of them.
         if stat.S_ISDIR(mode):

@@ -202,6 +202,8 @@ class _Writer:
             os.mknod(temporary, status.st_mode, status.st_rdev, dir_fd=go)
         else:
             return False  # sockets mean nothing without their process; devices need root
+        if kind != stat.S_IFLNK:
+            os.chmod(temporary, stat.S_IMODE(status.st_mode), dir_fd=go)  # the umask took its part
         os.utime(temporary, ns=self._times(status), dir_fd=go, follow_symlinks=False)
         return True
 

@@ -17,7 +17,10 @@ from tests.support import tars
 from tests.support.tars import END, extension, header, member, pax, record, sparse_old, sparse_pax
 from worker.base import FileOpError, SourceError
 from worker.content.tarread import TarError, TarReader
-from worker.pools import Token
+from worker.descent import remove_tree
+from worker.pools import Pools, Token
+from worker.snapshot.native import NativeSnapshotter
+from worker.snapshot.overlay import OverlaySnapshotter
 from worker.unpack import is_archive, unpack
 
 pytestmark = pytest.mark.root
@@ -33,7 +36,8 @@ def add(tmp_path) -> AddArchive:
         path = tmp_path / "evil.tar"
         path.write_bytes(data)
         root = tmp_path / "root"
-        root.mkdir(exist_ok=True)
+        remove_tree(root)
+        root.mkdir()
         unpack(os.fspath(path), os.fspath(root), Token())
         return root
 
@@ -259,3 +263,40 @@ def test_a_link_below_that_leads_to_itself_through_the_layer_is_refused(storage,
     below = helpers.archive(("a", "->b"), ("b", None))
     with pytest.raises(SourceError, match="link to itself"):
         storage.unpacked(below, helpers.archive(("b", "->a"), ("a/f", b"x")))
+
+
+@pytest.mark.parametrize("kind", ["overlay", "native"])
+def test_a_whiteout_in_a_directory_of_its_own_is_not_listed(storage, helpers, kind) -> None:
+    """Overlayfs lists whiteouts in directories that exist in one layer only, unless the directory is marked."""
+    snapshot = storage.lazy(helpers.archive(("a", b"x")))
+    snapshot = storage.lazy(helpers.archive(("d", None), ("d/.wh.gone", b""), ("d/f", b"")), below=snapshot)
+    storage.layers.ensure(snapshot)
+    snapshotter = {"overlay": OverlaySnapshotter, "native": NativeSnapshotter}[kind](
+        storage.state, storage.layers
+    )
+
+    def look(token: Token) -> list[str]:
+        with snapshotter.view(snapshot) as path:
+            return os.listdir(path / "d")
+
+    pools = Pools({"disk": 1}, private_mounts=True)
+    try:
+        assert pools.run_sync("disk", look) == ["f"]
+    finally:
+        pools.close()
+
+
+def test_damaged_gzip_is_an_error_of_the_archive(add) -> None:
+    """Whatever the decompressor says of it."""
+    data = bytearray(gzip.compress(member(b"f", os.urandom(5000) + bytes(50_000)) + END, mtime=0))
+    for at in range(30, len(data), 97):
+        damaged = data[:]
+        damaged[at] ^= 0xFF
+        with pytest.raises(FileOpError, match=r"^evil\.tar: "):
+            add(bytes(damaged))
+
+
+def test_what_is_in_the_way_is_told_with_the_archives_name(add, tmp_path) -> None:
+    data = member(b"f", b"x") + member(b"f/g", b"x") + END
+    with pytest.raises(FileOpError, match=r"^evil\.tar: cannot unpack f/g: "):
+        add(data)
