@@ -252,9 +252,13 @@ def _connect(exchange: Exchange, host: str, port: int, options: Any) -> socket.s
             sock.settimeout(CONNECT_SECONDS)
             exchange.adopt(sock)
             sock.connect(address)
+            exchange.check()  # a socket that was shut down before it began to connect seems to be connected
         except OSError as error:
             failure = error
             sock.close()
+        except BaseException:
+            sock.close()
+            raise
         else:
             return sock
     raise failure

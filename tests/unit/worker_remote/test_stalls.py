@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 
@@ -114,6 +115,20 @@ def test_connecting_is_cancelled():
     with deaf_address() as address:
         source, ref = RegistryProvider(transport()), parse(f"{address}/a/b:c")
         cancelled_in_time(lambda token: source.resolve(ref, token))
+
+
+def test_connecting_is_cancelled_just_before_it_begins(monkeypatch):
+    token = Token()
+
+    class Late(socket.socket):
+        def connect(self, address):
+            token.cancel()
+            super().connect(address)
+
+    with deaf_address() as address:
+        monkeypatch.setattr("worker.content.exchange.socket.socket", Late)
+        with pytest.raises(Cancelled):
+            RegistryProvider(transport()).resolve(parse(f"{address}/a/b:c"), token)
 
 
 def test_a_tls_handshake_is_cancelled():
