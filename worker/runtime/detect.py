@@ -66,7 +66,7 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing looked at on this host; ``help`` is the command or step that mends it."""
+    """One thing looked at on this host; ``help`` is the command or step that mends it, "" if none is known."""
 
     name: str
     ok: bool
@@ -94,8 +94,17 @@ class Verdict:
             raise EnvironmentLackError(
                 "this host's OCI runtime cannot limit resources", help="install runc, or boot with cgroup v2"
             )
-        failed = [finding.detail for finding in self.findings if not finding.ok]
-        raise EnvironmentLackError("no OCI runtime works here: " + "; ".join(failed), help=INSTALL)
+        if os.geteuid() != 0:
+            raise EnvironmentLackError(
+                "only root can start containers here", help="run as root: sudo llbkit ..."
+            )
+        refused = [finding.detail for finding in self.findings if not (finding.ok or finding.help)]
+        if not refused:
+            raise EnvironmentLackError("no OCI runtime is installed", help=INSTALL)
+        raise EnvironmentLackError(
+            "no installed OCI runtime works here: " + "; ".join(refused),
+            help="`llbkit doctor` checks this host",
+        )
 
 
 def detect(cache_file: Path | None = None, wanted: str = "") -> Verdict:

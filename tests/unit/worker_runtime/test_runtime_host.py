@@ -44,10 +44,21 @@ def test_the_first_runtime_that_can_is_chosen() -> None:
     assert both.choose(cgroups=True) is able
     with pytest.raises(EnvironmentLackError, match="cannot limit resources"):
         Verdict(runtimes=(fast,), findings=()).choose(cgroups=True)
-    finding = Finding(name="crun", ok=False, detail="crun is not installed")
-    with pytest.raises(EnvironmentLackError, match="crun is not installed") as caught:
-        Verdict(runtimes=(), findings=(finding,)).choose()
-    assert caught.value.help
+
+
+def test_what_is_missing_decides_the_advice(monkeypatch) -> None:
+    """A user who is not root is not told to install what is there."""
+    missing = Finding(name="crun", ok=False, detail="crun is not installed", help="apt-get install -y crun")
+    refused = Finding(name="runc", ok=False, detail="runc (cgroups: not permitted)")
+    for findings, user, message, advice in (
+        ((missing,), 0, "no OCI runtime is installed", "apt-get install"),
+        ((missing, refused), 0, "runc \\(cgroups: not permitted\\)$", "llbkit doctor"),
+        ((missing, refused), 1000, "only root can start containers", "run as root"),
+    ):
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
+        with pytest.raises(EnvironmentLackError, match=message) as caught:
+            Verdict(runtimes=(), findings=findings).choose()
+        assert advice in caught.value.help
 
 
 def script(path: Path, text: str) -> Path:
