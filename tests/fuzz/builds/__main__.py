@@ -8,8 +8,8 @@ build. Compared are success and the class of errors, step names and counts, warn
 config, history, the names in each layer, and each entry of the root file system. The reference is a dockerd of Debian's
 unstable suite, started with state of its own; base images, files and a repository come from servers on loopback.
 
-A difference is reduced to the smallest case that shows it, printed, and kept in the folder as JSON, which can be named as a
-CASE later (as can SEED:NUMBER). `tests.fuzz.builds.explained` lists differences that are meant. Needs root; the exit status says
+A difference is looked for again with empty caches, reduced to the smallest case that shows it, printed, and kept in the folder as
+JSON, which can be named as a CASE later (as can SEED:NUMBER). `tests.fuzz.builds.explained` lists differences that are meant. Needs root; the exit status says
 whether anything unexplained was found.
 """
 
@@ -69,15 +69,20 @@ def main() -> int:
         work.mkdir(parents=True, exist_ok=True)
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         addresses = stack.enter_context(services(work, PROCESSES))
-        daemon = Dockerd(work / "docker", registry=addresses[0]["registry"].partition("/")[0])
-        stack.callback(daemon.close)
-        bench = Bench(
-            theirs=DockerRunner(daemon.buildx, daemon.environment()), ours=LlbkitRunner(work / "state"), services=addresses[0],
-            work=work / "cases", since=time.time() - 1, reducing=not given.no_reduce,
-        )  # fmt: skip
+        seen = multiprocessing.get_context("fork").Manager().dict()
+        benches = []
+        for number, one in enumerate(addresses):
+            daemon = Dockerd(work / f"docker{number}", registry=one["registry"].partition("/")[0])
+            stack.callback(daemon.close)
+            benches.append(
+                Bench(
+                    theirs=DockerRunner(daemon), ours=LlbkitRunner(work / f"state{number}"), services=one,
+                    work=work / f"cases{number}", since=time.time() - 1, reducing=not given.no_reduce, seen=seen,
+                )
+            )  # fmt: skip
         cases = iter([named_case(name, LACKS[given.peer]) for name in given.cases]) if given.cases else _numbered(seed, given, LACKS[given.peer])  # fmt: skip
         print(f"seed {seed}", flush=True)
-        return run(cases, bench, given.keep, addresses)
+        return run(cases, benches, given.keep)
 
 
 def named_case(name: str, lacks: frozenset[str]) -> Case:
@@ -97,7 +102,7 @@ def _numbered(seed: int, given: argparse.Namespace, lacks: frozenset[str]) -> It
         number += 1
 
 
-def run(cases: Iterator[Case], bench: Bench, keep: Path, addresses: list[dict[str, str]]) -> int:
+def run(cases: Iterator[Case], benches: list[Bench], keep: Path) -> int:
     """Try cases in a few processes; print and keep what differs; return the exit status."""
     tally: dict[str, float] = defaultdict(int)
     explained: Counter[str] = Counter()
@@ -105,11 +110,10 @@ def run(cases: Iterator[Case], bench: Bench, keep: Path, addresses: list[dict[st
     classes: dict[tuple[str, ...], Path] = {}
     began = time.monotonic()
     context = multiprocessing.get_context("fork")
-    bench.seen = context.Manager().dict()
-    free = context.SimpleQueue()
-    for one in addresses:
-        free.put(one)
-    with context.Pool(len(addresses), _start, (bench, free)) as pool:
+    free: SimpleQueue[int] = context.SimpleQueue()
+    for number in range(len(benches)):
+        free.put(number)
+    with context.Pool(len(benches), _start, (benches, free)) as pool:
         for finding in _findings(pool, cases):
             tally["cases"] += 1
             tally["builds"] += finding.builds
@@ -125,7 +129,7 @@ def run(cases: Iterator[Case], bench: Bench, keep: Path, addresses: list[dict[st
                 )
             explained.update(finding.explained)
             if finding.differences:
-                tally["differing"] += 1
+                tally["differing" if finding.repeated else "unrepeated"] += 1
                 _show(finding, keep, classes)
             if tally["cases"] % 50 == 0:
                 print(f"-- {_figures(tally, began)}", flush=True)
@@ -148,11 +152,10 @@ def _findings(pool: Pool, cases: Iterator[Case]) -> Iterator[Finding]:
         yield pending.popleft().get()
 
 
-def _start(bench: Bench, free: SimpleQueue[dict[str, str]]) -> None:
-    """Give a process of the pool base images of its own."""
+def _start(benches: list[Bench], free: SimpleQueue[int]) -> None:
+    """Give a process of the pool engines of its own."""
     global _bench
-    bench.services = free.get()
-    _bench = bench
+    _bench = benches[free.get()]
 
 
 def _try(case: Case) -> Finding:
@@ -165,7 +168,7 @@ def _try(case: Case) -> Finding:
 
 def _figures(tally: dict[str, float], began: float) -> str:
     minutes = (time.monotonic() - began) / 60
-    return f"{tally['cases']} cases, {tally['builds']} builds ({tally['failing']} fail, {tally['rebuilds']} again) in {minutes:.1f} minutes ({tally['their seconds']:.0f} s and {tally['our seconds']:.0f} s), {tally['differing']} cases differ"
+    return f"{tally['cases']} cases, {tally['builds']} builds ({tally['failing']} fail, {tally['rebuilds']} again) in {minutes:.1f} minutes ({tally['their seconds']:.0f} s and {tally['our seconds']:.0f} s), {tally['differing']} cases differ, {tally['unrepeated']} did once only"
 
 
 def _show(finding: Finding, keep: Path, classes: dict[tuple[str, ...], Path]) -> None:
@@ -175,8 +178,8 @@ def _show(finding: Finding, keep: Path, classes: dict[tuple[str, ...], Path]) ->
     path.write_text(finding.case.encode())
     if not fresh:
         print(f"{path}: {len(finding.differences)} differences of known classes", flush=True)
-    for one in fresh:
-        classes[one.signature] = path
+    if finding.repeated:
+        classes.update({one.signature: path for one in fresh})
     if fresh:
         print(f"\n==== {path}{'' if finding.repeated else ' (not seen again)'}\n{finding.text}", flush=True)
 

@@ -62,6 +62,9 @@ class Runner(Protocol):
 
     name: str
 
+    def reset(self) -> None:
+        """Forget what was built."""
+
     def build(self, arguments: Sequence[str], archive: Path) -> Report: ...
 
 
@@ -70,20 +73,24 @@ class DockerRunner:
 
     name = "docker"
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self._command = command
-        self._environment = environment
+    def __init__(self, daemon: Dockerd) -> None:
+        self._daemon = daemon
 
-    @classmethod
-    def of(cls, daemon: Dockerd) -> DockerRunner:
-        return cls(daemon.buildx, daemon.environment())
+    def reset(self) -> None:
+        self._daemon.prune()
 
     def build(self, arguments: Sequence[str], archive: Path) -> Report:
-        argv = [*self._command, "--progress=rawjson", "--provenance=false", *_output(archive), *arguments]
+        argv = [
+            *self._daemon.buildx,
+            "--progress=rawjson",
+            "--provenance=false",
+            *_output(archive),
+            *arguments,
+        ]
         began = time.time()
         try:
             done = subprocess.run(
-                argv, env=self._environment, capture_output=True, check=False, timeout=LONGEST
+                argv, env=self._daemon.environment(), capture_output=True, check=False, timeout=LONGEST
             )
         except subprocess.TimeoutExpired:
             return Report(code=-1, message="hangs", began=began, seconds=LONGEST)

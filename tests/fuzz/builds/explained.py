@@ -98,6 +98,21 @@ EXPLAINED: tuple[Explained, ...] = (
         kind="outcome|message", theirs=r"process .* did not complete successfully: unable to find user \S+: invalid argument", case="USER",
     ),
     Explained(
+        name="names that begin or end with a blank",
+        reason="BuildKit trims the patterns that it asks the client for, and then misses the file",
+        kind="outcome", theirs=r'(lstat |.*")/( [^:"]*|[^:"]* )"?: (no such file or directory|not found)', ours="succeeds", case=r'"path": "([^"]*/)? |"path": "[^"]* "',
+    ),
+    Explained(
+        name="hard links to a lower layer's file",
+        reason="BuildKit exports a second, independent file; ours shows what the step made",
+        kind=r"root\.hardlinks", place="bin/again bin/busybox", theirs="apart", ours="together", case="ln /bin/busybox /bin/again",
+    ),
+    Explained(
+        name="the first name of such a hard link is in the layer",
+        reason="a link needs its file in the same layer",
+        kind=r"layers\.names", place=r"\d+: bin/busybox \(file\)", theirs="absent", ours=r"\+", case="ln /bin/busybox /bin/again",
+    ),
+    Explained(
         name="no layers",
         reason="BuildKit writes null; image-spec demands an array",
         kind=r"manifest\.layers", place="layers", theirs="null", ours=r"\[\]",

@@ -12,7 +12,10 @@ _CLASSES = (
     ("HTTP status", r"(?:invalid response status |server answered HTTP |not found \(HTTP )(\d+)"),
     ("archive entry", r"unhandled tar header type"),
     ("digest", r"digest mismatch|wrong digest"),
-    ("not found", r"not found|no such file or directory|lstat .*: no such|does not exist in its source"),
+    (
+        "not found",
+        r"not found|no such file or directory|lstat .*: no such|does not exist in its source|nothing in .* matches",
+    ),
     ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
     ("not a directory", r"not a directory|cannot copy to non-directory|is not a folder"),
     ("circular", r"circular"),

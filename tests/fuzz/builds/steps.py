@@ -296,7 +296,7 @@ class Steps:
                 (part.partition("=")[2] for part in mount.split(",") if part.startswith("target=")),
                 "/run/secrets/nosuch",
             )
-            command += f"; stat -c '%a %u %g' {target} > /mountstat 2>&1; ls -A {target} > /mountlist 2>&1; mount | grep -w {target} | cut -d' ' -f3- | grep -v overlay > /mountline; echo \"$SECRET|${{NOSUCH-unset}}\" >> /mountline"
+            command += f"; stat -c '%a %u %g' {target} > /mountstat 2>&1; ls -A {target} > /mountlist 2>&1; grep -w {target} /proc/mounts | cut -d' ' -f4 | tr , '\\n' | grep -x -e r[ow] -e no.* -e size=.* | sort > /mountline; echo \"$SECRET|${{NOSUCH-unset}}\" >> /mountline"
         if self._chance(0.06):
             flags.append(
                 source.choice(("--network=none", "--network=default", "--security=sandbox", "--network=host"))

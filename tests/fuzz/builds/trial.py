@@ -67,26 +67,34 @@ def try_case(case: Case, bench: Bench) -> Finding:
     finding.rebuilt = finding.builds - 1
     if not finding.differences:
         return finding
-    fresh = [one.signature for one in finding.differences if one.signature not in bench.seen]
-    if fresh and bench.reducing:
-        bench.seen[fresh[0]] = True
-        _reduce(finding, fresh[0], bench)
+    finding.repeated = _repeats(finding, bench)
+    if finding.repeated and bench.reducing:
+        fresh = [one.signature for one in finding.differences if one.signature not in bench.seen]
+        if fresh:
+            bench.seen[fresh[0]] = True
+            _reduce(finding, fresh[0], bench)
     finding.text = described(finding.case, finding.differences, bench.services)
     return finding
 
 
+def _repeats(finding: Finding, bench: Bench) -> bool:
+    """Say whether one of the differences is there again when both engines start from nothing."""
+    bench.theirs.reset()
+    bench.ours.reset()
+    wanted = {one.signature for one in finding.differences}
+    return any(one.signature in wanted for one in _unexplained(finding.case, bench))
+
+
+def _unexplained(case: Case, bench: Bench) -> list[Difference]:
+    return [one for one in differences(case, bench, []) if explanation(one, case) is None]
+
+
 def _reduce(finding: Finding, signature: tuple[str, ...], bench: Bench) -> None:
     def shows(case: Case) -> bool:
-        found = differences(case, bench, [])
-        return any(one.signature == signature and explanation(one, case) is None for one in found)
+        return any(one.signature == signature for one in _unexplained(case, bench))
 
-    finding.repeated = shows(finding.case)
-    if finding.repeated:
-        finding.case = reduce_case(finding.case, shows)
-        found = differences(finding.case, bench, [])
-        finding.differences = [
-            one for one in found if explanation(one, finding.case) is None
-        ] or finding.differences
+    finding.case = reduce_case(finding.case, shows)
+    finding.differences = _unexplained(finding.case, bench) or finding.differences
 
 
 def fails_twice(difference: Difference, case: Case, bench: Bench) -> bool:

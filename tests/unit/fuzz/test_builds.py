@@ -328,6 +328,9 @@ class _Constant:
         self.name = name
         self._report = report
 
+    def reset(self) -> None:
+        pass
+
     def build(self, arguments: object, archive: Path) -> Report:
         return self._report
 
@@ -367,6 +370,9 @@ class _FirstFailure:
     def __init__(self, name: str, *steps: str) -> None:
         self.name = name
         self._steps = steps
+
+    def reset(self) -> None:
+        pass
 
     def build(self, arguments: Sequence[str], archive: Path) -> Report:
         text = Path(arguments[arguments.index("-f") + 1]).read_text()
