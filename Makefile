@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 PACKAGES := runc crun busybox-static docker-registry git ca-certificates openssh-client python3-venv
 SOURCES := grammar llb frontends solver worker llbkit conformance
 
-.PHONY: help setup demo test check docs bench clean
+.PHONY: help setup demo test test-all test-faults check docs bench clean
 help:
 	@echo "make setup   Debian packages, a virtual environment in $(VENV), llbkit in it"
 	@echo "make demo    build, run, rebuild and change examples/shop"
-	@echo "make test    make check, then every test"
+	@echo "make test    make check, then the tests, a sample of the faults among them"
+	@echo "make test-faults  every fault: builds killed at many moments, files lost, restored and damaged, full disks"
+	@echo "make test-all     make test and make test-faults"
 	@echo "make check   format, lint, types, import contracts, docstrings"
 	@echo "make docs    the API reference, in build/api"
 	@echo "make bench   side by side with BuildKit and buildah; prints ratios"
@@ -42,6 +44,11 @@ docs: setup
 
 test: check docs
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-faults: setup
+	$(BIN)/pytest -n 2 -m faults
+
+test-all: test test-faults
 
 bench: setup
 	$(BIN)/python -m bench

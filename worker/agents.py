@@ -7,17 +7,20 @@ import os
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from worker.base import EnvironmentLackError, WorkerError
+from worker.scratch import scratch
+
+_LONGEST_PARENT = 80
+"""Bytes: the path of a socket has 107 at most."""
 
 
 @contextmanager
-def serve(wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:
-    """Yield a socket for each id; ``wanted`` gives a socket, or private key files.
+def serve(wanted: Mapping[str, Sequence[str]], parent: Path | None = None) -> Iterator[Mapping[str, Path]]:
+    """Yield a socket for each id; ``wanted`` gives a socket, or private key files. Sockets are made below ``parent``.
 
     Raises:
         WorkerError: a path is neither, or a key cannot be added.
@@ -29,7 +32,7 @@ def serve(wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:
             if len(paths) == 1 and _is_socket(name, paths[0]):
                 sockets[name] = Path(paths[0])
             else:
-                sockets[name] = stack.enter_context(_agent(name, paths))
+                sockets[name] = stack.enter_context(_agent(name, paths, parent))
         yield sockets
 
 
@@ -44,15 +47,18 @@ def _is_socket(name: str, path: str) -> bool:
 
 
 @contextmanager
-def _agent(name: str, keys: Sequence[str]) -> Iterator[Path]:
+def _agent(name: str, keys: Sequence[str], parent: Path | None) -> Iterator[Path]:
     program, add = shutil.which("ssh-agent"), shutil.which("ssh-add")
     if program is None or add is None:
         raise EnvironmentLackError("ssh-agent is not installed", help="apt-get install -y openssh-client")
-    with tempfile.TemporaryDirectory(prefix="llbkit-ssh-") as folder:
-        socket = Path(folder) / "agent"
-        process = subprocess.Popen(
-            [program, "-D", "-a", str(socket)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    if parent is not None and len(os.fsencode(parent)) > _LONGEST_PARENT:
+        parent = None
+    with scratch(parent) as folder:
+        socket = folder / "agent"
+        argv = [program, "-D", "-a", str(socket)]
+        if (bound := shutil.which("setpriv")) is not None:  # an agent that outlives us would keep the keys
+            argv = [bound, "--pdeathsig", "TERM", *argv]
+        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             _wait_for(socket, process)
             for key in keys:

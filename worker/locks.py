@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -40,15 +41,19 @@ def try_lock(path: Path, mode: int = fcntl.LOCK_EX, *, create: bool = True) -> i
 
 
 @contextmanager
-def locked(path: Path, cancel: CancelToken | None = None) -> Iterator[int]:
+def locked(path: Path, cancel: CancelToken | None = None, *, timeout: float | None = None) -> Iterator[int]:
     """Hold a lock that no other thread or process holds, waiting for it; gives its descriptor.
 
     Raises:
         worker.pools.Cancelled: while waiting, if ``cancel`` says so.
+        TimeoutError: it could not be had in ``timeout`` seconds.
     """
+    deadline = None if timeout is None else time.monotonic() + timeout
     while (descriptor := try_lock(path)) is None:
         if cancel is not None:
             cancel.check()
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock for too long", str(path))
         time.sleep(POLL_SECONDS)
     try:
         yield descriptor

@@ -9,11 +9,10 @@ removes the file. At opening, files whose lock is free belong to dead processes:
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from solver.cache.damage import Notice
@@ -24,6 +23,7 @@ from worker.leases import Leases
 from worker.locks import locked, try_lock
 from worker.metadata import CONSEQUENCE as METADATA_LOST
 from worker.metadata import DamagedDatabaseError, Metadata
+from worker.scratch import is_locked, lock_directory, remove_left_over, scratch
 from worker.vetting import Vetting
 
 _FOLDERS = (
@@ -62,7 +62,7 @@ class StateDir:
             self._locks = [self._claim()]
             try:
                 self.work.mkdir()
-                self._locks.append(_lock_directory(self.work))
+                self._locks.append(lock_directory(self.work))
                 self.alone = self._is_alone()
                 self._vetting = Vetting(
                     {root / "metadata.db": METADATA_LOST, self.cache_db: RECORDS_LOST},
@@ -73,6 +73,7 @@ class StateDir:
                     self._vetting.before()
                 self._open_metadata(notice)
                 self._release_dead_owners()
+                remove_left_over(self.tmp)
             except BaseException:
                 self._release()
                 raise
@@ -130,7 +131,7 @@ class StateDir:
         unlisted = {*os.listdir(self.root / "work"), *self.lease.owners()} - {self.owner}
         owners = os.listdir(self.run / "owners")
         for name in unlisted.difference(owners):
-            if not _is_locked(self.root / "work" / name):
+            if not is_locked(self.root / "work" / name):
                 self._release_owner(name, rebooted=False)
         for name in owners:
             if name == self.owner:
@@ -185,23 +186,6 @@ class StateDir:
             self._release()
 
 
-def _lock_directory(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
-
-
-def _is_locked(directory: Path) -> bool:
-    """Tell whether a living process holds the lock of its directory."""
-    try:
-        os.close(_lock_directory(directory))
-    except BlockingIOError:
-        return True
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    return False
-
-
 def _boot_id() -> bytes:
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
@@ -233,6 +217,19 @@ def storage_errors(root: Path) -> AbstractContextManager[None]:
 def disk_errors(root: Path) -> AbstractContextManager[None]:
     """Turn full and read-only disks into a `StorageError`; the block does more than to keep state."""
     return _errors(root, _DISK)
+
+
+@contextmanager
+def scratch_below(root: Path) -> Iterator[Path]:
+    """Make a temporary directory in a state directory that this process need not have opened yet.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with ExitStack() as stack:
+        with _errors(root, _DISK | _ACCESS | _PLACE):
+            path = stack.enter_context(scratch(root / "tmp"))
+        yield path
 
 
 @contextmanager

@@ -398,7 +398,7 @@ class LocalWorker:
         """Give every ``--ssh`` a socket; key files are served by an agent of their own while the context lasts."""
         from worker.agents import serve
 
-        with serve(wanted) as sockets:
+        with serve(wanted, self.state.tmp) as sockets:
             yield sockets
 
     # -- operations

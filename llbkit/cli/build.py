@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from llbkit.cli.execute import (
     report,
     report_flags,
     result_flags,
+    scratch_directory,
 )
 from llbkit.cli.flags import frontend_options, key_values, source_flags
 from llbkit.request import BuildRequest, Output
@@ -50,8 +50,8 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
 
     call = Call.parse("check" if values["check"] else values["call"])
     check_files(values)
-    with tempfile.TemporaryDirectory(prefix="llbkit-") as scratch:
-        request = _request(where, values, Path(scratch))
+    with scratch_directory(ctx.obj["root"]) as scratch:
+        request = _request(where, values, scratch)
         if call.request:
             options = {**request.options, "requestid": call.request}
             request = replace(request, options=options, outputs=(Output(type="cacheonly"),))
@@ -62,7 +62,7 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
             repeatable=all(output.dest != "-" for output in request.outputs),
         )
         if call.request:
-            return show(call, done.value, _dockerfile(request, Path(scratch)))
+            return show(call, done.value, _dockerfile(request, scratch))
     report(done, request.outputs, values)
     return 0
 

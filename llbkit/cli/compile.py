@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from llbkit import context as contexts
-from llbkit.cli.execute import run_loop
+from llbkit.cli.execute import run_loop, scratch_directory
 from llbkit.cli.flags import frontend_options, key_values, source_flags
 from llbkit.csvflags import FlagError
 from llbkit.graphs import PICTURES, WRITERS
@@ -70,11 +69,9 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> None:
     from llbkit.engine import Engine
 
     form = values["form"] or ("text" if sys.stdout.isatty() and values["output"] is None else "pb")
-    with tempfile.TemporaryDirectory(prefix="llbkit-") as scratch:
+    with scratch_directory(ctx.obj["root"]) as scratch:
         named = key_values("--build-context", values["contexts"])
-        found = contexts.resolve(
-            where, values["dockerfile"], named, stdin=sys.stdin.buffer, scratch=Path(scratch)
-        )
+        found = contexts.resolve(where, values["dockerfile"], named, stdin=sys.stdin.buffer, scratch=scratch)
         request = BuildRequest(
             frontend=values["frontend"],
             options={**found.options, **frontend_options(values)},

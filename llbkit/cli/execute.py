@@ -9,7 +9,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -244,6 +245,21 @@ def _execute(
 
         value = run_loop(main(engine, sink))
     return Executed(value, warnings, summary, time.monotonic() - began)
+
+
+@contextmanager
+def scratch_directory(root: Path | None) -> Iterator[Path]:
+    """Make a temporary directory in the state directory that ``--root`` or the settings name.
+
+    Raises:
+        ConfigError: the settings cannot be used.
+        StorageError: the state directory cannot be used.
+    """
+    from llbkit import config
+    from worker.statedir import scratch_below
+
+    with scratch_below(config.load(root=root).root) as path:
+        yield path
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:

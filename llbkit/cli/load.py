@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
-from llbkit.cli.execute import execute, progress_flags
+from llbkit.cli.execute import execute, progress_flags, scratch_directory
 from llbkit.csvflags import FlagError
 
 
@@ -28,9 +27,9 @@ def command(ctx: click.Context, /, path: Path | None, progress: str, quiet: bool
     """Load images from an archive of `llbkit save` or `docker save`, or an OCI layout, compressed or not."""
     if path is None and sys.stdin.isatty():
         raise FlagError("there is no archive on standard input", help="use --input FILE, or redirect")
-    with tempfile.TemporaryDirectory(prefix="llbkit-") as scratch:
+    with scratch_directory(ctx.obj["root"]) as scratch:
         if path is None:
-            path = Path(scratch) / "archive"
+            path = scratch / "archive"
             with path.open("wb") as copy:
                 shutil.copyfileobj(sys.stdin.buffer, copy)
         where = path

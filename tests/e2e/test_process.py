@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 DEFAULT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
-def started(cli, folder: Path, *, prepare=lambda: None, words: str = "started") -> subprocess.Popen[str]:
+def started(
+    cli, folder: Path, *, prepare=lambda: None, words: str = "started", arguments=()
+) -> subprocess.Popen[str]:
     """Return a build whose step has printed ``words``; ``prepare`` runs in the child before the program."""
 
     def child() -> None:
@@ -26,7 +29,7 @@ def started(cli, folder: Path, *, prepare=lambda: None, words: str = "started") 
         prepare()
 
     process = subprocess.Popen(
-        cli.argv("build", "--progress=plain", folder),
+        cli.argv("build", "--progress=plain", *arguments, folder),
         env=cli.env(),
         stderr=subprocess.PIPE,
         text=True,
@@ -225,3 +228,45 @@ def test_a_working_directory_that_was_removed_is_named(cli, tmp_path) -> None:
     done = subprocess.run(["sh", "-c", command], env=cli.env(), check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "the current directory has been removed" in done.stderr
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_secret_variables_of_a_running_step_are_on_no_disk(cli, project, runtime) -> None:
+    if not shutil.which(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    cli.environment |= {"LLBKIT_RUNTIME": runtime, "TOKEN": "tooth-of-a-hen"}
+    folder = project(
+        'FROM base\nRUN --mount=type=secret,id=token,env=TOKEN,required=true test -n "$TOKEN" && echo started && sleep 733\n'
+    )
+    process = started(cli, folder, words="started", arguments=("--secret", "id=token,env=TOKEN"))
+    try:
+        assert running("sleep 733")
+        found = subprocess.run(["grep", "-rl", "tooth-of-a-hen", cli.root], capture_output=True, check=False)
+        assert found.stdout == b""
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.root
+def test_what_a_killed_build_leaves_is_gone_after_the_next(cli, project, tmp_path) -> None:
+    """Its warden is killed as well: the container runs on until another build comes."""
+    folder = project("FROM base\nRUN echo started; sleep 739\n")
+    (tmp_path / "tmp").mkdir()
+    cli.environment["TMPDIR"] = str(tmp_path / "tmp")
+    process = started(cli, folder)
+    for child in Path(f"/proc/{process.pid}/task").glob("*/children"):
+        for pid in child.read_text().split():
+            if b"llbkit-warden" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    time.sleep(0.5)
+    assert running("sleep 739")
+    cli.build(project("FROM base\nRUN true\n", name="other"))
+    assert gone("sleep 739")
+    for name in ("tmp", "work", "run/owners"):
+        assert os.listdir(cli.root / name) == []
+    assert os.listdir(cli.root / "run" / "containers") == ["lock"]
+    assert os.listdir(tmp_path / "tmp") == []

@@ -26,6 +26,7 @@ from typing import Literal
 
 from worker.base import EnvironmentLackError
 from worker.runtime.spec import MountSpec, Sandbox, build
+from worker.scratch import scratch
 
 Mode = Literal["cgroups", "bare", "unified"]
 
@@ -118,7 +119,7 @@ def detect(cache_file: Path | None = None, wanted: str = "") -> Verdict:
     key = _identity(binaries)
     known = _load(cache_file, key)
     if known is None:
-        known = _test_all(binaries)
+        known = _test_all(binaries, None if cache_file is None else cache_file.parent / "tmp")
         if known.runtimes:
             _store(cache_file, key, known)
     elif any(runtime.mode == "unified" for runtime in known.runtimes):
@@ -245,7 +246,7 @@ def _store(file: Path | None, key: str, verdict: Verdict) -> None:
     os.replace(out.name, file)
 
 
-def _test_all(binaries: dict[str, str]) -> Verdict:
+def _test_all(binaries: dict[str, str], place: Path | None) -> Verdict:
     working: list[Runtime] = []
     refusals: dict[str, list[str]] = {name: [] for name in _MODES}
     for mode in _ORDER:
@@ -253,7 +254,7 @@ def _test_all(binaries: dict[str, str]) -> Verdict:
             needless = mode != "cgroups" and any(runtime.name == name for runtime in working)
             if mode not in _MODES[name] or needless:
                 continue
-            outcome = _test(name, path, mode)
+            outcome = _test(name, path, mode, place)
             if isinstance(outcome, Runtime):
                 working.append(outcome)
             else:
@@ -272,10 +273,9 @@ def _finding(name: str, installed: bool, working: Sequence[Runtime], refusals: S
     return Finding(name=name, ok=bool(good), detail=f"{name} ({'; '.join((*good, *refusals))})")
 
 
-def _test(name: str, path: str, mode: Mode) -> Runtime | str:
+def _test(name: str, path: str, mode: Mode, place: Path | None) -> Runtime | str:
     """Run a process that ends with a known code; return the runtime, or what went wrong."""
-    with tempfile.TemporaryDirectory(prefix="llbkit-probe-") as directory:
-        bundle = Path(directory)
+    with scratch(place) as bundle:
         if mode == "unified":
             try:
                 cover_cgroups()
@@ -285,7 +285,7 @@ def _test(name: str, path: str, mode: Mode) -> Runtime | str:
         _write_probe(bundle, cgroup)
         runtime = Runtime(name=name, path=path, mode=mode, seconds=0)
         prefix = command(runtime, bundle / "state")
-        argv = (*prefix, "run", "--bundle", directory, f"llbkit-probe-{os.getpid()}")
+        argv = (*prefix, "run", "--bundle", os.fspath(bundle), f"llbkit-probe-{os.getpid()}")
         seconds = _TIMEOUT
         for _ in range(2):
             start = time.perf_counter()

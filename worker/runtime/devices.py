@@ -24,10 +24,10 @@ _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def confine_thread() -> bool:
+def confine_thread(place: Path) -> bool:
     """Put the calling thread, and so its later children, under the device rules; tell whether that worked."""
     try:
-        with _devices_controller() as controller:
+        with _devices_controller(place) as controller:
             cgroup = controller / _NAME
             if not cgroup.is_dir():
                 _make(cgroup)
@@ -53,13 +53,13 @@ def _make(cgroup: Path) -> None:
 
 
 @contextlib.contextmanager
-def _devices_controller() -> Iterator[Path]:
-    """The root of the controller's tree, mounted aside for a moment: its usual place may be covered.
+def _devices_controller(place: Path) -> Iterator[Path]:
+    """The root of the controller's tree, mounted below ``place`` for a moment: its usual place may be covered.
 
     Raises:
         OSError: the kernel has no such controller.
     """
-    with tempfile.TemporaryDirectory(prefix="llbkit-devices-") as directory:
+    with tempfile.TemporaryDirectory(prefix="devices-", dir=place) as directory:
         if _libc.mount(b"none", os.fsencode(directory), b"cgroup", 0, b"devices") != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code), directory)

@@ -122,29 +122,14 @@ class Containers:
         )
         log_file = work / "runtime.log"
         argv = (*prefix, "--log", os.fspath(log_file), "--log-format", _LOG_FORMATS[runtime.name], "run")
-        argv = (*argv, "--bundle", os.fspath(work), "--pid-file", os.fspath(work / "pid"), name)
         kills = _kill_count()
-        confined = not (sandbox.insecure or runtime.manages_cgroups)
-        process = self._start(argv, confined=confined, attached=attached)
-        try:
-            with cancel.on_cancel(lambda: _kill(process, work / "pid")):
-                _stream(process, log)
-                code = process.wait()
-        finally:
-            if process.poll() is None:
-                _kill(process, work / "pid")
-                process.wait()
-            if cancel.cancelled or process.returncode < 0 or (state / name).exists():
-                with contextlib.suppress(
-                    subprocess.TimeoutExpired
-                ):  # the warden and the next start try again
-                    subprocess.run(
-                        (*prefix, "delete", "--force", name),
-                        stdin=subprocess.DEVNULL,
-                        capture_output=True,
-                        timeout=DELETE_TIMEOUT,
-                        check=False,
-                    )
+        with directory.pid_file(name) as pid_file:
+            argv = (*argv, "--bundle", os.fspath(work), "--pid-file", os.fspath(pid_file), name)
+            confined = not (sandbox.insecure or runtime.manages_cgroups)
+            process = self._start(argv, confined=confined, attached=attached)
+            code = _supervise(process, log, cancel, pid_file)
+            if cancel.cancelled or code < 0 or (state / name).exists():
+                _delete(prefix, name)
         return _explain(code, log_file, out_of_memory=_kill_count() > kills)
 
     def close(self) -> None:
@@ -170,16 +155,13 @@ class Containers:
     def _open(self) -> RunDirectory:
         with self._lock:
             if self._directory is None:
-                runtimes = self._detected().runtimes
                 self._detected().choose()
-                found = {runtime.name: runtime for runtime in runtimes}
-                self._directory = RunDirectory(
-                    self._run_root,
-                    lambda name, state: command(found[name], state) if name in found else None,
-                )
+                self._directory = RunDirectory(self._run_root)
                 self._starter = ThreadPoolExecutor(1, thread_name_prefix="llbkit-starter")
-                if not found or not self._detected().choose().manages_cgroups:
-                    self._devices_confined = self._starter.submit(confine_thread).result()
+                if not self._detected().choose().manages_cgroups:
+                    self._devices_confined = self._starter.submit(
+                        confine_thread, self._directory.path
+                    ).result()
             return self._directory
 
     def _choose(self, sandbox: Sandbox, cgroup_parent: str) -> Runtime:
@@ -211,6 +193,27 @@ class Containers:
         if confined and self._starter is not None:
             return self._starter.submit(spawn).result()
         return spawn()
+
+
+def _supervise(process: subprocess.Popen[bytes], log: Log, cancel: CancelToken, pid_file: Path) -> int:
+    """Hand on the output of a runtime until it ends, and return its exit code; it has ended whatever happens."""
+    try:
+        with cancel.on_cancel(lambda: _kill(process, pid_file)):
+            _stream(process, log)
+            return process.wait()
+    finally:
+        if process.poll() is None:
+            _kill(process, pid_file)
+            process.wait()
+
+
+def _delete(prefix: Sequence[str], name: str) -> None:
+    """Remove what a runtime keeps of a container. If it takes too long, the warden and the next start try again."""
+    command = (*prefix, "delete", "--force", name)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DELETE_TIMEOUT, check=False
+        )
 
 
 def _stream(process: subprocess.Popen[bytes], log: Log) -> None:

@@ -2,11 +2,14 @@
 """The directory in which one process keeps its running containers, and the cleaning up after processes that died.
 
 ``<root>/<token>/`` belongs to the process that holds a lock on ``<root>/<token>/lock``; the kernel drops the lock
-however the process ends. Below it: ``state/<runtime>/`` (the runtime's own records) and ``work/`` (a tmpfs in the
-pools' private mount namespace, so what is written there never reaches a disk and is gone with the process).
+however the process ends. Below it: ``pids/<container>`` (the number of its first process) and ``work/``, a tmpfs in the
+pools' private mount namespace: what is written there never reaches a disk and is gone with the processes of the namespace.
+There are the bundles and ``work/state/<runtime>/``, the runtime's own records; crun copies the whole configuration into
+them, with the variables that are secrets.
 
-Two lines of defence against containers that outlive their owner: a *warden*, a shell that waits for the owner's end
-and then deletes what runs, at once; and a sweep by every later process, for when the warden died as well.
+Two lines of defence against containers that outlive their owner: a *warden*, a shell in the same namespace that waits for
+the owner's end and then deletes what runs, at once; and a sweep by every later process, for when the warden died as well.
+The sweep cannot see the runtime's records; it kills by number.
 """
 
 from __future__ import annotations
@@ -18,12 +21,15 @@ import itertools
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from worker.base import StorageError
+from worker.locks import locked
 
 _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,21 +45,24 @@ for entry in "$state"/*/; do
 done
 """
 DELETE_TIMEOUT = 30.0
+"""Seconds that a runtime may take to delete a container."""
+_LOCK_TIMEOUT = 60.0
+"""Seconds that another process may take to sweep."""
+_CLOCK_SLACK = 0.1
+"""Seconds by which start times of processes and files may differ: they are counted in ticks."""
 
 
 class RunDirectory:
     """This process's directory below ``root``; made, and dead neighbours swept, on construction.
 
-    ``delete_command(runtime_name, state)`` returns the command prefix that calls a runtime on a state directory, or
-    None if it is not installed any more. Construct it on a pool thread: it mounts.
+    Construct it on a pool thread: it mounts.
 
     Raises:
         StorageError: the directory cannot be made.
     """
 
-    def __init__(self, root: Path, delete_command: Callable[[str, Path], Sequence[str] | None]) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._delete_command = delete_command
         self._wardens: dict[str, subprocess.Popen[bytes]] = {}
         self._guard = threading.Lock()
         self._numbers = itertools.count(1)
@@ -61,10 +70,11 @@ class RunDirectory:
         self.path = root / self.token
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o711)
-            with _locked(root / "lock"):
+            with locked(root / "lock", timeout=_LOCK_TIMEOUT):
                 self._lock = self._claim()
                 self._sweep()
             self._mount_work()
+            (self.path / "work" / "state").mkdir(mode=0o700)
         except OSError as error:
             raise StorageError(
                 f"cannot use {root}: {error.strerror}", help="check its owner and space"
@@ -76,7 +86,16 @@ class RunDirectory:
 
     def state(self, runtime: str) -> Path:
         """Return the state directory for ``runtime``."""
-        return self.path / "state" / runtime
+        return self.path / "work" / "state" / runtime
+
+    @contextlib.contextmanager
+    def pid_file(self, name: str) -> Iterator[Path]:
+        """Where the runtime writes the number of a container's first process, for the sweep too."""
+        path = self.path / "pids" / name
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def work(self) -> Iterator[Path]:
@@ -115,7 +134,7 @@ class RunDirectory:
         self.path.mkdir(mode=0o711)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (self.path / "state").mkdir(mode=0o700)
+        (self.path / "pids").mkdir(mode=0o700)
         (self.path / "work").mkdir(mode=0o711)
         return lock
 
@@ -136,29 +155,34 @@ class RunDirectory:
             except BlockingIOError:
                 continue
             else:
-                if self._delete_containers(directory):
-                    _unmount(directory / "work")
-                    shutil.rmtree(directory)
+                _kill_containers(directory / "pids")
+                shutil.rmtree(directory)
             finally:
                 os.close(lock)
 
-    def _delete_containers(self, directory: Path) -> bool:
-        """Delete every container recorded below ``directory``; tell whether none is left."""
-        clean = True
-        for state in _directories(directory / "state"):
-            command = self._delete_command(state.name, state)
-            for container in _directories(state):
-                if command is None:
-                    clean = False
-                    continue
-                subprocess.run(
-                    (*command, "delete", "--force", container.name),
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    timeout=DELETE_TIMEOUT,
-                    check=False,
-                )
-        return clean
+
+def _kill_containers(pids: Path) -> None:
+    """Kill the first process of every container, and with it all others. Its runtime, which waits for it, cleans up."""
+    try:
+        files = list(pids.iterdir())
+    except FileNotFoundError:
+        return
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            number, written = int(file.read_text(encoding="ascii")), file.stat().st_mtime
+            if _started(number) <= written + _CLOCK_SLACK:
+                os.kill(number, signal.SIGKILL)
+
+
+def _started(number: int) -> float:
+    """Return when a process was started, in seconds since 1970. One that has taken over the number was started later."""
+    fields = (
+        Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    )
+    ticks = int(fields[19])  # field 22 of proc_pid_stat(5), counted from the one after the name
+    with open("/proc/uptime", encoding="ascii") as file:
+        uptime = float(file.read().split()[0])
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _directories(directory: Path) -> list[Path]:
@@ -171,14 +195,3 @@ def _directories(directory: Path) -> list[Path]:
 def _unmount(directory: Path) -> None:
     """Unmount ``directory`` if something is mounted on it."""
     _libc.umount2(os.fsencode(directory), _MNT_DETACH)
-
-
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``file`` among processes."""
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

@@ -172,7 +172,7 @@ class Bench:
         for token in os.listdir(containers) if containers.exists() else ():
             found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"*/llbkit/{token}-*")]
         for directory in containers.iterdir() if containers.exists() else ():
-            for pattern in ("state/*/*", "work/*"):
+            for pattern in ("pids/*", "work/state/*/*", "work/[0-9]*"):
                 found += self.pools.run_sync(
                     "disk", lambda _, d=directory, p=pattern: [str(x) for x in d.glob(p)]
                 )

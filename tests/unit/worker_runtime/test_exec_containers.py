@@ -184,7 +184,7 @@ def test_a_killed_process_is_told_from_one_that_exits(runner, helpers) -> None:
     """The first process of a container can be killed from outside only."""
 
     def kill() -> None:
-        for file in (runner.state.run / "containers").glob("*/work/*/pid"):
+        for file in (runner.state.run / "containers").glob("*/pids/*"):
             with suppress(ValueError, ProcessLookupError):
                 os.kill(int(file.read_text()), signal.SIGKILL)
 

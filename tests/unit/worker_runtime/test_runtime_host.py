@@ -127,37 +127,45 @@ def deleting(folder: Path) -> tuple[str, ...]:
     return (str(script(folder / "delete", f'echo "$@" >> {folder}/deleted')),)
 
 
-def neighbour(root: Path, name: str, *containers: str, runtime: str = "runc") -> Path:
-    for container in containers:
-        (root / name / "state" / runtime / container).mkdir(parents=True)
-    (root / name / "work").mkdir(parents=True)
+def neighbour(root: Path, name: str, **pids: object) -> Path:
+    """Make what another process has below its run directory: containers with the numbers of their first processes."""
+    (root / name / "pids").mkdir(parents=True)
+    (root / name / "work").mkdir()
     (root / name / "lock").touch()
+    for container, pid in pids.items():
+        (root / name / "pids" / container).write_text(str(pid))
     return root / name
 
 
 @pytest.mark.root
-def test_containers_of_dead_processes_are_deleted_and_those_of_the_living_are_not(pools, tmp_path) -> None:
+def test_containers_of_dead_processes_are_killed_and_no_other_process_is(pools, tmp_path) -> None:
     root = tmp_path / "run"
-    dead, living = neighbour(root, "dead", "a", "b"), neighbour(root, "living", "c")
-    unknown = neighbour(root, "unknown", "d", runtime="gone")
-    prefix = deleting(tmp_path)
-    with open(living / "lock", "rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = pools.run_sync(
-            "disk", lambda _: RunDirectory(root, lambda name, state: prefix if name == "runc" else None)
-        )
-        pools.run_sync("disk", lambda _: made.close())
-    assert (tmp_path / "deleted").read_text().splitlines() == ["delete --force a", "delete --force b"]
-    assert not dead.exists()
-    assert living.exists()
-    assert unknown.exists(), "its containers may run: the next process may have the runtime"
-    assert not made.path.exists()
+    orphan, reused, held = (subprocess.Popen(["sleep", "60"]) for _ in range(3))
+    try:
+        dead = neighbour(root, "dead", a=orphan.pid, b=reused.pid, c="", d="x", e=2**22 + 1)
+        # The number was given to a process that began after the container had.
+        os.utime(dead / "pids" / "b", (time.time() - 60, time.time() - 60))
+        living = neighbour(root, "living", f=held.pid)
+        with open(living / "lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = pools.run_sync("disk", lambda _: RunDirectory(root))
+            pools.run_sync("disk", lambda _: made.close())
+        assert orphan.wait(_TIMEOUT) == -9
+        assert reused.poll() is None
+        assert held.poll() is None
+        assert not dead.exists()
+        assert living.exists()
+        assert not made.path.exists()
+    finally:
+        for process in (orphan, reused, held):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.root
 def test_names_and_places_are_of_one_process(pools, tmp_path) -> None:
     def make(_: object) -> list[RunDirectory]:
-        return [RunDirectory(tmp_path / "run", lambda name, state: None) for _ in range(2)]
+        return [RunDirectory(tmp_path / "run") for _ in range(2)]
 
     def use(_: object) -> None:
         with one.work() as first, one.work() as second:
@@ -186,7 +194,7 @@ from worker.pools import Pools
 from worker.runtime.rundir import RunDirectory
 pools = Pools({{"disk": 1}}, private_mounts=True)
 def work(_):
-    made = RunDirectory(pathlib.Path({str(tmp_path / "run")!r}), lambda name, state: None)
+    made = RunDirectory(pathlib.Path({str(tmp_path / "run")!r}))
     (made.state("runc") / "left").mkdir(parents=True)
     made.watch("runc", {prefix!r})
     os.kill(os.getpid(), signal.SIGKILL)

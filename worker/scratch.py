@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temporary directories that do not outlive their process for long: the next start removes those of killed ones.
+
+Each is locked by its owner while it is in use, so everybody can tell what is left over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.descent import remove_tree
+
+
+def lock_directory(path: Path) -> int:
+    """Lock a directory for as long as the returned descriptor is open.
+
+    Raises:
+        BlockingIOError: somebody else holds the lock.
+        OSError: it is no directory, or not there.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a living process holds the lock of a directory."""
+    try:
+        os.close(lock_directory(path))
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return False
+
+
+@contextmanager
+def scratch(parent: Path | None) -> Iterator[Path]:
+    """Make an empty directory, removed at the end; below the system's temporary directory if ``parent`` is None.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if parent is None:
+        with tempfile.TemporaryDirectory(prefix="llbkit-") as directory:
+            yield Path(directory)
+        return
+    path, descriptor = _make(parent)
+    try:
+        yield path
+    finally:
+        remove_tree(path)
+        os.close(descriptor)
+
+
+def _make(parent: Path) -> tuple[Path, int]:
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = parent / secrets.token_hex(6)
+        path.mkdir(mode=0o700)
+        try:
+            descriptor = lock_directory(path)
+        except (FileNotFoundError, BlockingIOError):
+            continue  # another process took it for left over
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)
+
+
+def remove_left_over(parent: Path) -> None:
+    """Remove what killed processes left of `scratch`."""
+    for name in os.listdir(parent):
+        path = parent / name
+        if path.is_dir() and not is_locked(path):
+            remove_tree(path)
