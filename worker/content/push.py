@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from llb.reference import Reference
 from worker.base import CancelToken, SourceError
-from worker.content.http_errors import HttpError
+from worker.content.http_errors import HttpError, UnreachableError
 from worker.content.provider import Blobs
 from worker.content.registry import ACCEPT, pull_scopes
 from worker.content.response import Response
@@ -174,25 +174,26 @@ class _Job:
         """Open an upload and return its URL; "" if the blob could be mounted."""
         path = f"{self.ref.path}/blobs/uploads/"
         source = _mount_source(self.ref, repositories)
-        if source:
-            mount = with_query(path, mount=blob.digest, **{"from": source})
-            scopes = self.scopes | pull_scopes(Reference(self.ref.domain, source))
-            with self.transport.send(
-                self.endpoint,
-                "POST",
-                mount,
-                cancel=self.cancel,
-                scopes=scopes,
-                accept=(400, 401, 403, 404, 405),
-            ) as response:
-                if response.status == 201:
-                    return ""
-                if response.status == 202:
-                    return self._location(response, path)
+        if source and (mounted := self._mount(blob, path, source)) is not None:
+            return mounted
         with self.transport.send(
             self.endpoint, "POST", path, cancel=self.cancel, scopes=self.scopes
         ) as response:
             return self._location(response, path)
+
+    def _mount(self, blob: Descriptor, path: str, source: str) -> str | None:
+        """Ask for the blob of another repository; return an upload's URL, "" if it was mounted, None if neither."""
+        mount = with_query(path, mount=blob.digest, **{"from": source})
+        scopes = self.scopes | pull_scopes(Reference(self.ref.domain, source))
+        try:
+            with self.transport.send(
+                self.endpoint, "POST", mount, cancel=self.cancel, scopes=scopes
+            ) as response:
+                return "" if response.status == 201 else self._location(response, path)
+        except UnreachableError:
+            raise
+        except SourceError:
+            return None  # no access to the other repository, or no such operation: sending the blob does not need it
 
     def _location(self, response: Response, path: str) -> str:
         location = response.headers.get("Location", "")

@@ -219,6 +219,38 @@ def test_an_upload_to_another_host_carries_no_credentials(scheme, answer):
         assert not leaked(other)
 
 
+@pytest.mark.parametrize("refusal", ["token", 400, 403, 405])
+def test_a_blob_that_may_not_be_mounted_is_sent(refusal):
+    def registry(method, path, headers, number):
+        if path.startswith("/token"):
+            both = path.count("repository") + headers["body"].count("repository") > 1
+            return (403, {}, b"") if both and refusal == "token" else token_answer()
+        if "mount=" in path and (refusal != "token" or "authorization" not in headers):
+            return (refusal, {}, b"") if refusal != "token" else (401, challenge(headers), b"")
+        if "authorization" not in headers:
+            return 401, challenge(headers), b""
+        if method == "HEAD":
+            return 404, {}, b""
+        return (202, {"Location": "/upload"}, b"") if method == "POST" else (201, {}, b"")
+
+    def challenge(headers):
+        return {"WWW-Authenticate": f'Bearer realm="http://{headers["host"]}/token"'}
+
+    store = MemoryBlobs()
+    store.put(BODY)
+    manifest = Descriptor(media_type=MANIFEST, digest=store.put(b"{}"), size=2)
+    with FaultyServer(registry) as server:
+        Pusher(transport(), store).push(
+            parse(f"{server.address}/a/b:c"),
+            Push(manifests=[manifest], blobs=[BLOB], sources={BLOB.digest: [f"{server.address}/a/other"]}),
+            cancel=Token(),
+            need=lambda blob: None,
+            report=lambda *_: None,
+        )
+        puts = [path for method, path, _ in server.requests if method == "PUT"]
+        assert [path.partition("?")[0] for path in puts] == ["/upload", "/v2/a/b/manifests/c"]
+
+
 def test_the_secret_header_of_a_file_stays_with_its_host(database):
     box: list[FaultyServer] = []
     session = Session(id="s", secrets={"auth": TOKEN.encode})
