@@ -25,7 +25,7 @@ _CLASSES = (
 def message_class(message: str) -> str:
     """Return the class; a message that is in none is its own class, numbers and quoted words left out."""
     for name, pattern in _CLASSES:
-        found = re.search(pattern, message)
+        found = re.search(pattern, message, re.IGNORECASE)
         if found:
             return " ".join((name, *(group for group in found.groups() if group)))
     return re.sub(r"\d+", "N", re.sub(r"\"[^\"]*\"|'[^']*'|`[^`]*`", "Q", message)).lower()
