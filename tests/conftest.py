@@ -40,3 +40,9 @@ def pytest_runtest_makereport(
 
 def _sendable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Let pytest, which recurses, remove the deep trees that tests of depth leave in its folders."""
+    sys.setrecursionlimit(20_000)
