@@ -22,11 +22,11 @@ from worker.content.layout import IMAGE_NAME, REF_NAME, Layout
 from worker.content.legacy import read_legacy
 from worker.content.provider import INDEXES, Blobs, descriptor_from, fetch, objects_in, read_json
 from worker.content.push import Push, Pusher
+from worker.decompress import decompression_errors, decompressor_of
 from worker.images import ImageStore, StoredImage
 from worker.oci import Descriptor
 from worker.sources.image import ImageResolver
 from worker.sources.platform import choose, show
-from worker.unpack import decompression_errors, decompressor_of
 
 _CHUNK = 1 << 20
 

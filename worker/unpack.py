@@ -2,113 +2,32 @@
 """Archives that a copy unpacks: tar, plain or compressed with gzip, bzip2, xz or zstd.
 
 Source of behaviour: Dockerfile reference, ``ADD``: what a file is, is decided by its content, not by its name. The
-archive is unpacked as if its destination were the root: no member leaves it, links and ``..`` included. What is in the
-way is replaced, except that directories merge. Memory stays small, whatever the archive claims.
+archive is unpacked as if its destination were the root: no link leads out of it, and a member that would leave it is an
+error. What is in the way is replaced, except that directories merge; the destination itself stays as it is. Metadata in the
+header of a hard link go to the file, times that Go cannot hold are 1970, and garbage behind the end of the archive does not
+count: all this is BuildKit's. A wrong checksum of the compression is an error, which BuildKit does not notice. Memory stays small, whatever the archive claims.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, cast
 
+from grammar.patterns import clean_path
 from worker.base import CancelToken, FileOpError
 from worker.content.tarread import Entry, TarError, TarReader, check_depth
+from worker.decompress import DecompressedStream, decompressor_of
+from worker.owners import Owner
 from worker.tree import join, portable, relative
 from worker.writable import WritableRoot, is_about_storage
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 _HEAD = 512
-_XZ_MEMORY = 512 << 20  # bytes; xz -9 needs 65 MiB
-_PIECE = 1 << 16
-_TRAILING = 1024  # pieces read behind the end of a tar
-_GARBAGE = re.compile("Not a gzipped file|Input format not supported|Unknown frame descriptor")
-"""What decompressors say of what is none of theirs, and so of garbage behind their content."""
-
+_ROOT = Owner(0, 0)
+_LATEST = (1 << 63) - 1  # nanoseconds
 _DEVICES = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK}
-
-
-def open_gzip(file: IO[bytes]) -> IO[bytes]:
-    """Decompress gzip."""
-    from isal import igzip
-
-    return cast("IO[bytes]", igzip.IGzipFile(fileobj=file, mode="rb"))  # type: ignore[no-untyped-call]
-
-
-def open_bzip2(file: IO[bytes]) -> IO[bytes]:
-    """Decompress bzip2."""
-    import bz2
-
-    return bz2.BZ2File(file)
-
-
-def open_xz(file: IO[bytes]) -> IO[bytes]:
-    """Decompress xz; a dictionary may ask for memory without bounds, so there is one."""
-    return cast("IO[bytes]", _Xz(file))
-
-
-def open_zstd(file: IO[bytes]) -> IO[bytes]:
-    """Decompress zstd."""
-    import zstandard
-
-    reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
-    return io.BufferedReader(cast("io.RawIOBase", reader))
-
-
-_FORMATS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b\x08": open_gzip,
-    b"BZh": open_bzip2,
-    b"\xfd7zXZ\x00": open_xz,
-    b"\x28\xb5\x2f\xfd": open_zstd,
-}
-
-
-def decompressor_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
-    """Return what decompresses a file that begins with ``head``; None if it is not compressed."""
-    return next((use for magic, use in _FORMATS.items() if head.startswith(magic)), None)
-
-
-class _Xz(io.RawIOBase):
-    """The content of an xz file, of all its streams."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__()
-        self._file = file
-        self._begin()
-
-    def _begin(self) -> None:
-        import lzma
-
-        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        with memoryview(buffer).cast("B") as view:
-            while True:
-                if self._stream.eof:
-                    rest = (self._stream.unused_data or self._file.read(_PIECE)).lstrip(b"\0")
-                    if not rest:
-                        return 0
-                    self._begin()
-                elif self._stream.needs_input:
-                    rest = self._file.read(_PIECE)
-                    if not rest:
-                        raise EOFError("the stream is cut off")
-                else:
-                    rest = b""
-                data = self._stream.decompress(rest, len(view))
-                if data:
-                    view[: len(data)] = data
-                    return len(data)
 
 
 def is_archive(path: str) -> bool:
@@ -120,8 +39,8 @@ def is_archive(path: str) -> bool:
         return False
 
 
-def unpack(path: str, base: str, token: CancelToken) -> None:
-    """Unpack the archive at host path ``path`` into the directory ``base``.
+def unpack(path: str, base: str, token: CancelToken, owner: Owner | None = None) -> None:
+    """Unpack the archive at host path ``path`` into the directory ``base``; all members belong to ``owner`` if given.
 
     Raises:
         FileOpError: it is damaged, or holds what cannot be.
@@ -129,7 +48,7 @@ def unpack(path: str, base: str, token: CancelToken) -> None:
     name = os.path.basename(path)
     try:
         with _opened(path) as (reader, finish):
-            _Unpacker(reader, base, token, name).run()
+            _Unpacker(reader, base, token, name, owner).run()
             finish()
     except TarError as error:
         raise FileOpError(
@@ -150,50 +69,17 @@ def _opened(path: str) -> Iterator[tuple[TarReader, Callable[[], None]]]:
         if decompress is None:
             yield TarReader(file.read), lambda: None
             return
-        failures = decompression_errors()
-        stream = decompress(file)
-
-        def read(size: int) -> bytes:
-            try:
-                return stream.read(size)
-            except failures as error:
-                raise TarError(str(error)) from error
-            except OSError as error:
-                if error.errno is None:  # bzip2's way to say what is damaged
-                    raise TarError(str(error)) from error
-                raise
-
-        def finish() -> None:
-            for _ in range(_TRAILING):
-                try:
-                    if not read(_PIECE):
-                        return
-                except TarError as error:
-                    if not isinstance(error.__cause__, EOFError) and not _GARBAGE.search(str(error)):
-                        raise
-                    return  # BuildKit, too, takes an archive that is whole but for what follows it
-
-        yield TarReader(read), finish
-
-
-def decompression_errors() -> tuple[type[Exception], ...]:
-    """Return what the decompressors raise of damaged content, beside an OSError without a number."""
-    import lzma
-    import zlib
-    from gzip import BadGzipFile
-
-    import zstandard
-    from isal import isal_zlib
-
-    isal = cast("type[Exception]", isal_zlib.error)
-    return (EOFError, ValueError, BadGzipFile, isal, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+        stream = DecompressedStream(decompress(file))
+        yield TarReader(stream.read), stream.finish
 
 
 class _Unpacker:
     """One archive into one directory."""
 
-    def __init__(self, reader: TarReader, base: str, token: CancelToken, name: str) -> None:
-        self._reader, self._token, self._name = reader, token, name
+    def __init__(
+        self, reader: TarReader, base: str, token: CancelToken, name: str, owner: Owner | None
+    ) -> None:
+        self._reader, self._token, self._name, self._owner = reader, token, name, owner
         self._root = WritableRoot(base)
         self._directories: list[tuple[str, Entry]] = []
         self._resolved: dict[str, str] = {"": ""}
@@ -224,15 +110,13 @@ class _Unpacker:
                 self._set_times(where, member)
 
     def _one(self, member: Entry) -> None:
-        path = relative(member.name)
+        path = _inside(member.name, "entry name")
         check_depth(self._root.full(path))
         folder, _, name = path.rpartition("/")
         where = join(self._folder(folder), name)
         full = self._root.full(where)
         check_depth(full)
         if not where:
-            if member.kind == b"5":
-                self._directories.append((where, member))
             return
         self._clear(where, member)
         self._make(where, full, member)
@@ -250,7 +134,7 @@ class _Unpacker:
             if status is not None and stat.S_ISLNK(status.st_mode):
                 where = self._root.resolve(where)
             if not self._root.is_directory(where):
-                self._root.make_directories(where, 0o755, None, -1)
+                self._root.make_directories(where, 0o755, _ROOT, -1)
             self._resolved[path] = where
         return where
 
@@ -274,15 +158,14 @@ class _Unpacker:
             case b"2":
                 os.symlink(member.target, full)
             case b"1":
-                target = self._root.resolve(relative(member.target), last=False)
+                target = self._root.resolve(_inside(member.target, "hardlink target"), last=False)
                 os.link(self._root.full(target), full, follow_symlinks=False)
-                return
             case b"3" | b"4":
                 os.mknod(full, _DEVICES[member.kind] | 0o600, os.makedev(member.major, member.minor))
             case b"6":
                 os.mkfifo(full)
             case _:
-                return
+                raise TarError(f"unhandled tar header type {member.kind!r} of {member.name[:200]}")
         self._set_metadata(where, full, member)
 
     def _write(self, full: str, member: Entry) -> None:
@@ -293,9 +176,14 @@ class _Unpacker:
             os.close(fd)
 
     def _set_metadata(self, where: str, full: str, member: Entry) -> None:
-        os.lchown(full, member.uid, member.gid)
-        if member.kind != b"2":
-            os.chmod(full, member.mode)
+        owner = self._owner or (member.uid, member.gid)
+        is_link = member.kind == b"2"
+        known = None
+        if member.kind == b"1":
+            status = os.lstat(full)
+            is_link, known = stat.S_ISLNK(status.st_mode), (status.st_uid, status.st_gid)
+        if owner != known:  # changing an owner takes capabilities away
+            os.lchown(full, *owner)
         for name, value in member.xattrs.items():
             if portable(name):
                 try:
@@ -303,8 +191,23 @@ class _Unpacker:
                 except OSError as error:
                     if error.errno != errno.ENOTSUP or name == "security.capability":
                         raise TarError(f"cannot set the attribute {name[:80]}: {error.strerror}") from error
-        if member.kind != b"5":
+        if not is_link:
+            os.chmod(full, member.mode)
+        if member.kind != b"5" and not (is_link and member.kind == b"1"):
             self._set_times(where, member)
 
     def _set_times(self, where: str, member: Entry) -> None:
-        os.utime(self._root.full(where), ns=(member.mtime_ns, member.mtime_ns), follow_symlinks=False)
+        mtime = member.mtime_ns if 0 <= member.mtime_ns <= _LATEST else 0
+        os.utime(self._root.full(where), ns=(mtime, mtime), follow_symlinks=False)
+
+
+def _inside(path: str, what: str) -> str:
+    """Return a member's path cleaned and relative to the destination.
+
+    Raises:
+        TarError: it leads out, links aside.
+    """
+    cleaned = clean_path(path)
+    if cleaned == ".." or cleaned.startswith("../"):
+        raise TarError(f"invalid {what} {path[:200]!r}: it leads out of the destination")
+    return relative(cleaned)

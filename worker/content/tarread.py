@@ -97,7 +97,11 @@ class TarReader:
         while True:
             self.skip()
             block = self._exactly(_BLOCK, at_start=True)
-            if not block or block == _ZEROS:
+            if not block:
+                return
+            if block == _ZEROS:
+                if self._exactly(_BLOCK, at_start=True) not in (b"", _ZEROS):
+                    raise TarError("a lone block of zeros stands where a header must be")
                 return
             if not _is_intact(block):
                 raise TarError("a header has a wrong checksum")

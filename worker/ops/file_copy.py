@@ -141,7 +141,7 @@ def _unpacked(
         return False
     where = root.resolve(relative(action.dest))
     root.make_directories(where, _NEW_DIRECTORY, owner, action.timestamp)
-    unpack(archive, root.full(where), token)
+    unpack(archive, root.full(where), token, owner)
     return True
 
 

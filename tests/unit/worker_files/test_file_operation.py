@@ -363,7 +363,7 @@ def test_what_is_no_archive_is_copied(world, data) -> None:
 
 def test_archive_members_stay_below_the_destination(world) -> None:
     evil = archive(
-        "tar", ("../../up", b"1", ""), ("/abs", b"2", ""), ("out", None, "/etc"), ("out/p", b"3", "")
+        "tar", ("/../up", b"1", ""), ("/abs", b"2", ""), ("out", None, "/etc"), ("out/p", b"3", "")
     )
     base = world.make({"etc/keep": b"k"})
     source = world.make({"e.tar": evil})

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decompressors of whole files: gzip, bzip2, xz and zstd, told apart by how a file begins."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from typing import IO, TYPE_CHECKING, cast
+
+from worker.content.tarread import TarError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_XZ_MEMORY = 512 << 20  # bytes; xz -9 needs 65 MiB
+_PIECE = 1 << 16
+_BUFFER = 1 << 17
+_TRAILING = 1024  # pieces read behind the end of a tar
+_GARBAGE = re.compile("gzip: garbage|Input format not supported|Unknown frame descriptor")
+"""What decompressors say of what is none of theirs, and so of garbage behind their content."""
+
+
+def open_gzip(file: IO[bytes]) -> IO[bytes]:
+    """Decompress gzip; a wrong checksum is found only after the content before it was delivered."""
+    return io.BufferedReader(_Gzip(file), _BUFFER)
+
+
+def open_bzip2(file: IO[bytes]) -> IO[bytes]:
+    """Decompress bzip2."""
+    import bz2
+
+    return bz2.BZ2File(file)
+
+
+def open_xz(file: IO[bytes]) -> IO[bytes]:
+    """Decompress xz; a dictionary may ask for memory without bounds, so there is one."""
+    return cast("IO[bytes]", _Xz(file))
+
+
+def open_zstd(file: IO[bytes]) -> IO[bytes]:
+    """Decompress zstd."""
+    import zstandard
+
+    reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+    return io.BufferedReader(cast("io.RawIOBase", reader))
+
+
+_FORMATS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b\x08": open_gzip,
+    b"BZh": open_bzip2,
+    b"\xfd7zXZ\x00": open_xz,
+    b"\x28\xb5\x2f\xfd": open_zstd,
+}
+
+
+def decompressor_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
+    """Return what decompresses a file that begins with ``head``; None if it is not compressed."""
+    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a frame that zstd skips
+        return open_zstd
+    return next((use for magic, use in _FORMATS.items() if head.startswith(magic)), None)
+
+
+class _Gzip(io.RawIOBase):
+    """The content of a gzip file, of all its members (RFC 1952)."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self._input = b""
+        self._begun = False
+
+    def _begin(self, magic: bytes) -> None:
+        """Read a member's header behind its ``magic``."""
+        from isal import igzip_lib
+
+        if magic != b"\x1f\x8b":
+            raise ValueError("gzip: garbage where a member must begin")
+        method, flags = self._exactly(8)[:2]
+        if method != 8:
+            raise ValueError(f"gzip: unknown compression method {method}")
+        if flags & 4:
+            self._exactly(int.from_bytes(self._exactly(2), "little"))
+        for flag in (8, 16):  # the name, a comment
+            while flags & flag and self._exactly(1) != b"\0":
+                pass
+        if flags & 2:
+            self._exactly(2)
+        self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
+        self._checksum, self._length, self._begun = 0, 0, True
+
+    def _exactly(self, size: int) -> bytes:
+        data, self._input = self._input[:size], self._input[size:]
+        if len(data) < size:
+            data += self._file.read(size - len(data))
+        if len(data) < size:
+            raise EOFError("gzip: the stream is cut off")
+        return data
+
+    def _next(self) -> bool:
+        """Check a member's end and begin the next; tell whether there is one."""
+        self._input = self._stream.unused_data
+        trailer = self._exactly(8)
+        if trailer != self._checksum.to_bytes(4, "little") + self._length.to_bytes(4, "little"):
+            raise ValueError("gzip: wrong checksum")
+        self._input = (self._input or self._file.read(_PIECE)).lstrip(b"\0")
+        while not self._input:
+            piece = self._file.read(_PIECE)
+            if not piece:
+                return False
+            self._input = piece.lstrip(b"\0")
+        self._begin(self._exactly(2))
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        from isal import isal_zlib
+
+        with memoryview(buffer).cast("B") as view:
+            if not self._begun:
+                self._begin(self._exactly(2))
+            while True:
+                if self._stream.eof and not self._next():
+                    return 0
+                piece = b""
+                if self._stream.needs_input:
+                    piece, self._input = self._input or self._file.read(_PIECE), b""
+                    if not piece:
+                        raise EOFError("gzip: the stream is cut off")
+                data = self._stream.decompress(piece, len(view))
+                if data:
+                    self._checksum = isal_zlib.crc32(data, self._checksum)
+                    self._length = self._length + len(data) & 0xFFFFFFFF
+                    view[: len(data)] = data
+                    return len(data)
+
+
+class _Xz(io.RawIOBase):
+    """The content of an xz file, of all its streams."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self._begin()
+
+    def _begin(self) -> None:
+        import lzma
+
+        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with memoryview(buffer).cast("B") as view:
+            while True:
+                if self._stream.eof:
+                    rest = (self._stream.unused_data or self._file.read(_PIECE)).lstrip(b"\0")
+                    if not rest:
+                        return 0
+                    self._begin()
+                elif self._stream.needs_input:
+                    rest = self._file.read(_PIECE)
+                    if not rest:
+                        raise EOFError("the stream is cut off")
+                else:
+                    rest = b""
+                data = self._stream.decompress(rest, len(view))
+                if data:
+                    view[: len(data)] = data
+                    return len(data)
+
+
+class DecompressedStream:
+    """Reads a decompressed stream as a tar reader wants it.
+
+    At most one read of the decompressor answers a call, so that it delivers all it has before it complains.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
+        self._failures = decompression_errors()
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes.
+
+        Raises:
+            TarError: the compressed data are damaged.
+        """
+        try:
+            return self._read(size)
+        except self._failures as error:
+            raise TarError(str(error)) from error
+        except OSError as error:
+            if error.errno is None:  # bzip2's way to say what is damaged
+                raise TarError(str(error)) from error
+            raise
+
+    def finish(self) -> None:
+        """Read what is behind the tar's end, up to a limit, so that the compression's checksum has its say.
+
+        Raises:
+            TarError: the checksum is wrong. A cut trailer or garbage behind it are no errors.
+        """
+        for _ in range(_TRAILING):
+            try:
+                if not self.read(_PIECE):
+                    return
+            except TarError as error:
+                if not isinstance(error.__cause__, EOFError) and not _GARBAGE.search(str(error)):
+                    raise
+                return
+
+
+def decompression_errors() -> tuple[type[Exception], ...]:
+    """Return what the decompressors raise of damaged content, beside an OSError without a number."""
+    import lzma
+    import zlib
+
+    import zstandard
+    from isal import isal_zlib
+
+    isal = cast("type[Exception]", isal_zlib.error)
+    return (EOFError, ValueError, isal, zlib.error, lzma.LZMAError, zstandard.ZstdError)
