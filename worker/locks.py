@@ -59,3 +59,12 @@ def locked(path: Path, cancel: CancelToken | None = None, *, timeout: float | No
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def boot_id() -> bytes:
+    """Return what names this start of the machine; nothing where the kernel does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return b""

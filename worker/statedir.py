@@ -20,7 +20,7 @@ from solver.cache.sqlite import CONSEQUENCE as RECORDS_LOST
 from worker.base import CancelToken, StorageError
 from worker.descent import remove_tree
 from worker.leases import Leases
-from worker.locks import locked, try_lock
+from worker.locks import boot_id, locked, try_lock
 from worker.metadata import CONSEQUENCE as METADATA_LOST
 from worker.metadata import DamagedDatabaseError, Metadata
 from worker.scratch import is_locked, lock_directory, remove_left_over, scratch
@@ -113,7 +113,7 @@ class StateDir:
         for _ in range(_ATTEMPTS):
             # Whoever opens the directory while the file is not locked yet takes this owner for dead and removes the file.
             if (descriptor := try_lock(self.run / "owners" / self.owner)) is not None:
-                os.write(descriptor, _boot_id())
+                os.write(descriptor, boot_id())
                 return descriptor
         raise StorageError(
             f"{self.run / 'owners' / self.owner} cannot be locked: it is removed again and again",
@@ -142,7 +142,7 @@ class StateDir:
                 continue
             try:
                 boot = os.read(descriptor, 64)
-                self._release_owner(name, rebooted=bool(boot) and boot != _boot_id())
+                self._release_owner(name, rebooted=bool(boot) and boot != boot_id())
                 path.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
@@ -184,14 +184,6 @@ class StateDir:
             self._vetting.after()
         finally:
             self._release()
-
-
-def _boot_id() -> bytes:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return b""
 
 
 _FREE = "free space with `llbkit prune`, or choose another --root"

@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from worker.base import StorageError
-from worker.locks import locked
+from worker.locks import boot_id, locked
 
 _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -134,6 +134,7 @@ class RunDirectory:
         self.path.mkdir(mode=0o711)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        os.write(lock, boot_id())
         (self.path / "pids").mkdir(mode=0o700)
         (self.path / "work").mkdir(mode=0o711)
         return lock
@@ -155,7 +156,8 @@ class RunDirectory:
             except BlockingIOError:
                 continue
             else:
-                _kill_containers(directory / "pids")
+                if os.read(lock, 64) == boot_id():  # else the numbers are those of other processes
+                    _kill_containers(directory / "pids")
                 shutil.rmtree(directory)
             finally:
                 os.close(lock)

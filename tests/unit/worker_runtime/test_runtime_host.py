@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from worker.base import EnvironmentLackError
+from worker.locks import boot_id
 from worker.pools import Pools
 from worker.runtime import detect as detecting
 from worker.runtime.detect import Finding, Runtime, Verdict, check_host, command, detect
@@ -127,11 +128,11 @@ def deleting(folder: Path) -> tuple[str, ...]:
     return (str(script(folder / "delete", f'echo "$@" >> {folder}/deleted')),)
 
 
-def neighbour(root: Path, name: str, **pids: object) -> Path:
+def neighbour(root: Path, name: str, *, boot: bytes = b"", **pids: object) -> Path:
     """Make what another process has below its run directory: containers with the numbers of their first processes."""
     (root / name / "pids").mkdir(parents=True)
     (root / name / "work").mkdir()
-    (root / name / "lock").touch()
+    (root / name / "lock").write_bytes(boot or boot_id())
     for container, pid in pids.items():
         (root / name / "pids" / container).write_text(str(pid))
     return root / name
@@ -140,11 +141,12 @@ def neighbour(root: Path, name: str, **pids: object) -> Path:
 @pytest.mark.root
 def test_containers_of_dead_processes_are_killed_and_no_other_process_is(pools, tmp_path) -> None:
     root = tmp_path / "run"
-    orphan, reused, held = (subprocess.Popen(["sleep", "60"]) for _ in range(3))
+    orphan, reused, held, new = (subprocess.Popen(["sleep", "60"]) for _ in range(4))
     try:
         dead = neighbour(root, "dead", a=orphan.pid, b=reused.pid, c="", d="x", e=2**22 + 1)
         # The number was given to a process that began after the container had.
         os.utime(dead / "pids" / "b", (time.time() - 60, time.time() - 60))
+        neighbour(root, "before the last start", boot=b"another boot", g=new.pid)
         living = neighbour(root, "living", f=held.pid)
         with open(living / "lock", "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -153,11 +155,12 @@ def test_containers_of_dead_processes_are_killed_and_no_other_process_is(pools, 
         assert orphan.wait(_TIMEOUT) == -9
         assert reused.poll() is None
         assert held.poll() is None
+        assert new.poll() is None
         assert not dead.exists()
         assert living.exists()
         assert not made.path.exists()
     finally:
-        for process in (orphan, reused, held):
+        for process in (orphan, reused, held, new):
             process.kill()
             process.wait()
 
