@@ -16,7 +16,7 @@ from llb import platform as platforms
 from llb.reference import parse
 from llbkit.shown import shown
 from solver.events import Progress, discard
-from worker.base import CancelToken, Session, StatusReport
+from worker.base import CancelToken, Session, SourceError, StatusReport
 from worker.content.provider import descriptor_from
 from worker.images import StoredImage
 from worker.worker import LocalWorker
@@ -26,13 +26,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """One name of the local store. ``created_at`` in seconds since 1970; ``size`` in bytes, compressed as stored."""
+    """One name of the local store. ``created_at`` in seconds since 1970; ``size`` in bytes, compressed as stored.
+
+    ``damaged``: a manifest is missing, so size and platforms are unknown; pull or build it again, or remove it.
+    """
 
     name: str
     id: str
     created_at: float
     size: int
     platforms: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 class Images:
@@ -141,10 +145,16 @@ class Images:
         return platforms.parse(text) if text else self._worker.platforms[0]
 
     def _info(self, image: StoredImage) -> ImageInfo:
-        content = self._worker.transfer.content(image.descriptor)
+        name = parse(image.name).familiar
+        try:
+            content = self._worker.transfer.content(image.descriptor)
+        except SourceError:
+            return ImageInfo(
+                name=name, id=image.descriptor.digest, created_at=image.created_at, size=0, damaged=True
+            )
         names = [platforms.format(m.platform) for m in content.manifests if m.platform is not None]
         return ImageInfo(
-            name=parse(image.name).familiar,
+            name=name,
             id=image.descriptor.digest,
             created_at=image.created_at,
             size=content.size,

@@ -37,7 +37,7 @@ def command(ctx: click.Context, /, form: str, quiet: bool, no_trunc: bool) -> No
             image.name,
             image.id if no_trunc else short_id(image.id),
             f"{age(time.time() - image.created_at)} ago",
-            amount(image.size),
+            "damaged" if image.damaged else amount(image.size),
         )
         for image in found
     ]

@@ -297,3 +297,28 @@ def test_a_full_disk_fails_in_words_and_heals(bench, tmp_path, capfd, free) -> N
             bench.build(root, name)
     finally:
         subprocess.run(["umount", "-l", root], check=True)
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove"])
+def test_local_images_that_are_damaged_are_named_and_can_be_made_again(cli, project, damage) -> None:
+    """What was built here is on no registry: the user is told, and every command goes on working."""
+    base = project("FROM scratch\nCOPY f /f\n", {"f": "x"}, base=False)
+    user = project("FROM local/base\nCOPY f /g\n", {"f": "x"}, base=False, name="user")
+    cli.build(base, "-t", "local/base")
+    for path in list((cli.root / "content" / "blobs" / "sha256").iterdir()):
+        data = bytearray(path.read_bytes())
+        data[3] ^= 1
+        path.unlink()
+        if damage == "flip":
+            path.write_bytes(data)
+    said = cli.build(user, "--no-cache", code=1).stderr
+    assert "the local image is damaged" in said
+    assert "llbkit rmi local/base" in said
+    assert "damaged" in cli.run("images").stdout
+    cli.run("du")
+    cli.run("prune", "-f")
+    cli.build(base, "-t", "local/base")
+    cli.build(user)
+    for path in list((cli.root / "content" / "blobs" / "sha256").iterdir()):
+        path.unlink()
+    assert "local/base" in cli.run("rmi", "local/base").stdout

@@ -292,12 +292,23 @@ class ImageResolver:
             return place.provider.resolve(ref, cancel), place
         place = _Place(self._registry, ref, f"{DOCKER_IMAGE}{ref}")
         if mode == "local" and (stored := self._images.get(str(ref))) is not None:
+            self._require_manifest(stored.descriptor, place, cancel)
             return stored.descriptor, place
         if ref.digest and (known := self._kept(ref)) is not None:
             return known, place
         root = self._registry.resolve(ref, cancel)
         fetch_manifest(self._store, self._registry, ref, root, cancel)
         return root, place
+
+    def _require_manifest(self, stored: Descriptor, place: _Place, cancel: CancelToken) -> None:
+        """Have the manifest of a local image, if need be from its registry again."""
+        try:
+            fetch_manifest(self._store, self._registry, place.ref, stored, cancel)
+        except SourceError as error:
+            raise SourceError(
+                f"{place.ref.familiar}: the local image is damaged, and no registry gives {stored.digest} again: {error}",
+                help=f"pull or build it again, or remove it: llbkit rmi {place.ref.familiar}",
+            ) from error
 
     def _kept(self, ref: Reference) -> Descriptor | None:
         """Return the manifest or index of a digest that the store holds."""
