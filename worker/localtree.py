@@ -103,7 +103,16 @@ class LocalTree:
         return self._tree().get(path, _NOTHING)
 
     def xattrs(self, path: str, node: Node) -> Xattrs:
-        """Return the extended attributes that a copy keeps, sorted; of unchanged files from the stat cache."""
+        """Return the extended attributes that a copy keeps, sorted; of unchanged files from the stat cache.
+
+        A file of the client hands on no capabilities, as with BuildKit: it gives none to what runs in an image.
+        """
+        found = self._all_xattrs(path, node)
+        if found and node.is_file:
+            return tuple(item for item in found if item[0] != "security.capability")
+        return found
+
+    def _all_xattrs(self, path: str, node: Node) -> Xattrs:
         if path in self._digests:
             return self._xattrs.get(path, ())
         known = self.cache.get(path, node)

@@ -113,6 +113,18 @@ def test_follow_of_the_root_includes_everything(context) -> None:
     assert "node_modules/p/index.js" in paths(local(context, follow=["/", "a.txt"]))
 
 
+@pytest.mark.root
+def test_files_hand_on_no_capabilities_but_other_attributes(context) -> None:
+    os.setxattr(context / "a.txt", "security.capability", b"\1\0\0\2\0\4" + bytes(14))
+    os.setxattr(context / "a.txt", "user.a", b"1")
+    for digested in (False, True):
+        tree = local(context)
+        node = tree.children("")["a.txt"]
+        if digested:
+            tree.digests([("a.txt", node)])
+        assert tree.xattrs("a.txt", node) == (("user.a", b"1"),)
+
+
 def test_sockets_do_not_exist(context) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(context / "sock"))
