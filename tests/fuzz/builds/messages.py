@@ -14,7 +14,7 @@ _CLASSES = (
     ("digest", r"digest mismatch|wrong digest"),
     (
         "not found",
-        r"not found|no such file or directory|lstat .*: no such|does not exist in its source|nothing in .* matches",
+        r"not found|no such file or directory|lstat .*: no such|does not exist in its source|nothing in .* matches|does not contain ref|has no branch or tag",
     ),
     ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
     ("not a directory", r"not a directory|cannot copy to non-directory|is not a folder"),
