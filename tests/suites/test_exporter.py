@@ -539,6 +539,21 @@ def test_the_epoch_clamps_all_but_the_base_images_history():
     assert config["created"] == "1970-01-01T00:16:40Z"
 
 
+def test_an_image_without_steps_is_as_old_as_its_base_whatever_the_epoch():
+    base = {
+        "os": "linux",
+        "architecture": "amd64",
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "base"}],
+    }
+    layers = [LayerFacts(diff_id="d1", description="", created=None)]
+    encoded = json.dumps(base).encode()
+    config = json.loads(image_config(encoded, AMD64, layers, epoch=1000, base_config=encoded))
+    assert config["created"] == "2024-01-01T00:00:00Z"
+    given = json.dumps({**base, "created": "2024-01-01T00:00:00Z"}).encode()
+    config = json.loads(image_config(given, AMD64, layers, epoch=1000, base_config=encoded))
+    assert config["created"] == "1970-01-01T00:16:40Z"
+
+
 @pytest.mark.parametrize("epoch", [None, 1_000_000_000])
 def test_base_history_without_times_gets_that_of_the_first_new_layer_or_the_epoch(epoch):
     """As recorded from BuildKit, with an entry that has a time, ones that have none, and a new layer."""

@@ -47,7 +47,7 @@ class Dockerd:
                     "--config-file", str(root / "daemon.json"), "--data-root", str(root / "data"),
                     "--exec-root", str(root / "exec"), "--pidfile", str(root / "pid"), "-H", self._socket, *options,
                 ],
-                env=self.environment(), stdout=log, stderr=log, umask=0,  # as buildkitd sets it
+                env=self.environment(), stdout=log, stderr=log,
             )  # fmt: skip
         self._wait()
 

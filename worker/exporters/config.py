@@ -60,9 +60,9 @@ def image_config(
     value["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     value["history"] = [{key: entry[key] for key in _HISTORY_KEYS if entry.get(key)} for entry in history]
     times = [entry["created"] for entry in history if entry.get("created")]
-    if not value.get("created") and times:
-        value["created"] = times[-1]
-    if clamp is not None and value.get("created"):
+    if not value.get("created"):
+        value |= {"created": times[-1]} if times else {}
+    elif clamp is not None:
         value["created"] = _earlier(value["created"], clamp)
     return compact(dict(sorted(value.items())))
 

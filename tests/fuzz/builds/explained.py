@@ -47,6 +47,21 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"root\.mtime", place=r".* \(dir\)", theirs="now", ours=r"-?\d+", case="COPY|ADD",
     ),
     Explained(
+        name="directories above a destination, with SOURCE_DATE_EPOCH",
+        reason="BuildKit sets their time, then changes it by what it makes in them",
+        kind=r"root\.mtime", place=r".* \(dir\)", theirs="now", ours="1400000000", case="SOURCE_DATE_EPOCH=1400000000",
+    ),
+    Explained(
+        name="dockerd's umask on new directories, two bits",
+        reason="dockerd has the umask 022, buildkitd 0: a numeric mode with special bits goes through it",
+        kind=r"root\.mode", place=r".* \(dir\)", theirs="0o755", ours="0o777", case="--chmod=[17]777",
+    ),
+    Explained(
+        name="dockerd's umask on new directories, one bit",
+        reason="as above",
+        kind=r"root\.mode", place=r".* \(dir\)", theirs="0o750", ours="0o770", case="--chmod=2770",
+    ),
+    Explained(
         name="user xattrs",
         reason="BuildKit exports security.capability alone; a step, archive or context that sets others wants them",
         kind=r"root\.xattrs", theirs=r"\{\}", ours=r"\{'user\.[^']*': '[^']*'\}",
