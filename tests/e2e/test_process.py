@@ -252,7 +252,8 @@ def test_secret_variables_of_a_running_step_are_on_no_disk(cli, project, runtime
 @pytest.mark.root
 def test_what_a_killed_build_leaves_is_gone_after_the_next(cli, project, tmp_path) -> None:
     """Its warden is killed as well: the container runs on until another build comes."""
-    folder = project("FROM base\nRUN echo started; sleep 739\n")
+    command = f"sleep {100_000 + os.getpid()}"  # what an earlier run left is not taken for ours
+    folder = project(f"FROM base\nRUN echo started; {command}\n")
     (tmp_path / "tmp").mkdir()
     cli.environment["TMPDIR"] = str(tmp_path / "tmp")
     process = started(cli, folder)
@@ -263,9 +264,9 @@ def test_what_a_killed_build_leaves_is_gone_after_the_next(cli, project, tmp_pat
     process.kill()
     process.communicate()
     time.sleep(0.5)
-    assert running("sleep 739")
+    assert running(command)
     cli.build(project("FROM base\nRUN true\n", name="other"))
-    assert gone("sleep 739")
+    assert gone(command)
     for name in ("tmp", "work", "run/owners"):
         assert os.listdir(cli.root / name) == []
     assert os.listdir(cli.root / "run" / "containers") == ["lock"]
