@@ -29,7 +29,7 @@ from worker.selection import Selection, of_copy
 from worker.tree import DirectoryTree, Tree
 from worker.writable import WritableRoot, as_file_error, is_about_storage
 
-_VERSION = "llbkit.file.2"
+_VERSION = "llbkit.file.3"
 _WHOLE = Selection()
 
 
