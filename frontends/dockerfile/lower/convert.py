@@ -265,7 +265,7 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
         target.image.platform = replace(
             platform,
             os_version=platform.os_version or (found.os_version if same else ""),
-            os_features=platform.os_features or (found.os_features if same else ()),
+            os_features=platform.os_features or found.os_features,
         )
     else:
         target.image.platform = platforms.normalize(target.image.platform)
