@@ -153,7 +153,7 @@ class _Unpacker:
                 if self._root.lstat(where) is None:
                     os.mkdir(full)
                 self._directories.append((where, member))
-            case b"0" | b"7":
+            case b"0":
                 self._write(full, member)
             case b"2":
                 os.symlink(member.target, full)

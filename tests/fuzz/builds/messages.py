@@ -18,12 +18,16 @@ _CLASSES = (
     ),
     ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
     ("not a directory", r"not a directory|cannot copy to non-directory|is not a folder"),
+    ("links in circles", r"too many links|lead in circles"),
     ("circular", r"circular"),
 )
+_REF = re.compile(r"failed to calculate checksum of ref \S+: ")
+"""Names that BuildKit gives to results, new ones each time."""
 
 
 def message_class(message: str) -> str:
     """Return the class; a message that is in none is its own class, numbers and quoted words left out."""
+    message = _REF.sub("", message)
     for name, pattern in _CLASSES:
         found = re.search(pattern, message, re.IGNORECASE)
         if found:

@@ -391,3 +391,17 @@ def test_a_client_may_need_what_the_frontend_can_do_and_no_more() -> None:
     build("moby.buildkit.frontend.subrequests,moby.buildkit.frontend.contexts+forward")
     with pytest.raises(DockerfileError, match=r"^unsupported frontend capability new\.cap$"):
         build("moby.buildkit.frontend.inputs,new.cap+forward")
+
+
+def test_features_of_a_base_image_stay_when_it_is_built_for_another_platform() -> None:
+    """As seen with 0.25."""
+    images = deepcopy(IMAGES)
+    config = {"architecture": "riscv64", "os": "linux", "os.features": ["sse4"]}
+    images["images"]["docker.io/library/alpine:3.20"] = {
+        "digest": "sha256:" + "0" * 64,
+        "single": True,
+        "variants": [{"platform": "linux/riscv64", "config": json.dumps(config)}],
+    }
+    bridge = bridge_of("FROM alpine:3.20\n", images, platform="linux/386")
+    made = json.loads(asyncio.run(DockerfileFrontend().convert(bridge))[0].image.encode())
+    assert (made["architecture"], made["os.features"]) == ("386", ["sse4"])

@@ -157,6 +157,7 @@ def test_times_out_of_range_are_1970(world, kind, mtime) -> None:
         ([member("f"), member("h", LINK, linkname="../f")], "invalid hardlink target"),
         ([member("f"), member("v", b"V")], "unhandled tar header type"),
         ([member("f"), member("z", b"Z")], "unhandled tar header type"),
+        ([member("f"), member("c", b"7", b"contiguous")], "unhandled tar header type"),
     ],
 )
 def test_members_that_lead_out_or_have_unknown_types_are_errors(world, members, message) -> None:
