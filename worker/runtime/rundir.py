@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from worker.base import StorageError
-from worker.locks import boot_id, locked
+from worker.locks import POLL_SECONDS, boot_id, locked
 
 _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,6 +48,8 @@ DELETE_TIMEOUT = 30.0
 """Seconds that a runtime may take to delete a container."""
 _LOCK_TIMEOUT = 60.0
 """Seconds that another process may take to sweep."""
+_RUNTIME_TIMEOUT = 2.0
+"""Seconds in which a runtime has noticed that its container was killed, and cleaned up."""
 _CLOCK_SLACK = 0.1
 """Seconds by which start times of processes and files may differ: they are counted in ticks."""
 
@@ -164,27 +166,39 @@ class RunDirectory:
 
 
 def _kill_containers(pids: Path) -> None:
-    """Kill the first process of every container, and with it all others. Its runtime, which waits for it, cleans up."""
+    """Kill the first process of every container, and with it all others.
+
+    Their runtimes, which wait for them, clean up; what they still do to the directory is waited for, within reason.
+    """
     try:
         files = list(pids.iterdir())
     except FileNotFoundError:
         return
+    parents = set()
     for file in files:
         with contextlib.suppress(OSError, ValueError):
             number, written = int(file.read_text(encoding="ascii")), file.stat().st_mtime
-            if _started(number) <= written + _CLOCK_SLACK:
+            started, parent = _born(number)
+            if started <= written + _CLOCK_SLACK:
                 os.kill(number, signal.SIGKILL)
+                parents.add(parent)
+    deadline = time.monotonic() + _RUNTIME_TIMEOUT
+    while any(parent > 1 and Path(f"/proc/{parent}").exists() for parent in parents):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL_SECONDS)
 
 
-def _started(number: int) -> float:
-    """Return when a process was started, in seconds since 1970. One that has taken over the number was started later."""
-    fields = (
-        Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    )
-    ticks = int(fields[19])  # field 22 of proc_pid_stat(5), counted from the one after the name
+def _born(number: int) -> tuple[float, int]:
+    """Return when a process was started, in seconds since 1970, and its parent.
+
+    One that has taken over a number was started later than the one that had it.
+    """
+    text = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
+    fields = text.rpartition(")")[2].split()  # fields 3, 4, ... of proc_pid_stat(5)
     with open("/proc/uptime", encoding="ascii") as file:
         uptime = float(file.read().split()[0])
-    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK"), int(fields[1])
 
 
 def _directories(directory: Path) -> list[Path]:
