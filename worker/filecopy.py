@@ -85,7 +85,8 @@ class _Copier:
     def run(self, picks: Sequence[Pick]) -> None:
         directories: list[_Job] = []
         files: list[_Job] = []
-        self._note_inheriting(self._target.rpartition("/")[0])
+        parent = self._target.rpartition("/")[0]
+        self._note_inheriting(parent, self._root.lstat(parent))
         for pick in picks:
             job = _Job(pick, join(self._target, pick.below))
             if pick.node.is_dir:
@@ -123,7 +124,7 @@ class _Copier:
             if stat.S_ISDIR(status.st_mode):
                 if job.pick.implied and job.pick.below:
                     os.chmod(full, job.pick.node.stat.st_mode & 0o7777)
-                self._note_inheriting(job.target)
+                self._note_inheriting(job.target, os.lstat(full) if job.pick.implied else status)
                 return bool(job.pick.below) and not job.pick.implied
             if not self._style.replace:
                 raise FileOpError(
@@ -137,8 +138,7 @@ class _Copier:
             self._inheriting.add(job.target)
         return True
 
-    def _note_inheriting(self, directory: str) -> None:
-        status = self._root.lstat(directory)
+    def _note_inheriting(self, directory: str, status: os.stat_result | None) -> None:
         if status is not None and status.st_mode & stat.S_ISGID:
             self._inheriting.add(directory)
 
