@@ -89,7 +89,7 @@ EXPLAINED: tuple[Explained, ...] = (
     Explained(
         name="dates of layers without history",
         reason="BuildKit takes the time of the pull; ours have none: an image must not depend on when its base was pulled",
-        kind=r"config\.(history|created)", place="created", theirs='"now"', ours="null", case="base:nohistory",
+        kind=r"config\.(history|created)", place="created", theirs='"now"', ours="null", case="base:(nohistory|undated)",
     ),
     Explained(
         name="history of steps upon an image without one",

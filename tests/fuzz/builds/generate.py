@@ -17,7 +17,6 @@ BASES = (
 )
 PLATFORMS = ("linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/amd64") * 5 + (
     "linux/riscv64",
-    "linux(+sse4)/riscv64",
     "linux/386",
 )
 
@@ -58,7 +57,9 @@ class _Generator:
             heads.append(source.choice(("# escape=\\", "# check=skip=all")))
         if source.random() < 0.15:
             heads.append(
-                source.choice(("ARG A=global", "ARG V=1 A=two", "ARG TARGETARCH", "ARG EMPTY", "# a comment"))
+                source.choice(
+                    ("ARG A=global", "ARG V=1 A=two", "ARG TARGETARCH", "ARG EMPTY", "ARG TAG", "# a comment")
+                )
             )
         return tuple(heads)
 
@@ -72,7 +73,9 @@ class _Generator:
                 "foreign",
             )
             if source.random() < 0.3:
-                flags = (f"--platform={source.choice((*PLATFORMS, '$BUILDPLATFORM', '$TARGETPLATFORM'))}",)
+                flags = (
+                    f"--platform={source.choice((*PLATFORMS, '$BUILDPLATFORM', '$TARGETPLATFORM', 'linux(+sse4)/riscv64'))}",
+                )
         elif draw < 0.12:
             base, kind = "scratch", "scratch"
         elif draw < 0.4 and self._kinds:
@@ -84,6 +87,8 @@ class _Generator:
                 "{registry}/base:" + image,
                 "users" if image in ("users", "asuser", "whiteout", "nohistory") else "plain",
             )
+            if image == "users" and source.random() < 0.1:
+                base = "{registry}/base:${TAG:-users}"
         maker = Steps(source, self._lacks, context=context, named=dict(named), stages=self._kinds, kind=kind)
         steps = tuple(maker.step() for _ in range(source.choice((1, 1, 2, 2, 3, 4, 5))))
         name = f"s{at}" if source.random() < 0.7 else ""

@@ -25,7 +25,7 @@ ODD_OWNERS = (
     "nosuch:nosuch",
     "app",
 )
-CHMODS = ("644", "0755", "4755", "2770", "1777", "7777", "0", "u=rwX,go=rX", "+x", "go-w", "u+s", "g+s", "o+t", "=t", "u=g", "go=u-w", "a+rX", "ug+rw,o-rwx", "-x", "g=u")  # fmt: skip
+CHMODS = ("${M:-640}", "644", "0755", "4755", "2770", "1777", "7777", "0", "u=rwX,go=rX", "+x", "go-w", "u+s", "g+s", "o+t", "=t", "u=g", "go=u-w", "a+rX", "ug+rw,o-rwx", "-x", "g=u")  # fmt: skip
 DESTINATIONS = ("/", "/d/", "/d", "./", ".", "x", "x/", "/new/deep/", "/new/deep/name", "/shared/", "/shared/in/", "/tmp/", "/home/app/", "/opt/link/", "/opt/abs/", "/opt/dangling", "/opt/up/", "/etc/", "/opt/data/a", "/bin/", "../up/", "/a b/", "/$A/", "/opt/data/")  # fmt: skip
 USERS = ("app", "1000", "0", "web:data", "33:2000", "root", "70000", "num")
 ODD_USERS = ("nosuch", "app:nosuch", "4294967294", "nosuch:7")
@@ -128,6 +128,7 @@ class Steps:
         self._named = named
         self._stages = list(stages)
         self._bases = stages
+        self._numbers = {name: int(name[1:]) for name in stages}
         self._runs = kind in ("plain", "users")
         self._users = kind == "users"
 
@@ -163,7 +164,8 @@ class Steps:
         sources = [*self._stages, *self._named]
         if self._chance(0.25) and sources:
             name = self._random.choice(sources)
-            flags.append(f"--from={name}")
+            number = self._numbers.get(name)
+            flags.append(f"--from={number if number is not None and self._chance(0.2) else name}")
             if name in self._named:
                 entries = self._named[name]
             else:
@@ -263,6 +265,11 @@ class Steps:
 
     def _heredoc(self) -> Step:
         name = self._random.choice(("EOF", "'EOF'", '"EOF"', "-EOF"))
+        if self._chance(0.15):
+            names = self._random.sample(("one", "two.txt", "'[3]'", "-four"), 2)
+            ends = [name.strip("-'") for name in names]
+            words = " ".join(f"<<{name}" for name in names)
+            return Step(verb="COPY", body=f"{words} /here/\nfirst $A\n{ends[0]}\n\tsecond\n{ends[1]}")
         text = self._random.choice(("hello $A", "a\n\tb", "", "#!/bin/sh\necho hi", "$HOME \\$A"))
         end = name.strip("-'\"")
         step = self._step(self._random.choice(("COPY", "ADD")), [], [f"<<{name}"])
