@@ -110,8 +110,6 @@ class _File:
                 for who in (owner.user, owner.group):
                     if isinstance(who, ops.NamedUser):
                         _used(self.inputs, who.input)
-            if isinstance(item.action, ops.Copy) and item.secondary_input < 0:
-                raise ModelError("nothing to copy from")
             model.act(item.action, self.tree(item.secondary_input))
             if item.output >= 0:
                 outputs[item.output] = index
@@ -133,6 +131,8 @@ class _File:
         )
 
     def tree(self, index: int) -> Tree:
+        if index < 0:
+            return apply([])
         if index in self.active:
             return dict(self.active[index][1].tree)
         return apply(self.committed[index] if index >= len(self.inputs) else _used(self.inputs, index))

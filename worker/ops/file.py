@@ -17,7 +17,7 @@ from typing import assert_never
 from llb.graph import Vertex
 from llb.ops import Chown, Copy, File, FileAction, MkDir, MkFile, NamedUser, Rm, Source, Symlink, UserOpt
 from solver.ports import CacheMap, ContentKey, InputKey, Json, Result, Step
-from worker.base import SCRATCH, ActiveSnapshot, FileOpError, Snapshot, Snapshotter, WorkerError
+from worker.base import SCRATCH, ActiveSnapshot, Snapshot, Snapshotter, WorkerError
 from worker.contenthash import ContentHasher
 from worker.localtree import LocalTree
 from worker.ops.exec_inputs import Ensure
@@ -191,11 +191,7 @@ class _Chain:
         match action:
             case Copy():
                 origin = self._operation.origin(item.secondary_input)
-                tree = self._tree(item.secondary_input)
-                if tree is None:
-                    raise FileOpError(
-                        f"copy {action.src}: nothing to copy from", help="give the copy a source"
-                    )
+                tree = self._tree(item.secondary_input) or self._view(SCRATCH)
                 copy(tree, root, action, owner, self._token, origin=origin)
             case MkFile():
                 make_file(root, action, owner)
@@ -219,9 +215,13 @@ class _Chain:
             return DirectoryTree(os.fspath(self._active[index].path))
         if index not in self._trees:
             snapshot = self._snapshot(index) if index < len(self._inputs) else self._committed[index]
-            path = self._stack.enter_context(self._operation._snapshotter.view(snapshot))
-            self._trees[index] = DirectoryTree(os.fspath(path))
+            self._trees[index] = self._view(snapshot)
         return self._trees[index]
+
+    def _view(self, snapshot: Snapshot) -> DirectoryTree:
+        return DirectoryTree(
+            os.fspath(self._stack.enter_context(self._operation._snapshotter.view(snapshot)))
+        )
 
     def _snapshot(self, index: int) -> Snapshot:
         value = self._inputs[index]

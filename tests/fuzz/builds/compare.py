@@ -194,8 +194,9 @@ def _shown(value: object) -> str:
 def _steps(theirs: Report, ours: Report) -> Iterator[Difference]:
     names = [
         Counter(
-            _plain_name(vertex)
+            name
             for vertex in report.vertexes.values()
+            for name in _plain_names(vertex)
             if not vertex.name.startswith(_UNCOMPARED_STEPS)
         )
         for report in (theirs, ours)
@@ -205,9 +206,13 @@ def _steps(theirs: Report, ours: Report) -> Iterator[Difference]:
             yield Difference("steps", name, f"{names[0][name]} times", f"{names[1][name]} times")
 
 
-def _plain_name(vertex: Vertex) -> str:
-    """Return a step's name without digests, and without the platform: steps that platforms share bear either's."""
-    return _PLATFORM.sub("[PLATFORM ", _DIGEST.sub("@DIGEST", vertex.name))
+def _plain_names(vertex: Vertex) -> list[str]:
+    """Return a step's name without digests, and without the platform: steps that platforms share bear either's.
+
+    Steps that a pass of ours made one have their names joined.
+    """
+    joined = _DIGEST.sub("@DIGEST", vertex.name)
+    return [_PLATFORM.sub("[PLATFORM ", name) for name in re.split(r" \+ (?=\[)", joined)]
 
 
 def _cached(theirs: Report, ours: Report) -> Iterator[Difference]:
@@ -215,11 +220,11 @@ def _cached(theirs: Report, ours: Report) -> Iterator[Difference]:
     for report in (theirs, ours):
         cached: dict[str, bool] = {}
         for vertex in report.vertexes.values():
-            if vertex.source and " ADD " in vertex.name:
-                continue  # what is fetched is asked for each time; only ours says CACHED if nothing was new
+            if vertex.source:
+                continue  # what depends on nothing is asked for each time; only ours says CACHED if nothing was new
             if not vertex.name.startswith((*_UNCOMPARED_STEPS, "[internal]")) and "FROM " not in vertex.name:
-                name = _plain_name(vertex)
-                cached[name] = cached.get(name, True) and (vertex.cached or not vertex.started)
+                for name in _plain_names(vertex):
+                    cached[name] = cached.get(name, True) and (vertex.cached or not vertex.started)
         sides.append(cached)
     for name in sorted(sides[0].keys() & sides[1].keys()):
         if sides[0][name] != sides[1][name]:

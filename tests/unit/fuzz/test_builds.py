@@ -282,6 +282,8 @@ def test_outcomes_messages_steps_and_caching_are_compared(tmp_path: Path) -> Non
         "steps",
         "steps",
     ]
+    two = replace(good, vertexes={"1": Vertex("[1/2] COPY a"), "2": Vertex("[2/2] COPY b")})
+    assert kinds(two, replace(good, vertexes={"1": Vertex("[1/2] COPY a + [2/2] COPY b")})) == []
     ran = replace(good, vertexes={"1": Vertex("[1/1] RUN x", started=True)})
     assert kinds(good, ran) == []
     assert kinds(good, ran, again=True) == ["cached"]

@@ -520,3 +520,23 @@ def test_equal_content_has_equal_keys_from_a_directory_and_from_a_snapshot(world
     assert first.digest == second.digest
     again = asyncio.run(operation.content_key(1, values[1], None))
     assert again == second
+
+
+@pytest.mark.parametrize("source", ["/", "/*", "/x*"])
+def test_copies_from_an_empty_stage_copy_nothing(world, source) -> None:
+    item = ops.FileAction(
+        action=Copy(
+            src=source, dest="/y/", mode=-1, timestamp=-1, create_dest_path=True, dir_copy_contents=True,
+            allow_wildcard=True, allow_empty_wildcard=True,
+        ),
+        input=-1, secondary_input=-1, output=0,
+    )  # fmt: skip
+    (made,) = world.run(ops.File(actions=(item,)))
+    assert set(world.look(made)) <= {"y"}
+
+
+def test_a_name_in_an_empty_stage_is_not_found(world) -> None:
+    copy = Copy(src="/x", dest="/y/", mode=-1, timestamp=-1, create_dest_path=True)
+    item = ops.FileAction(action=copy, input=-1, secondary_input=-1, output=0)
+    with pytest.raises(FileOpError, match="/x"):
+        world.run(ops.File(actions=(item,)))
