@@ -140,20 +140,9 @@ def test_the_example_of_the_engine_runs(tmp_path, cli, monkeypatch) -> None:
     assert (tmp_path / "out.tar").exists()
 
 
-def test_the_example_of_the_document_runs(tmp_path, cli, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LLBKIT_ROOT", str(cli.root))
-    page = (REPOSITORY / "docs" / "llb.md").read_text()
-    section = page.partition("## Run a graph from Python")[2]
-    code = section.partition("```python\n")[2].partition("```")[0]
-    exec(compile(code, "docs/llb.md", "exec"), {})
-    assert capsys.readouterr().out == "b'hello\\n'\n"
-    assert (tmp_path / "out" / "greeting").read_text() == "hello\n"
-
-
 def test_the_text_of_the_document_is_a_graph() -> None:
     page = (REPOSITORY / "docs" / "llb.md").read_text()
-    graph = text.read(page.partition("## The text form\n\n```\n")[2].partition("```")[0])
+    graph = text.read(page.partition("## The text form\n\n```llb\n")[2].partition("```")[0])
     assert len(graph) == 3
     assert text.read(text.render(graph)).vertices == graph.vertices
 
