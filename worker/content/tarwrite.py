@@ -149,7 +149,7 @@ def _entry(
         gone = f"{folder}/.wh.{name}" if folder else f".wh.{name}"
         write(_header(gone, 0, 0, 0, 0, 0, b"0", "", {}))
         return
-    if stat.S_ISREG(mode) and status.st_nlink > 1:
+    if not stat.S_ISDIR(mode) and status.st_nlink > 1:
         key = (status.st_dev, status.st_ino)
         if key in links:
             write(

@@ -124,6 +124,16 @@ EXPLAINED: tuple[Explained, ...] = (
         case=r'(COPY|ADD)[^\n]* --exclude=[^\n]* (\./|\.|/) .*"kind": "link"',
     ),
     Explained(
+        name="changes of files that are copied although excluded, cached",
+        reason="BuildKit copies a file that is named and excluded, but leaves it out of the cache key",
+        kind="cached", place=r".*(COPY|ADD) .*--exclude=\S+ .*", theirs="CACHED", ours="runs", case=r'"kind": "(edit|mode)"',
+    ),
+    Explained(
+        name="changes of files that are copied although excluded",
+        reason="as above",
+        kind=r"root\.(mode|size|content)", place=r".* \(file\)", case=r'--exclude=\*\* .*"change": \{\s+"kind": "(edit|mode)"',
+    ),
+    Explained(
         name="directories of an archive that become links",
         reason="BuildKit sets the directory's times in the end, through the dangling link that has taken its place",
         kind="outcome", theirs=r"chtimesat [^:]*: no such file or directory", ours="succeeds", case='"kind": "dir".*"kind": "link"',

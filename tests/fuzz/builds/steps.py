@@ -205,7 +205,8 @@ class Steps:
         paths = [
             entry.path
             for entry in entries
-            if entry.kind not in ("link", "socket") or _leads_to(entry) in there or self._chance(0.1)
+            if entry.kind != "socket"
+            and (entry.kind != "link" or _leads_to(entry) in there or self._chance(0.1))
         ]
         if not paths:
             return "."
@@ -303,7 +304,7 @@ class Steps:
                 (part.partition("=")[2] for part in mount.split(",") if part.startswith("target=")),
                 "/run/secrets/nosuch",
             )
-            command += f"; stat -c '%a %u %g' {target} > /mountstat 2>&1; ls -A {target} > /mountlist 2>&1; grep -w {target} /proc/mounts | cut -d' ' -f4 | tr , '\\n' | grep -x -e r[ow] -e no.* -e size=.* | sort > /mountline; echo \"$SECRET|${{NOSUCH-unset}}\" >> /mountline"
+            command += f"; stat -c '%a %u %g' {target} > /mountstat 2>&1; ls -A {target} | grep -v app.sock > /mountlist 2>&1; grep -w {target} /proc/mounts | cut -d' ' -f4 | tr , '\\n' | grep -x -e r[ow] -e no.* -e size=.* | sort > /mountline; echo \"$SECRET|${{NOSUCH-unset}}\" >> /mountline"
         if self._chance(0.06):
             flags.append(
                 source.choice(("--network=none", "--network=default", "--security=sandbox", "--network=host"))
@@ -366,9 +367,7 @@ def _words(words: list[str]) -> str:
 
 
 def _leads_to(entry: Entry) -> str:
-    """Return the path that a symbolic link leads to, if that can be said from the names alone; "" for a socket."""
-    if entry.kind == "socket":
-        return ""
+    """Return the path that a symbolic link leads to, if that can be said from the names alone."""
     return posixpath.normpath(posixpath.join("/", posixpath.dirname(entry.path), entry.target)).lstrip("/")
 
 

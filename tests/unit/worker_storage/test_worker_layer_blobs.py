@@ -102,6 +102,23 @@ def test_everything_is_in_the_tar(storage) -> None:
     assert (found["g"].type, found["g"].linkname) == (tarfile.LNKTYPE, "f")
 
 
+def test_hard_links_of_all_but_directories_stay_links(storage) -> None:
+    """containerd's rule: symbolic links, pipes and devices have names that are hard links, too."""
+
+    def fill(root: Path) -> None:
+        (root / "l").symlink_to("target")
+        os.mkfifo(root / "p")
+        os.mknod(root / "c", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        for name in "lpc":
+            os.link(root / name, root / f"{name}2", follow_symlinks=False)
+
+    layer = adopt(storage, fill)
+    found = {member.name: member for member in members(tar_of(storage, layer))}
+    for name in "lpc":
+        assert (found[f"{name}2"].type, found[f"{name}2"].linkname) == (tarfile.LNKTYPE, name)
+        assert found[name].type != tarfile.LNKTYPE
+
+
 @pytest.mark.parametrize(
     ("compression", "suffix"), [("gzip", "+gzip"), ("zstd", "+zstd"), ("uncompressed", "")]
 )
