@@ -119,7 +119,7 @@ class GitSource:
         self, bare: Path, spec: GitSpec, found: GitCommit, env: Mapping[str, str], cancel: CancelToken
     ) -> None:
         at = ["-C", str(bare)]
-        if not (bare / "HEAD").exists():
+        if not (bare / "objects" / "info").exists():  # made last; git completes what a killed init left
             self._git([*at, "init", "--quiet", "--bare"], env, cancel, spec)
         if self._has(bare, f"{found.commit}^{{tree}}", env):
             return

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -214,3 +215,16 @@ def test_what_a_killed_git_left_is_in_nobodys_way(source, repo, tmp_path, token)
     found, target = checkout(source, repo, tmp_path, token, "#main", name="after")
     assert (target / "top").read_text() == "two"
     assert git(bare, "rev-list", "--count", found.commit) == "1"  # still without history
+
+
+@pytest.mark.parametrize("missing", [["objects/info"], ["objects", "refs"], ["objects", "refs", "config"]])
+def test_a_repository_whose_init_was_killed_is_completed(source, repo, tmp_path, token, missing):
+    checkout(source, repo, tmp_path, token, "#v1", name="before")
+    (bare,) = (tmp_path / "state" / "git").glob("?" * 64)
+    shutil.rmtree(bare / "objects")
+    git(bare, "init", "--quiet", "--bare")
+    for name in missing:
+        shutil.rmtree(bare / name) if (bare / name).is_dir() else (bare / name).unlink()
+    (bare / "config.lock").touch()
+    _, target = checkout(source, repo, tmp_path, token, "#main", name="after")
+    assert (target / "top").read_text() == "two"
