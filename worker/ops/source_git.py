@@ -44,12 +44,17 @@ class GitOperation:
         """Return a key of the commit; one question to the remote, none for a commit id."""
         found = await self._resolve()
         spec = self._spec
+        refs = (
+            tuple(f"{name} {what}" for name, what in found.kept_refs(spec).items())
+            if spec.keep_git_dir
+            else ()
+        )
         flags = (str(spec.keep_git_dir), str(spec.submodules), str(spec.commit_mtime))
         remote = (
             spec.shown if spec.keep_git_dir or spec.submodules else ""
         )  # relative submodules, .git/config
         return CacheMap(
-            digest=key_digest("git", found.commit, spec.subdir, remote, *flags),
+            digest=key_digest("git", found.commit, spec.subdir, remote, *flags, *refs),
             ingredients={
                 "remote": spec.shown,
                 "ref": spec.ref,

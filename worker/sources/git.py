@@ -23,6 +23,7 @@ from worker.base import CancelToken, EnvironmentLackError, Session, SourceError
 from worker.content.proxies import proxy_variables
 from worker.content.urls import header_value
 from worker.descent import remove_tree
+from worker.sources.gitdir import clean, kept_refs
 from worker.sources.giterrors import git_failure
 from worker.sources.giturl import GitSpec, is_commit_id
 from worker.sources.repositories import Repositories
@@ -32,11 +33,20 @@ _UMASK = 0o022
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitCommit:
-    """What a ref stands for: the commit, the full ref ("" for a bare commit), the tag object if it is annotated."""
+    """What a ref stands for: the commit, the full ref ("" for a bare commit), the tag object if it is annotated.
+
+    ``branch`` is the full name of the branch if the ref is the remote's HEAD and the remote tells.
+    """
 
     commit: str
     ref: str = ""
     tag: str = ""
+    branch: str = ""
+
+    def kept_refs(self, spec: GitSpec) -> Mapping[str, str]:
+        """Return the refs of a ``.git`` directory that is kept, see `worker.sources.gitdir.kept_refs`."""
+        full = self.branch if self.ref == "HEAD" else self.ref
+        return kept_refs(spec.ref, full, self.commit, self.tag)
 
 
 class GitSource:
@@ -67,7 +77,7 @@ class GitSource:
         else:
             with self._environment(spec, session) as env:
                 wanted = [spec.ref, f"{spec.ref}^{{}}"] if spec.ref else ["HEAD"]
-                listing = self._git(["ls-remote", "--", spec.remote, *wanted], env, cancel, spec)
+                listing = self._git(["ls-remote", "--symref", "--", spec.remote, *wanted], env, cancel, spec)
             found = _select(spec, listing.decode())
         if not any(sha.startswith(spec.checksum) for sha in (found.commit, found.tag)):
             raise SourceError(
@@ -105,6 +115,8 @@ class GitSource:
         ):
             self._fetch(bare, spec, found, env, cancel)
             modules = spec.submodules and self._has(bare, f"{found.commit}:.gitmodules", env)
+            if spec.keep_git_dir and found.tag:
+                self._fetch_tag(bare, spec, found, env, cancel)
             if modules or spec.keep_git_dir:
                 self._clone(bare, spec, found, target, env, cancel, modules=modules)
             else:
@@ -135,6 +147,18 @@ class GitSource:
             raise SourceError(
                 f"{spec.shown} has no commit {found.commit}", help="check the commit id, or build again"
             )
+
+    def _fetch_tag(
+        self, bare: Path, spec: GitSpec, found: GitCommit, env: Mapping[str, str], cancel: CancelToken
+    ) -> None:
+        """Fetch an annotated tag itself."""
+        if self._has(bare, found.tag, env):
+            return
+        fetch = ["-C", str(bare), "fetch", "--quiet", "--no-tags"]
+        rest = ["--", spec.remote, found.ref]
+        self._first_of([[*fetch, "--depth=1", *rest], [*fetch, *rest]], env, cancel, spec)
+        if not self._has(bare, found.tag, env):
+            raise SourceError(f"{spec.shown}: the tag {spec.ref} has moved", help="build again")
 
     def _export(
         self,
@@ -175,9 +199,9 @@ class GitSource:
                 work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch)))
             at = ["-C", str(work)]
             self._git([*at, "init", "--quiet"], env, cancel, spec)
-            self._git(
-                [*at, "fetch", "--quiet", "--depth=1", f"file://{bare}", found.commit], env, cancel, spec
-            )
+            fetch = [*at, "fetch", "--quiet", "--depth=1", "--no-tags", "--update-head-ok", f"file://{bare}"]
+            refs = found.kept_refs(spec).items() if spec.keep_git_dir else ()
+            self._git([*fetch, found.commit, *(f"{what}:{name}" for name, what in refs)], env, cancel, spec)
             self._git([*at, "remote", "add", "origin", spec.shown], env, cancel, spec)
             self._git([*at, "checkout", "--quiet", "--detach", "--force", found.commit], env, cancel, spec)
             if modules:
@@ -186,6 +210,13 @@ class GitSource:
                 self._first_of([[*update, "--depth=1"], update], own, cancel, spec)
             if not spec.keep_git_dir or spec.subdir:
                 _strip(work)
+            else:
+                # An index read from the tree holds no times and inode numbers; git looks at the files when it must.
+                self._git([*at, "read-tree", "HEAD"], env, cancel, spec)
+                if modules:
+                    each = [*at, "submodule", "--quiet", "foreach", "--recursive", "git read-tree HEAD"]
+                    self._git(each, env, cancel, spec)
+                clean(work / ".git")
             if spec.subdir:
                 _move(work, spec.subdir, target, spec)
 
@@ -336,9 +367,12 @@ def _named_commit(spec: GitSpec) -> str:
 
 def _select(spec: GitSpec, listing: str) -> GitCommit:
     refs = {name: sha for sha, _, name in (line.partition("\t") for line in listing.splitlines())}
+    branch = next(
+        (line.split()[1] for line in listing.splitlines() if re.fullmatch(r"ref: \S+\tHEAD", line)), ""
+    )
     if not spec.ref:
         if "HEAD" in refs:
-            return GitCommit(commit=refs["HEAD"], ref="HEAD")
+            return GitCommit(commit=refs["HEAD"], ref="HEAD", branch=branch)
     else:
         short = spec.ref.removeprefix("refs/")
         for name in (spec.ref, f"refs/{short}", f"refs/heads/{spec.ref}", f"refs/tags/{spec.ref}"):

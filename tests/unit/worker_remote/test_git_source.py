@@ -109,6 +109,81 @@ def test_the_git_directory_is_kept_on_demand(source, repo, tmp_path, token):
     assert git(target, "status", "--porcelain") == ""
 
 
+def refs_in(target: Path) -> dict[str, str]:
+    lines = git(target, "-c", "safe.directory=*", "for-each-ref", "--format=%(refname) %(objecttype)")
+    return dict(line.split() for line in lines.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("fragment", "refs", "described"),
+    [
+        ("", {"refs/heads/main": "commit", "refs/tags/main": "commit"}, "main"),
+        ("#main", {"refs/heads/main": "commit", "refs/tags/main": "commit"}, "main"),
+        ("#light", {"refs/heads/light": "commit", "refs/tags/light": "commit"}, "light"),
+        ("#refs/tags/light", {"refs/heads/light": "commit", "refs/tags/light": "commit"}, "light"),
+        ("#v1", {"refs/tags/v1": "tag"}, "v1"),
+        ("#refs/tags/v1", {"refs/tags/v1": "tag"}, "v1"),
+        ("#heads/dev/x", {"refs/heads/dev/x": "commit", "refs/tags/refs/heads/dev/x": "commit"}, "refs/heads/dev/x"),
+        ("#refs/odd/1", {"refs/odd/1": "commit", "refs/tags/refs/odd/1": "commit"}, "refs/odd/1"),
+    ],
+)  # fmt: skip
+def test_a_kept_git_directory_has_the_ref_that_was_asked_for(
+    source, repo, tmp_path, token, fragment, refs, described
+):
+    """As recorded from BuildKit on a fresh state."""
+    git(repo, "tag", "light", "v1^{commit}")
+    git(repo, "branch", "dev/x")
+    git(repo, "update-ref", "refs/odd/1", "HEAD")
+    found, target = checkout(source, repo, tmp_path, token, fragment, keepgitdir="true")
+    assert refs_in(target) == refs
+    assert (target / ".git/HEAD").read_text().strip() == found.commit
+    assert git(target, "-c", "safe.directory=*", "describe", "--tags") == described
+    assert git(target, "-c", "safe.directory=*", "status", "--porcelain") == ""
+
+
+def test_a_commit_has_no_refs(source, repo, tmp_path, token):
+    commit = git(repo, "rev-parse", "v1^{commit}")
+    _, target = checkout(source, repo, tmp_path, token, f"#{commit}", keepgitdir="true")
+    assert refs_in(target) == {}
+
+
+def test_a_kept_git_directory_tells_nothing_of_the_machine_and_is_the_same_each_time(repo, tmp_path, token):
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    git(outer, "init", "-q", "-b", "main")
+    git(outer, "submodule", "add", "-q", f"file://{repo}", "inner")
+    git(outer, "commit", "-qm", "x")
+    git(outer, "tag", "-am", "x", "v2")
+    kept = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        _, target = checkout(source_at(folder), outer, folder, token, "#v2", keepgitdir="true")
+        files = {
+            str(path.relative_to(target)): path.read_bytes()
+            for path in target.rglob("*")
+            if path.is_file() and "hooks" not in path.parts
+        }
+        assert not [path for path, data in files.items() if os.fsencode(folder) in data]
+        assert not [path for path in files if path.endswith("FETCH_HEAD")]
+        assert {path: data for path, data in files.items() if "/logs/" in path and data} == {}
+        assert ".git/logs/HEAD" in files
+        assert git(target, "-c", "safe.directory=*", "status", "--porcelain") == ""
+        kept.append(files)
+    assert kept[0] == kept[1]
+
+
+def test_a_tag_that_moved_is_told(source, repo, tmp_path, token):
+    spec = parse("git://repo#v1", {"git.fullurl": f"file://{repo}", "git.keepgitdir": "true"})
+    found = source.resolve(spec, token, session=SESSION)
+    git(repo, "tag", "-d", "v1")
+    git(repo, "-c", "gc.pruneExpire=now", "gc", "-q", "--prune=now")
+    git(repo, "tag", "v1", "main")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SourceError, match="v1 has moved"):
+        source.checkout(spec, found, tmp_path / "out", token, session=SESSION)
+
+
 def test_submodules_come_along_unless_skipped(source, repo, tmp_path, token):
     outer = tmp_path / "outer"
     outer.mkdir()
