@@ -40,6 +40,11 @@ class Explained:
         return re.search(self.case, case.dockerfile() + case.encode(), re.DOTALL) is not None
 
 
+REPLACED_DIRECTORY = (
+    r'"name": "(?:\./)?([^"]+?)/?",\s+"kind": "dir".*?"name": "\1",\s+"kind": "(?:file|link|fifo|hard)"'
+)
+"""An archive with a directory whose name a later member has."""
+
 EXPLAINED: tuple[Explained, ...] = (
     Explained(
         name="directory times of a context",
@@ -134,9 +139,24 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"root\.(mode|size|content)", place=r".* \(file\)", case=r'--exclude=\*\* .*"change": \{\s+"kind": "(edit|mode)"',
     ),
     Explained(
-        name="directories of an archive that become links",
-        reason="BuildKit sets the directory's times in the end, through the dangling link that has taken its place",
-        kind="outcome", theirs=r"chtimesat [^:]*: no such file or directory", ours="succeeds", case='"kind": "dir".*"kind": "link"',
+        name="directories of an archive that become dangling links",
+        reason="BuildKit sets the directory's times in the end, through the link that has taken its place",
+        kind="outcome", theirs=r"chtimesat [^:]*: no such file or directory", ours="succeeds", case=REPLACED_DIRECTORY,
+    ),
+    Explained(
+        name="directories of an archive that become something else",
+        reason="BuildKit gives the directory's time to what has taken its place",
+        kind=r"root\.mtime", place=r".* \((file|link|fifo)\)", theirs="0|1|1500000000", ours="0|1|1500000000", case=REPLACED_DIRECTORY,
+    ),
+    Explained(
+        name="names that begin with an exclamation mark",
+        reason="BuildKit takes them for exclusions when it asks the client for files",
+        kind="outcome", theirs=r'(failed to compute .*|.*")/(.*/)?!bang"?: (no such file or directory|not found)', ours="succeeds", case="!bang",
+    ),
+    Explained(
+        name="exit code of a program that is not there",
+        reason="BuildKit passes on runc's own, ours is a shell's",
+        kind="message", theirs=r"process .* did not complete successfully: exit code: 1", ours=r".* exit code: 127: runc run failed: unable to start container process: .*",
     ),
     Explained(
         name="hard links to a lower layer's file",

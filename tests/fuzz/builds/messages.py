@@ -8,6 +8,7 @@ import re
 _CLASSES = (
     ("user", r"invalid user index|unable to find (?:user|group)"),
     ("exit code", r"did not complete successfully: exit code: (\d+)"),
+    ("platform", r"no match for platform|no image for the platform"),
     ("wildcard", r"syntax error in pattern|malformed wildcard"),
     ("HTTP status", r"(?:invalid response status |server answered HTTP |not found \(HTTP )(\d+)"),
     ("archive entry", r"unhandled tar header type"),
