@@ -147,7 +147,7 @@ class _Copier:
 
     def _is_second_name(self, job: _Job) -> bool:
         status = job.pick.node.stat
-        if status.st_nlink < 2:
+        if status.st_nlink < 2 or not job.pick.node.is_file:  # as BuildKit, which links files alone
             return False
         first = self._seen.setdefault((status.st_dev, status.st_ino), job.target)
         if first != job.target:

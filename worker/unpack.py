@@ -25,7 +25,6 @@ from worker.tree import join, portable, relative
 from worker.writable import WritableRoot, is_about_storage
 
 _HEAD = 512
-_ROOT = Owner(0, 0)
 _LATEST = (1 << 63) - 1  # nanoseconds
 _DEVICES = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK}
 
@@ -134,7 +133,10 @@ class _Unpacker:
             if status is not None and stat.S_ISLNK(status.st_mode):
                 where = self._root.resolve(where)
             if not self._root.is_directory(where):
-                self._root.make_directories(where, 0o755, _ROOT, -1)
+                self._root.make_directories(where, 0o755, None, -1)
+                os.chmod(
+                    self._root.full(where), 0o755
+                )  # BuildKit's: the group is inherited, set-group-id is not
             self._resolved[path] = where
         return where
 

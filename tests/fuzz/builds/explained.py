@@ -89,7 +89,7 @@ EXPLAINED: tuple[Explained, ...] = (
     Explained(
         name="history of images without one",
         reason="BuildKit writes the name under which the layer was pulled first: it depends on what was built before",
-        kind=r"config\.history", place="created_by", theirs='"pulled from .*"', ours='"pulled from an image without history"', case="base:nohistory",
+        kind=r"config\.history", place="created_by", theirs='"(pulled from .*|created by buildkit)"', ours='"pulled from an image without history"', case="base:nohistory",
     ),
     Explained(
         name="dates of layers without history",
@@ -127,6 +127,16 @@ EXPLAINED: tuple[Explained, ...] = (
         reason="BuildKit follows the links on top, as it does for sources that are links themselves, and misses their targets",
         kind="outcome", theirs=r'failed to compute cache key: failed to calculate checksum of ref \S+: "/[^/"]*": not found', ours="succeeds",
         case=r'(COPY|ADD)[^\n]* --exclude=[^\n]* (\./|\.|/) .*"kind": "link"',
+    ),
+    Explained(
+        name="changed modes of directories, cached",
+        reason="BuildKit misses a directory's changed mode",
+        kind="cached", theirs="CACHED", ours="runs", case=r'"change": \{\s+"kind": "mode"',
+    ),
+    Explained(
+        name="changed modes of directories",
+        reason="as above",
+        kind=r"root\.mode", place=r".* \(dir\)", ours="0o711", case=r'"change": \{\s+"kind": "mode"',
     ),
     Explained(
         name="changes of files that are copied although excluded, cached",

@@ -12,6 +12,7 @@ _CLASSES = (
     ("wildcard", r"syntax error in pattern|malformed wildcard"),
     ("HTTP status", r"(?:invalid response status |server answered HTTP |not found \(HTTP )(\d+)"),
     ("archive entry", r"unhandled tar header type"),
+    ("xattr", r"lsetxattr|cannot set the attribute"),
     ("digest", r"digest mismatch|wrong digest"),
     (
         "not found",

@@ -540,3 +540,20 @@ def test_a_name_in_an_empty_stage_is_not_found(world) -> None:
     item = ops.FileAction(action=copy, input=-1, secondary_input=-1, output=0)
     with pytest.raises(FileOpError, match="/x"):
         world.run(ops.File(actions=(item,)))
+
+
+def test_names_of_files_are_copied_as_hard_links_those_of_symbolic_links_are_not(world) -> None:
+    """As BuildKit does, within a stage and from a context."""
+
+    def work(token: object):
+        with world.snapshotter.prepare(SCRATCH) as active:
+            (active.path / "f").write_text("1")
+            (active.path / "l").symlink_to("f")
+            for name in "fl":
+                os.link(active.path / name, active.path / f"{name}2", follow_symlinks=False)
+            return active.commit()
+
+    source = world.pools.run_sync("disk", work)
+    made = world.files(cp("/", "/x/"), source=source)
+    counts = world.inside(made, lambda root: [(root / "x" / name).lstat().st_nlink for name in ("f", "l")])
+    assert counts == [2, 1]

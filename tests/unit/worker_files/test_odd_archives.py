@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from llb.ops import Chown, Copy
-from worker.base import FileOpError
+from worker.base import SCRATCH, FileOpError
 
 TIME, EARLIER, LATER = 1_500_000_000, 1_400_000_000, 1_450_000_000
 FILE, LINK, SYMBOLIC, DIRECTORY = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
@@ -71,6 +71,29 @@ def add(world, data: bytes, *, owner: Chown | None = None) -> dict[str, tuple]:
 def test_implied_parents_belong_to_root(world) -> None:
     found = add(world, tar(member("a/b", data=b"x", uid=5, gid=6)))
     assert found == {"a": ("dir", 0o755, "0:0", "now", b""), "a/b": ("file", 0o644, "5:6", TIME, b"x")}
+
+
+def test_implied_parents_in_a_set_group_id_directory_have_its_group_but_not_its_bit(world) -> None:
+    def work(token: object):
+        with world.snapshotter.prepare(SCRATCH) as active:
+            made = active.path / "x"
+            made.mkdir()
+            os.chown(made, 0, 33)
+            made.chmod(0o2775)
+            return active.commit()
+
+    base = world.pools.run_sync("disk", work)
+    copy = Copy(
+        src="/a.tar", dest="/x/", mode=-1, timestamp=-1, create_dest_path=True, attempt_unpack=True,
+        owner=Chown(user=0, group=0),
+    )  # fmt: skip
+    made = world.files(copy, base=base, source=world.make({"a.tar": tar(member("d/e/f"))}))
+
+    def look(root) -> list[tuple[int, int]]:
+        found = [(root / path).stat() for path in ("x/d", "x/d/e", "x/d/e/f")]
+        return [(stat.S_IMODE(status.st_mode), status.st_gid) for status in found]
+
+    assert world.inside(made, look) == [(0o755, 33), (0o755, 0), (0o644, 0)]
 
 
 def test_an_owner_is_for_all_members_but_not_for_implied_parents(world) -> None:
