@@ -75,7 +75,7 @@ class _Gzip(io.RawIOBase):
         from isal import igzip_lib
 
         if magic != b"\x1f\x8b":
-            raise ValueError("gzip: garbage where a member must begin")
+            raise ValueError("gzip: garbage after the end of a member")
         method, flags = self._exactly(8)[:2]
         if method != 8:
             raise ValueError(f"gzip: unknown compression method {method}")
@@ -94,7 +94,7 @@ class _Gzip(io.RawIOBase):
         if len(data) < size:
             data += self._file.read(size - len(data))
         if len(data) < size:
-            raise EOFError("gzip: the stream is cut off")
+            raise EOFError("gzip: unexpected end of stream")
         return data
 
     def _next(self) -> bool:
@@ -128,7 +128,7 @@ class _Gzip(io.RawIOBase):
                 if self._stream.needs_input:
                     piece, self._input = self._input or self._file.read(_PIECE), b""
                     if not piece:
-                        raise EOFError("gzip: the stream is cut off")
+                        raise EOFError("gzip: unexpected end of stream")
                 data = self._stream.decompress(piece, len(view))
                 if data:
                     self._checksum = isal_zlib.crc32(data, self._checksum)
@@ -164,7 +164,7 @@ class _Xz(io.RawIOBase):
                 elif self._stream.needs_input:
                     rest = self._file.read(_PIECE)
                     if not rest:
-                        raise EOFError("the stream is cut off")
+                        raise EOFError("unexpected end of stream")
                 else:
                     rest = b""
                 data = self._stream.decompress(rest, len(view))

@@ -46,7 +46,7 @@ class Descent:
         outer = os.open("..", _DIRECTORY, dir_fd=self.directory)
         if not os.path.samestat(os.fstat(outer), self._above.pop()):
             os.close(outer)
-            raise OSError(errno.EBUSY, "a directory was moved away while it was worked on")
+            raise OSError(errno.EBUSY, "a directory was moved while it was being processed")
         self._move(outer)
 
     def _move(self, other: int) -> None:

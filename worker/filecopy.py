@@ -129,7 +129,7 @@ class _Copier:
             if not self._style.replace:
                 raise FileOpError(
                     f"cannot copy to non-directory: /{job.target}",
-                    help="the destination is a file or link there; remove it first, or copy to another path",
+                    help="the destination exists and is not a directory; remove it first or copy to another path",
                 ) from None
             os.unlink(full)
             os.mkdir(full, 0o700)
@@ -235,7 +235,7 @@ class _Copier:
             self._bytes.copy(source, out)
             # What is copied must be what was digested: cache keys depend on it.
             if not self._tree.keeps_owners and identity(os.fstat(source)) != identity(pick.node.stat):
-                raise FileOpError(f"/{pick.path} changed while it was copied", help="build again")
+                raise FileOpError(f"/{pick.path} changed while it was being copied", help="build again")
         finally:
             os.close(source)
 

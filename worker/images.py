@@ -112,7 +112,7 @@ class ImageStore:
             if ref.digest and other.descriptor.digest == ref.digest:
                 return other.descriptor
         raise SourceError(
-            f"{ref.familiar} is not in the local image store", help="llbkit images shows what is"
+            f"{ref.familiar} not found in the local image store", help="`llbkit images` lists local images"
         )
 
     def manifest(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> bytes:
@@ -135,14 +135,14 @@ class ImageStore:
         if re.fullmatch(r"sha256:[0-9a-f]{7,64}", prefix):
             by_id = [image for image in images if image.descriptor.digest.startswith(prefix)]
             if len({image.descriptor.digest for image in by_id}) > 1:
-                raise SourceError(f"the id {name} is ambiguous", help="give more of its digits")
+                raise SourceError(f"the id {name} is ambiguous", help="use more digits")
             if by_id:
                 return by_id
         if not name.startswith("sha256:"):
             wanted = str(parse(name).with_default_tag())
             if named := [image for image in images if image.name == wanted]:
                 return named
-        raise SourceError(f"no such image: {name}", help="`llbkit images` lists the local images")
+        raise SourceError(f"no such image: {name}", help="`llbkit images` lists local images")
 
     def _reach(self, root: Descriptor, found: set[str]) -> None:
         pending = [root]

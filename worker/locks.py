@@ -53,7 +53,9 @@ def locked(path: Path, cancel: CancelToken | None = None, *, timeout: float | No
         if cancel is not None:
             cancel.check()
         if deadline is not None and time.monotonic() > deadline:
-            raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock for too long", str(path))
+            raise TimeoutError(
+                errno.ETIMEDOUT, "timed out waiting for a lock held by another process", str(path)
+            )
         time.sleep(POLL_SECONDS)
     try:
         yield descriptor

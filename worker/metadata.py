@@ -21,23 +21,23 @@ from typing import Any
 from solver.cache.damage import Notice, is_damage, put_aside
 from worker.base import StorageError
 
-CONSEQUENCE = "images of the local store are forgotten and steps are executed again"
+CONSEQUENCE = "local images are lost and steps run again"
 """What it means for users that the database is lost."""
 _FREE = "free space with `llbkit prune`, or choose another --root"
-_DAMAGED = "move the state directory away, or choose another --root; what it holds can be built again"
+_DAMAGED = "move the state directory away or choose another --root"
 _HELP = {
     sqlite3.SQLITE_FULL: _FREE,
     sqlite3.SQLITE_IOERR: _FREE,
     sqlite3.SQLITE_READONLY: "choose a --root on a writable filesystem",
-    sqlite3.SQLITE_CANTOPEN: "choose a --root that you may write",
+    sqlite3.SQLITE_CANTOPEN: "choose a writable --root",
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_BUSY: "another process holds the state directory; wait for it, or choose another --root",
+    sqlite3.SQLITE_BUSY: "another process is using the state directory; wait for it or choose another --root",
 }
 
 
 class DamagedDatabaseError(StorageError):
-    """The database was damaged and has been put aside: whoever opens the state directory next begins with a new one."""
+    """The database was corrupt and has been moved aside: whoever opens the state directory next begins with a new one."""
 
 
 class _Held:
@@ -142,7 +142,7 @@ class Metadata:
             if is_damage(error):
                 self._put_aside(error)
                 raise DamagedDatabaseError(
-                    f"the database {self._path} was damaged and has been put aside",
+                    f"the database {self._path} was corrupt and has been moved aside",
                     help="run the command again",
                 ) from error
             if advice is None:

@@ -37,9 +37,7 @@ def parse_mode(text: str) -> ModeChange:
     for part in text.split(","):
         found = _CLAUSE.fullmatch(part)
         if found is None:
-            raise FileOpError(
-                f"bad file mode {text!r}", help="write it as for chmod, e.g. u=rwX,go=rX or 0644"
-            )
+            raise FileOpError(f"bad file mode {text!r}", help="use chmod notation, e.g. 0644 or u=rwX,go=rX")
         clauses += [
             (found.group(1), sign, what)
             for sign, all_of_it in _STEP.findall(found.group(2))

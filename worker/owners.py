@@ -63,8 +63,8 @@ def _find(who: NamedUser, trees: Lookup, path: str, kind: str, fields: int) -> t
     tree = trees(who.input)
     if tree is None:
         raise FileOpError(
-            f"unable to find {kind} {who.name!r}: the file system that is copied into is empty",
-            help=f"give the {kind} by its number, or start from an image that has {path}",
+            f"unable to find {kind} {who.name!r}: the destination is empty",
+            help=f"use a numeric id, or an image with {path}",
         )
     for row in _rows(tree, path):
         if row[0] == who.name:

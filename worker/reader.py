@@ -50,7 +50,7 @@ class Reader:
             if node.is_dir:
                 raise IsADirectoryError(f"{path} is a directory")
             if not node.is_file:
-                raise FileNotFoundError(f"{path} is no regular file")
+                raise FileNotFoundError(f"{path} is not a regular file")
             with open(join(tree.base, place), "rb") as file:
                 file.seek(offset)
                 return file.read(length or -1)
@@ -60,7 +60,7 @@ class Reader:
         with self._tree(value, cancel) as tree:
             place, node = self._find(tree, path)
             if not node.is_dir:
-                raise FileNotFoundError(f"{path} is no directory")
+                raise FileNotFoundError(f"{path} is not a directory")
             return [
                 _info(name, child, tree)
                 for name, child in tree.children(place).items()

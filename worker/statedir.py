@@ -116,8 +116,8 @@ class StateDir:
                 os.write(descriptor, boot_id())
                 return descriptor
         raise StorageError(
-            f"{self.run / 'owners' / self.owner} cannot be locked: it is removed again and again",
-            help="stop what cleans the state directory, or choose another --root",
+            f"{self.run / 'owners' / self.owner} cannot be locked: it keeps being removed",
+            help="stop whatever cleans the state directory, or choose another --root",
         )
 
     def _release(self) -> None:
@@ -193,8 +193,8 @@ _DISK = {
     errno.EROFS: "choose a --root on a writable filesystem",
 }
 _ACCESS = {
-    errno.EACCES: "run as root, or choose a --root that you may write",
-    errno.EPERM: "run as root, or choose a --root that you may write",
+    errno.EACCES: "run as root or choose a writable --root",
+    errno.EPERM: "run as root or choose a writable --root",
 }
 _PLACE = dict.fromkeys(
     (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG), "choose another --root"

@@ -153,7 +153,7 @@ class ImageTransfer:
             return self._store.read(digest)
         except FileNotFoundError:
             raise SourceError(
-                f"the local store lacks {digest}, which the image needs", help="pull or build the image again"
+                f"{digest} is missing from the local store", help="pull or build the image again"
             ) from None
 
     # -- registries
@@ -195,8 +195,8 @@ class ImageTransfer:
         content = self.content(image.descriptor)
         if (missing := self._missing(image.descriptor)) is not None:
             raise SourceError(
-                f"{name}: the store lacks the platform {show(missing)}, which the index names",
-                help=f"pull all of it: llbkit pull --platform all {name}",
+                f"{name}: platform {show(missing)} of the index is missing from the local store",
+                help=f"pull all platforms: llbkit pull --platform all {name}",
             )
         self._pusher.push(
             parse(image.name),
@@ -220,7 +220,7 @@ class ImageTransfer:
     def _require(self, digest: str) -> None:
         if not self._store.exists(digest):
             raise SourceError(
-                f"the local store lacks {digest}, which the image needs", help="pull or build the image again"
+                f"{digest} is missing from the local store", help="pull or build the image again"
             )
 
     def _bring(self, blob: Descriptor, source: str, cancel: CancelToken, report: StatusReport) -> None:
@@ -307,7 +307,7 @@ class ImageTransfer:
                 yield plain
             except damage as error:
                 raise SourceError(
-                    f"{path} is damaged: {error}", help="save the image again, or copy the file again"
+                    f"{path} is damaged: {error}", help="save the image or copy the file again"
                 ) from error
             finally:
                 plain.unlink(missing_ok=True)
@@ -324,7 +324,7 @@ class ImageTransfer:
                 self._images.put(name, root)
                 loaded.append(self._images.find(name))
         if not loaded:
-            raise SourceError(f"{path} holds no image")
+            raise SourceError(f"no images in {path}")
         return loaded
 
     def _take(
@@ -367,7 +367,7 @@ def _names(entry: Descriptor) -> list[str]:
 
 def _platforms(entries: Sequence[Descriptor]) -> str:
     names = sorted({show(e.platform) for e in entries if e.platform and e.platform.os != NOT_A_PLATFORM})
-    return f"it has {', '.join(names)}" if names else "its index is empty"
+    return f"it has {', '.join(names)}" if names else "the index is empty"
 
 
 def _last_history(config: Mapping[str, Any]) -> Mapping[str, Any]:

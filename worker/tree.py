@@ -208,7 +208,7 @@ def resolve(tree: Tree, path: str, *, last: bool = True) -> str:
             continue
         links += 1
         if links > MAX_LINKS:
-            raise SourceError(f"/{path}: symbolic links lead in circles", help="remove one of the links")
+            raise SourceError(f"/{path}: too many levels of symbolic links", help="remove one of the links")
         if node.link.startswith("/"):
             done.clear()
         pending.extend(node.link.split("/")[::-1])

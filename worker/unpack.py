@@ -51,7 +51,7 @@ def unpack(path: str, base: str, token: CancelToken, owner: Owner | None = None)
             finish()
     except TarError as error:
         raise FileOpError(
-            f"{name}: damaged archive: {error}", help="make the archive again, or fetch it anew"
+            f"{name}: damaged archive: {error}", help="recreate the archive or fetch it again"
         ) from error
 
 
@@ -101,7 +101,7 @@ class _Unpacker:
                 reason = error.strerror or str(error)
                 raise FileOpError(
                     f"{self._name}: cannot unpack {member.name[:200]}: {reason}",
-                    help="make the archive without this member",
+                    help="recreate the archive without this entry",
                 ) from error
         for where, member in self._directories:
             # A directory that was removed again may have left its place to a link that leads out.
@@ -211,5 +211,5 @@ def _inside(path: str, what: str) -> str:
     """
     cleaned = clean_path(path)
     if cleaned == ".." or cleaned.startswith("../"):
-        raise TarError(f"invalid {what} {path[:200]!r}: it leads out of the destination")
+        raise TarError(f"invalid {what} {path[:200]!r}: outside the destination")
     return relative(cleaned)

@@ -274,9 +274,7 @@ class LocalWorker:
             case ops.Diff():
                 return self._diff(vertex)
             case ops.Build():
-                raise WorkerError(
-                    "the graph holds a build op, which solves a definition that another step makes; this is not supported yet"
-                )
+                raise WorkerError("build ops (definitions produced by another step) are not supported yet")
             case ops.Passthrough() as op:
                 from worker.ops.passthrough import PassthroughOperation
 

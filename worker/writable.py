@@ -53,7 +53,7 @@ class WritableRoot:
             if error.errno == errno.ENAMETOOLONG:
                 raise FileOpError(f"/{error.filename}: {error.strerror}", help="shorten the path") from error
             raise FileOpError(
-                f"/{relative(path)}: symbolic links lead in circles", help="remove the links"
+                f"/{relative(path)}: too many levels of symbolic links", help="remove the links"
             ) from error
 
     def make_directories(self, path: str, mode: int, owner: Owner | None, timestamp: int) -> None:

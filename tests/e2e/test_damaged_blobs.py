@@ -77,7 +77,7 @@ def test_a_stream_ends_with_an_error_and_the_next_build_is_whole(cli, context, t
     cli.build(context, "-o", f"type=oci,dest={tmp_path}/image.tar")
     damage(cli.root)
     said = cli.run("build", "--progress=plain", "-o", "type=oci,dest=-", context, code=1).stderr
-    assert "was damaged in the state directory and has been removed" in said
+    assert "was corrupt in the state directory and has been removed" in said
     for _ in range(3):
         done = cli.run("build", "--progress=plain", "-o", f"type=oci,dest={tmp_path}/again.tar", context)
         assert done.returncode == 0

@@ -127,7 +127,7 @@ def write_directory(
     except OSError as error:
         raise StorageError(
             f"cannot write the OCI layout {directory}: {error.strerror or error}",
-            help="check space and rights",
+            help="check free space and permissions",
         ) from error
 
 

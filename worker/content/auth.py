@@ -186,12 +186,12 @@ class Authorizer:
             realm = resolve_url(text, text)
         except ValueError as error:
             raise SourceError(
-                f"{self._host} names an invalid token server: {str(error)[:200]}",
+                f"{self._host} sent an invalid token server URL: {str(error)[:200]}",
                 help="the registry is misconfigured: check the realm of its token authentication",
             ) from error
         if secret and origin(self._base)[0] == "https" and origin(realm)[0] == "http":
             raise SourceError(
-                f"{self._host} names a token server without TLS, {shown_host(realm)}: "
+                f"{self._host} uses a token server without TLS, {shown_host(realm)}: "
                 "the credentials were not sent",
                 help="the registry is misconfigured: its realm must be an https URL",
             )
@@ -270,8 +270,8 @@ class Authorizer:
     def _sendable(self, token: str, origin: str) -> str:
         if len(token) > _MAX_TOKEN or not _SENDABLE.fullmatch(token):
             raise SourceError(
-                f"{origin} gave an invalid token: it is longer than {_MAX_TOKEN >> 10} KiB, "
-                "or has characters that no header can have",
+                f"{origin} sent an invalid token: longer than {_MAX_TOKEN >> 10} KiB, "
+                "or with characters not allowed in a header",
                 help=f"log in again: docker login {self._host}",
             )
         return token

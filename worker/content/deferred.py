@@ -67,7 +67,7 @@ class _Completion:
         folder = "" if link.startswith("/") else path.rpartition("/")[0]
         target = self._all.resolve(f"{folder}/{link}/.").rpartition("/")[0]
         if target == path or target.startswith(f"{path}/"):
-            raise TarError(f"it has a directory {path}, which is a link to itself below")
+            raise TarError(f"{path} is a directory in this layer and a link to itself in a lower one")
         return target
 
     def _is_own_directory(self, path: str) -> bool:
@@ -104,7 +104,7 @@ class _Completion:
         if not os.path.lexists(own):
             found = self._below(where)
             if found is None or stat.S_ISDIR(found.status.st_mode):
-                raise TarError(f"it links {path} to {target}, which no layer holds")
+                raise TarError(f"{path} is a hard link to {target}, which no layer contains")
             self._make_folder(where.rpartition("/")[0])
             with _times_kept(os.path.dirname(own)):
                 _copy_file(found.full, found.status, own)

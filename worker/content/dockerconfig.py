@@ -94,7 +94,7 @@ class DockerConfig:
         table = self._load().get("proxies", {})
         entry = table.get(host) or table.get("default") or {}
         if not isinstance(entry, dict):
-            raise self._invalid("an entry of proxies is not an object")
+            raise self._invalid("proxies: entry is not an object")
         out: dict[str, str] = {}
         for key, name in _PROXIES.items():
             value = entry.get(key) or ""
@@ -154,15 +154,15 @@ class DockerConfig:
         except OSError as error:
             raise self._invalid(error.strerror) from error
         if len(data) > _MAX_FILE:
-            raise self._invalid(f"it is larger than {_MAX_FILE >> 20} MiB")
+            raise self._invalid(f"larger than {_MAX_FILE >> 20} MiB")
         try:
             table = json.loads(data)
         except ValueError as error:
             raise self._invalid(f"not valid JSON: {error}") from error
         except RecursionError as error:
-            raise self._invalid("it is nested too deeply") from error
+            raise self._invalid("nested too deeply") from error
         if not isinstance(table, dict):
-            raise self._invalid("it is not a JSON object")
+            raise self._invalid("not a JSON object")
         for name, kind in _PARTS.items():
             if table.get(name) is None:
                 table.pop(name, None)
@@ -187,7 +187,7 @@ def _strip(key: str) -> str:
 def _ask_helper(helper: str, server: str, cancel: CancelToken | None) -> Credentials:
     name = f"docker-credential-{helper}"
     if "/" in helper or "\0" in helper:
-        raise SourceError(f"{name[:100]!r} is not the name of a credential helper", help="fix config.json")
+        raise SourceError(f"{name[:100]!r} is not a valid credential helper name", help="fix config.json")
     code, out, err = _run(name, server, cancel)
     if code != 0:
         said = (out + err).decode(errors="replace").strip()
@@ -195,7 +195,7 @@ def _ask_helper(helper: str, server: str, cancel: CancelToken | None) -> Credent
             return ANONYMOUS
         raise SourceError(
             f"the credential helper {name} failed: {said[:300] or f'exit code {code}'}",
-            help=f"try it: echo {server} | {name} get",
+            help=f"test it with: echo {server} | {name} get",
         )
     try:
         answer = json.loads(out)
@@ -206,7 +206,8 @@ def _ask_helper(helper: str, server: str, cancel: CancelToken | None) -> Credent
             raise ValueError("not Unicode text")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(
-            f"the credential helper {name} gave no valid answer", help=f"try it: echo {server} | {name} get"
+            f"the credential helper {name} returned an invalid response",
+            help=f"test it with: echo {server} | {name} get",
         ) from error
     return Credentials("" if username == "<token>" else username, secret)
 
@@ -249,7 +250,7 @@ def _run(name: str, server: str, cancel: CancelToken | None) -> tuple[int, bytes
             timer.cancel()
     if overdue:
         raise SourceError(
-            f"the credential helper {name} did not answer within {_HELPER_SECONDS:.0f} seconds",
-            help=f"try it: echo {server} | {name} get",
+            f"the credential helper {name} did not respond within {_HELPER_SECONDS:.0f} seconds",
+            help=f"test it with: echo {server} | {name} get",
         )
     return process.returncode, out, err

@@ -177,7 +177,9 @@ class _Connection(connection.HTTPConnection):
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"no connection within {CONNECT_SECONDS:.0f} seconds") from error
+            raise ConnectTimeoutError(
+                self, f"connection timed out after {CONNECT_SECONDS:.0f} seconds"
+            ) from error
         except OSError as error:
             raise NewConnectionError(self, str(error)) from error
 
@@ -281,7 +283,7 @@ def _addresses(exchange: Exchange, host: str, port: int) -> list[Any]:
     exchange.woken.wait(CONNECT_SECONDS)
     exchange.check()
     if not found:
-        raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {CONNECT_SECONDS:.0f} seconds")
+        raise socket.gaierror(socket.EAI_AGAIN, f"no response within {CONNECT_SECONDS:.0f} seconds")
     exchange.woken.clear()
     if isinstance(found[0], UnicodeError):
         raise socket.gaierror(socket.EAI_NONAME, "not a valid host name")

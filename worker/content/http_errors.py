@@ -51,9 +51,9 @@ def unreachable(
         endpoint_or_proxy = "check the address, the port and the network"
     if waited or isinstance(error, TimeoutError):
         return UnreachableError(
-            f"{where} did not answer within {waited:.0f} seconds",
+            f"{where} did not respond within {waited:.0f} seconds",
             timed_out=True,
-            help="the server is overloaded or the network is broken: try again later",
+            help="the server may be overloaded or the network down; try again later",
         )
     if isinstance(error, urllib3.exceptions.ProxyError) and error.original_error is not None:
         error = error.original_error
@@ -64,22 +64,22 @@ def unreachable(
             name = (shown_host(proxy) if proxy else where).rpartition(":")[0] or where
             return UnreachableError(
                 f"cannot resolve the host name {name}: {broken(error)}",
-                help="check the spelling, and the network's DNS",
+                help="check the spelling and the DNS configuration",
             )
         case urllib3.exceptions.NewConnectionError():
             return UnreachableError(f"cannot connect to {where}: {broken(error)}", help=endpoint_or_proxy)
         case urllib3.exceptions.ConnectTimeoutError():
             return UnreachableError(
-                f"cannot connect to {where}: it timed out", timed_out=True, help=endpoint_or_proxy
+                f"cannot connect to {where}: timed out", timed_out=True, help=endpoint_or_proxy
             )
         case urllib3.exceptions.TimeoutError():
             return UnreachableError(
-                f"{where} did not answer: it timed out",
+                f"{where} did not respond: timed out",
                 timed_out=True,
-                help="the server is overloaded or the network is broken: try again later",
+                help="the server may be overloaded or the network down; try again later",
             )
         case _:
-            return UnreachableError(f"no answer from {where}: {broken(error)}", help=endpoint_or_proxy)
+            return UnreachableError(f"no response from {where}: {broken(error)}", help=endpoint_or_proxy)
 
 
 def _insecure(endpoint: Endpoint, where: str, reason: str) -> UnreachableError:
@@ -88,15 +88,11 @@ def _insecure(endpoint: Endpoint, where: str, reason: str) -> UnreachableError:
     if plain:
         said = "it speaks plain HTTP"
     if not endpoint.registry:
-        hint = (
-            "use an http:// URL"
-            if plain
-            else "name a file with its certificate authority in the environment variable SSL_CERT_FILE"
-        )
+        hint = "use an http:// URL" if plain else "set SSL_CERT_FILE to a file with its certificate authority"
     elif plain:
         hint = f'set http = true under [registry."{endpoint.host}"] in the configuration file'
     else:
-        hint = f'name its certificate authority as ca under [registry."{endpoint.host}"] in the configuration file'
+        hint = f'set ca to its certificate authority under [registry."{endpoint.host}"] in the configuration file'
     return UnreachableError(f"no TLS connection to {where}: {said}", help=hint)
 
 
@@ -112,11 +108,11 @@ def broken(error: BaseException) -> str:
         case urllib3.exceptions.ProtocolError(args=[_, Exception() as inner]):
             return broken(inner)
         case urllib3.exceptions.IncompleteRead(partial=int() as seen, expected=int() as left):
-            return f"it ended after {seen} of {seen + left} bytes"
+            return f"connection closed after {seen} of {seen + left} bytes"
         case http.client.IncompleteRead() | http.client.RemoteDisconnected() | ConnectionResetError():
             return "the server closed the connection"
         case urllib3.exceptions.TimeoutError() | TimeoutError():
-            return "it stood still for too long"
+            return "timed out"
         case http.client.BadStatusLine() | http.client.LineTooLong() | http.client.UnknownProtocol():
             return "the server does not speak HTTP"
         case OSError(strerror=str() as said):
@@ -130,12 +126,12 @@ def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
     """Return what to tell of an answer that nobody expected; reads its body."""
     status, where = response.status, endpoint.host
     if not response.own:
-        where = f"{shown_host(response.url)}, to which {endpoint.host} redirects,"
+        where = f"{shown_host(response.url)} (redirected from {endpoint.host})"
     if status == 400 and response.url.startswith("http:") and _speaks_tls(response.url):
         return HttpError(
             f"{where} speaks TLS, not plain HTTP",
             status=400,
-            help=f'name the certificate authority of its certificate as ca under [registry."{endpoint.host}"]'
+            help=f'set ca to its certificate authority under [registry."{endpoint.host}"]'
             if endpoint.registry
             else "use an https:// URL",
         )
@@ -145,22 +141,22 @@ def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
     match status:
         case 401:
             message = f"{where.rstrip(chr(44))}: authentication required (HTTP 401{told})"
-            hint = f"{log_in}; and check the spelling"
+            hint = f"{log_in}; check the spelling"
         case 403:
             message = f"{where} denied access (HTTP 403{told})"
-            hint = f"{log_in}; and check the spelling"
+            hint = f"{log_in}; check the spelling"
         case 404:
-            message = f"{where} does not have it (HTTP 404{told})"
+            message = f"{where}: not found (HTTP 404{told})"
             hint = "check the spelling"
         case 407:
             message = f"the proxy for {where} requires authentication (HTTP 407)"
-            hint = "give a user name and password in the proxy's URL: http://USER:PASSWORD@HOST:PORT"
+            hint = "add credentials to the proxy URL: http://USER:PASSWORD@HOST:PORT"
         case 429:
-            message = f"{where} limits the rate of requests (HTTP 429{told})"
+            message = f"{where}: too many requests (HTTP 429{told})"
             hint = f"wait; {log_in}" + ("; or configure a mirror" if endpoint.registry else "")
         case _ if status >= 500:
             message = f"{where} failed (HTTP {status}{told})"
-            hint = "the server has a problem: try again later"
+            hint = "server error; try again later"
         case _:
             message = f"{where} answered HTTP {status}{told}"
             hint = f"the request was {method} {urlsplit(response.url).path[:200]}"

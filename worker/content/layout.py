@@ -37,7 +37,7 @@ class Layout:
         if path.is_file():
             self._members = _index_tar(path)
         elif not path.is_dir():
-            raise SourceError(f"there is no OCI layout at {path}", help="check the path given for the store")
+            raise SourceError(f"no OCI layout at {path}", help="check the path of the store")
         self.is_oci = self._has("index.json")
         if not self.is_oci and not (legacy and self._has("manifest.json")):
             raise SourceError(
@@ -63,10 +63,10 @@ class Layout:
         if not matches:
             names = sorted({e.annotations.get(REF_NAME, "") for e in entries} - {""})
             raise SourceError(
-                f"the OCI layout {self._path} holds no {tag!r}",
-                help="it holds " + ", ".join(names[:8])
+                f"tag {tag!r} not found in the OCI layout {self._path}",
+                help="available tags: " + ", ".join(names[:8])
                 if names
-                else "its images are not named: use @sha256:...",
+                else "its images have no names; use @sha256:...",
             )
         return matches[-1]
 
@@ -136,7 +136,7 @@ class Layout:
             stream.seek(offset)
         except (OSError, KeyError) as error:
             raise SourceError(
-                f"the OCI layout {self._path} lacks {name}",
+                f"{name} is missing from the OCI layout {self._path}",
                 help="copy the image again, with all of its platforms",
             ) from error
         return stream, size
@@ -151,7 +151,7 @@ class Layout:
 
 def _blob(digest: str) -> str:
     if not is_digest(digest):
-        raise SourceError(f"{digest!r} is not a digest")
+        raise SourceError(f"invalid digest {digest!r}")
     algorithm, _, encoded = digest.partition(":")
     return f"blobs/{algorithm}/{encoded}"
 

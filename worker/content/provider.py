@@ -22,7 +22,7 @@ MANIFESTS = frozenset({MANIFEST, DOCKER_MANIFEST})
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """How half of a surrogate pair is written, which is no text; whole pairs are."""
 
-_DAMAGED = "the image is damaged, or is no container image: build and push it again"
+_DAMAGED = "the image is damaged or not a container image; build and push it again"
 INDEXES = frozenset({INDEX, DOCKER_LIST})
 
 Progress = Callable[[int, int], None]
@@ -97,7 +97,7 @@ class WrongDigestError(SourceError):
     def __init__(self, what: str, expected: str, actual: str) -> None:
         super().__init__(
             f"{what}: wrong digest: expected {expected}, got {actual}",
-            help="the source is damaged or was changed: fix the digest, or ask the source again",
+            help="the content is damaged or has changed; update the digest or try again",
         )
         self.expected = expected
         self.actual = actual
@@ -165,7 +165,7 @@ def _receive(
         raise SourceError(
             f"{ref.familiar}: the blob {descriptor.digest} should have {descriptor.size} bytes, "
             f"{'more' if seen > descriptor.size else f'only {seen}'} were sent",
-            help="the source is damaged: push the image again",
+            help="the image is damaged; push it again",
         )
     if writer.digest != descriptor.digest:
         raise WrongDigestError(f"{ref.familiar}, a blob", descriptor.digest, writer.digest)
@@ -208,7 +208,7 @@ def objects_in(what: str, body: Mapping[str, Any], key: str) -> list[Mapping[str
     """
     items = body.get(key) or []
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise SourceError(f"{what}: {key} is no list of objects", help=_DAMAGED)
+        raise SourceError(f"{what}: {key} is not a list of objects", help=_DAMAGED)
     return items
 
 
@@ -220,12 +220,12 @@ def descriptor_from(what: str, value: object) -> Descriptor:
     """
     try:
         if not isinstance(value, Mapping):
-            raise TypeError("it is no object")
+            raise TypeError("not an object")
         digest, size, platform = value["digest"], value["size"], value.get("platform")
         if not isinstance(digest, str) or not is_digest(digest):
-            raise ValueError(f"{digest!r} is no digest")
+            raise ValueError(f"invalid digest {digest!r}")
         if type(size) is not int or size < 0:
-            raise ValueError(f"{size!r} is no size")
+            raise ValueError(f"invalid size {size!r}")
         return Descriptor(
             media_type=str(value["mediaType"]),
             digest=digest,
@@ -236,9 +236,9 @@ def descriptor_from(what: str, value: object) -> Descriptor:
             artifact_type=str(value.get("artifactType", "")),
         )
     except KeyError as error:
-        raise SourceError(f"{what} holds a descriptor without {error}", help=_DAMAGED) from error
+        raise SourceError(f"{what} contains a descriptor without {error}", help=_DAMAGED) from error
     except (AttributeError, TypeError, ValueError) as error:
-        raise SourceError(f"{what} holds an invalid descriptor: {error}", help=_DAMAGED) from error
+        raise SourceError(f"{what} contains an invalid descriptor: {error}", help=_DAMAGED) from error
 
 
 def platform_from(value: Mapping[str, Any]) -> Platform:

@@ -36,7 +36,7 @@ def proxy_for(url: str) -> str:
     except ValueError as error:
         shown = proxy.partition("://")[2].rpartition("@")[2][:100]
         raise SourceError(
-            f"{name} does not name a usable proxy ({shown}): only http and https URLs are supported",
+            f"{name} is not a supported proxy URL ({shown}): only http and https are supported",
             help=f"set {name} to http://HOST:PORT, or unset it",
         ) from error
     return proxy

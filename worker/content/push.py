@@ -143,7 +143,7 @@ class _Job:
         except HttpError as error:
             hint = error.help
             if error.status in (401, 403):
-                hint = f"you need permission to push: docker login {self.ref.domain}"
+                hint = f"push access required: docker login {self.ref.domain}"
             raise SourceError(f"cannot push to {self.ref.familiar}: {error}", help=hint) from error
         except SourceError as error:
             raise SourceError(f"cannot push to {self.ref.familiar}: {error}", help=error.help) from error
@@ -203,7 +203,7 @@ class _Job:
             return resolve_url(f"{self.endpoint.base}/v2/{path}", location)
         except ValueError as error:
             raise SourceError(
-                f"{self.endpoint.host} opened an upload without a valid URL: {str(error)[:200]}",
+                f"{self.endpoint.host} returned an invalid upload URL: {str(error)[:200]}",
                 help="the registry is broken or misconfigured",
             ) from error
 

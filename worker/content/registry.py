@@ -184,7 +184,7 @@ class RegistryProvider:
         near = difflib.get_close_matches(ref.tag, tags, n=5, cutoff=0.3) or sorted(tags)[:5]
         return SourceError(
             f"{ref.familiar}: not found: {ref.domain}/{ref.path} has no {'digest' if ref.digest else 'tag'} {ref.object}",
-            help=f"it has {', '.join(near)}" + (", ..." if len(tags) > len(near) else "")
+            help=f"similar tags: {', '.join(near)}" + (", ..." if len(tags) > len(near) else "")
             if near
             else "it has no tags",
         )
@@ -200,7 +200,7 @@ def _small(response: Response) -> bytes:
     data = response.read(MAX_MANIFEST)
     if len(data) > MAX_MANIFEST:
         raise SourceError(
-            f"the manifest is larger than {MAX_MANIFEST >> 20} MiB",
-            help="it is no container image, or damaged: push it again",
+            f"manifest larger than {MAX_MANIFEST >> 20} MiB",
+            help="not a container image, or damaged; push it again",
         )
     return data

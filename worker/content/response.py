@@ -124,15 +124,13 @@ class Response:
             data = self._answer.read(size, decode_content=decode)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self._cancel.check()
-            raise self._broken(
-                "it stood still for too long" if self._exchange.expired else broken(error)
-            ) from error
+            raise self._broken("timed out" if self._exchange.expired else broken(error)) from error
         self._cancel.check()
         if self._exchange.expired:  # a body without a length looks complete when its connection is shut
-            raise self._broken("it stood still for too long")
+            raise self._broken("timed out")
         return data
 
     def _broken(self, why: str) -> BrokenConnectionError:
         return BrokenConnectionError(
-            f"the connection to {shown_host(self.url)} broke: {why}", help="check the network and try again"
+            f"connection to {shown_host(self.url)} lost: {why}", help="check the network and try again"
         )

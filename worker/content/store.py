@@ -55,8 +55,8 @@ class DamagedBlobError(StorageError, FileNotFoundError):
 
     def __init__(self, digest: str) -> None:
         super().__init__(
-            f"the blob {digest} was damaged in the state directory and has been removed",
-            help="build again: it is made or fetched anew",
+            f"blob {digest} was corrupt in the state directory and has been removed",
+            help="build again to recreate it",
         )
         self.digest = digest
 
@@ -182,9 +182,9 @@ class ContentStore:
                 blob = BlobFile(file, expected.partition(":")[0] or "sha256")
                 yield blob
                 if expected and blob.digest != expected:
-                    raise SourceError(f"content has digest {blob.digest}, expected {expected}")
+                    raise SourceError(f"unexpected digest {blob.digest}, want {expected}")
                 if size >= 0 and blob.size != size:
-                    raise SourceError(f"content has {blob.size} bytes, expected {size}")
+                    raise SourceError(f"unexpected size {blob.size}, want {size}")
                 file.flush()
                 os.fdatasync(file.fileno())
             self._state.lease.pin_blob(blob.digest)

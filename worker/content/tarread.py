@@ -62,9 +62,7 @@ class Entry:
             length = len(os.fsencode(text))
             if length >= PATH_MAX:
                 shown = f"{text[:40]}..."
-                raise TarError(
-                    f"the {what} {shown} has {length:,} bytes; at most {PATH_MAX - 1:,} are possible"
-                )
+                raise TarError(f"the {what} {shown} has {length:,} bytes, the limit is {PATH_MAX - 1:,}")
 
 
 def check_depth(full: str) -> None:
@@ -101,10 +99,10 @@ class TarReader:
                 return
             if block == _ZEROS:
                 if self._exactly(_BLOCK, at_start=True) not in (b"", _ZEROS):
-                    raise TarError("a lone block of zeros stands where a header must be")
+                    raise TarError("unexpected zero block in place of a header")
                 return
             if not _is_intact(block):
-                raise TarError("a header has a wrong checksum")
+                raise TarError("invalid header checksum")
             kind = block[156:157]
             size = _size(block[124:136])
             if kind in (b"x", b"g", b"L", b"K"):
@@ -131,7 +129,7 @@ class TarReader:
             return b""
         data = self._source(wanted)
         if not data:
-            raise TarError("the archive is cut off")
+            raise TarError("unexpected end of archive")
         self._left -= len(data)
         return data
 
@@ -141,7 +139,7 @@ class TarReader:
         ``check`` is called between two pieces and may raise.
 
         Raises:
-            TarError: the archive is cut off, or a sparse file would not fit on the disk if it were written out.
+            TarError: unexpected end of archive, or a sparse file would not fit on the disk if it were written out.
             OSError: writing fails.
         """
         if entry.segments is None:
@@ -150,7 +148,7 @@ class TarReader:
         disk = os.fstatvfs(descriptor)
         if entry.size > disk.f_bavail * disk.f_frsize:
             raise TarError(
-                f"the sparse file {entry.name} has {entry.size:,} bytes, more than the disk has left"
+                f"the sparse file {entry.name} has {entry.size:,} bytes, more than the free disk space"
             )
         for offset, length in entry.segments:
             os.lseek(descriptor, offset, os.SEEK_SET)
@@ -174,7 +172,7 @@ class TarReader:
             check()
             data = self.read(min(_CHUNK, length))
             if not data:
-                raise TarError("the archive is cut off")
+                raise TarError("unexpected end of archive")
             length -= len(data)
             view = memoryview(data)
             while view:
@@ -192,20 +190,20 @@ class TarReader:
         else:
             size, segments = pax_map(extra)
         if sum(length for _, length in segments) != self._left:
-            raise TarError(f"the map of the sparse file {entry.name} does not fit its content")
+            raise TarError(f"the map of the sparse file {entry.name} does not match its content")
         if name := extra.get(b"GNU.sparse.name"):
             entry.name = _text(name)
         entry.size, entry.segments = size, segments
 
     def _map_block(self) -> bytes:
         if self._left < _BLOCK:
-            raise TarError("the map of a sparse file is cut off")
+            raise TarError("unexpected end of a sparse file's map")
         self._left -= _BLOCK
         return self._exactly(_BLOCK)
 
     def _read_all(self, size: int) -> bytes:
         if size > _EXTENSION:
-            raise TarError(f"an extended header claims {size:,} bytes; at most {_EXTENSION:,} are read")
+            raise TarError(f"extended header of {size:,} bytes exceeds the limit of {_EXTENSION:,}")
         self._left, self._padding = size, -size % _BLOCK
         data = b"".join(iter(lambda: self.read(_CHUNK), b""))
         self.skip()
@@ -219,7 +217,7 @@ class TarReader:
                 break
             data += more
         if len(data) != size and not (at_start and not data):
-            raise TarError("the archive is cut off")
+            raise TarError("unexpected end of archive")
         return data
 
 
@@ -261,13 +259,11 @@ def _entry(block: bytes, kind: bytes, size: int, extra: dict[bytes, bytes]) -> E
     if kind in (b"3", b"4"):
         entry.major, entry.minor = _number(block[329:337]), _number(block[337:345])
         if not (0 <= entry.major < 1 << 12 and 0 <= entry.minor < 1 << 20):
-            raise TarError(
-                f"{entry.name} has the device numbers {entry.major}, {entry.minor}, which cannot be"
-            )
+            raise TarError(f"{entry.name} has invalid device numbers {entry.major}, {entry.minor}")
     if extra:
         _extend(entry, extra)
     if "\0" in entry.name or "\0" in entry.target:
-        raise TarError("a name holds a zero byte")
+        raise TarError("NUL byte in a name")
     return entry
 
 
@@ -300,26 +296,26 @@ def _number(text: bytes) -> int:
             raise ValueError
         return int(digits, 8) if digits else 0
     except ValueError:
-        raise TarError("a header holds no number where there must be one") from None
+        raise TarError("invalid number in a header") from None
 
 
 def _size(text: bytes) -> int:
     size = _number(text)
     if not 0 <= size <= _LARGEST:
-        raise TarError(f"a header holds the size {size}, which cannot be")
+        raise TarError(f"invalid size {size} in a header")
     return size
 
 
 def _id(text: bytes, override: bytes | None) -> int:
     number = _decimal(override) if override else _number(text)
     if not 0 <= number < (1 << 32) - 1:
-        raise TarError(f"a header names the owner {number}, which cannot be")
+        raise TarError(f"invalid owner {number} in a header")
     return number
 
 
 def _decimal(text: bytes) -> int:
     if not text.isdigit() or len(text) > 19 or int(text) > _LARGEST:
-        raise TarError("a PAX record holds no number where there must be one")
+        raise TarError("invalid number in a PAX record")
     return int(text)
 
 
@@ -329,7 +325,7 @@ def _nanoseconds(text: bytes) -> int:
     if not digits.isdigit() or (part and not part.isdigit()):
         raise TarError(f"a modification time is {_text(text[:40])!r}, not a number of seconds")
     if len(digits) > 18:
-        raise TarError("a modification time is beyond what any filesystem keeps")
+        raise TarError("modification time out of range")
     value = int(digits) * 10**9 + (int((part + b"000000000")[:9]) if part else 0)
     return -value if whole.startswith(b"-") else value
 
@@ -342,11 +338,11 @@ def _pax(data: bytes) -> dict[bytes, bytes]:
     while at < len(data):
         space = data.find(b" ", at, at + 11)
         if space < 0 or not data[at:space].isdigit():
-            raise TarError("a PAX record is malformed")
+            raise TarError("malformed PAX record")
         end = at + int(data[at:space])
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if end <= space + 1 or data[end - 1 : end] != b"\n" or not (key and equals):
-            raise TarError("a PAX record is malformed")
+            raise TarError("malformed PAX record")
         if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
             pieces.append(value)  # the oldest dialect repeats its keys
         elif key in _KEYS or key.startswith((_XATTR, b"GNU.sparse.")):

@@ -67,7 +67,7 @@ def stored_map(records: Mapping[bytes, bytes], more: Callable[[], bytes]) -> tup
         data += more()
         *found, data = data.split(b"\n")
         if len(data) > _BLOCK:
-            raise TarError("the map of a sparse file is malformed")
+            raise TarError("malformed sparse map")
         lines += found
         if wanted == 1 and lines:
             count = _decimal(lines[0])
@@ -95,28 +95,28 @@ def _octal(text: bytes) -> int:
         return int.from_bytes(text[1:], "big")
     digits = text.strip(b" \0")
     if not digits.isdigit() or not digits.isascii() or max(digits) > ord("7"):
-        raise TarError("the map of a sparse file is malformed")
+        raise TarError("malformed sparse map")
     return int(digits, 8)
 
 
 def _decimal(text: bytes) -> int:
     if not text.isdigit() or len(text) > 19:
-        raise TarError("the map of a sparse file is malformed")
+        raise TarError("malformed sparse map")
     return int(text)
 
 
 def _bound(count: int) -> None:
     if count > _SEGMENTS:
-        raise TarError(f"the map of a sparse file has more than {_SEGMENTS:,} pieces")
+        raise TarError(f"sparse map with more than {_SEGMENTS:,} segments")
 
 
 def _checked(size: int, numbers: list[int]) -> tuple[int, list[Segment]]:
     if len(numbers) % 2 or size > _LARGEST:
-        raise TarError("the map of a sparse file is malformed")
+        raise TarError("malformed sparse map")
     segments = [Segment(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
     end = 0
     for offset, length in segments:
         if offset < end or offset + length > size:
-            raise TarError("the map of a sparse file is malformed: pieces overlap or lie behind its end")
+            raise TarError("malformed sparse map: segments overlap or exceed the file size")
         end = offset + length
     return size, [segment for segment in segments if segment.length]

@@ -30,8 +30,8 @@ class WhiteoutNameError(WorkerError):
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"/{path} cannot be stored in an image: there, its name means that {path.rpartition('/')[2][4:] or 'nothing'} is deleted",
-            help="rename or remove it, or add it to .dockerignore; -o type=local and type=tar can hold it",
+            f"/{path} cannot be stored in an image: a layer reads its name as a whiteout, which means that {path.rpartition('/')[2][4:] or 'nothing'} is deleted",
+            help="rename or remove it, add it to .dockerignore, or use -o type=local or type=tar",
         )
 
 
@@ -213,7 +213,7 @@ def _content(full: str, size: int, write: Callable[[bytes], object]) -> None:
         while left:
             data = os.read(descriptor, min(left, _CHUNK))
             if not data:
-                raise OSError(f"{full} became shorter while it was read")
+                raise OSError(f"{full} shrank while it was being read")
             write(data)
             left -= len(data)
     finally:

@@ -304,7 +304,7 @@ class Transport:
             exchange.close()
             raise SourceError(
                 f"cannot send a request to {endpoint.host}: {str(error)[:200]}",
-                help="check the address, the headers and the secrets that it is sent",
+                help="check the address, headers and secrets",
             ) from error
         except BaseException:
             exchange.close()

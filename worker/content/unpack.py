@@ -65,7 +65,7 @@ class Unpacker:
             except OSError as error:
                 if error.errno in DISK_ERRORS:
                     raise
-                raise TarError(f"{entry.name[:200]} cannot be made: {error.strerror or error}") from error
+                raise TarError(f"{entry.name[:200]} cannot be created: {error.strerror or error}") from error
         for path in sorted(self._times, reverse=True):
             os.utime(self._full(path), ns=(self._times[path], self._times[path]), follow_symlinks=False)
         return self.deferred
@@ -101,7 +101,7 @@ class Unpacker:
             case b"3" | b"4" | b"6":
                 self._special(full, entry)
             case _:
-                raise TarError(f"it holds {entry.name} of unknown type {entry.kind!r}")
+                raise TarError(f"{entry.name}: unknown entry type {entry.kind!r}")
         self._attributes(full, path, entry)
 
     def _full(self, path: str) -> str:
@@ -143,7 +143,7 @@ class Unpacker:
             self._implicit(path, full)
             make_opaque(full)
         else:
-            raise TarError(f"it puts a file below {path}, which is no directory")
+            raise TarError(f"file below {path}, which is not a directory")
         return path
 
     def _know(self, path: str, *, real: bool = True) -> None:
@@ -214,7 +214,7 @@ class Unpacker:
                 pass
             else:
                 if stat.S_ISDIR(status.st_mode) or is_whiteout(status):
-                    raise TarError(f"it links {path} to {target}, which is no file")
+                    raise TarError(f"{path} is a hard link to {target}, which is not a file")
                 os.link(self._full(source), full, follow_symlinks=False)
                 return
         self.deferred.links[path] = source
@@ -231,7 +231,7 @@ class Unpacker:
         kinds = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK, b"6": stat.S_IFIFO}
         device = os.makedev(entry.major, entry.minor) if entry.kind != b"6" else 0
         if entry.kind == b"3" and device == 0:
-            raise TarError(f"it holds the device {entry.name} with the numbers 0, 0, which mark a deletion")
+            raise TarError(f"device {entry.name} has the numbers 0, 0, which mark a deletion")
         os.mknod(full, kinds[entry.kind] | 0o600, device)
 
     def _attributes(self, full: str, path: str, entry: Entry) -> None:
@@ -255,7 +255,7 @@ class Unpacker:
         if gone.startswith(".wh."):
             return  # bookkeeping of aufs, which says nothing about files
         if gone in ("", ".", ".."):
-            raise TarError(f"it holds a whiteout without a name in {folder or '/'}")
+            raise TarError(f"whiteout without a name in {folder or '/'}")
         path = f"{folder}/{gone}" if folder else gone
         full = self._full(path)
         try:
@@ -290,4 +290,4 @@ def _set_xattr(full: str, key: str, value: bytes) -> None:
     except OSError as error:
         if error.errno == errno.ENOTSUP and key != "security.capability":
             return  # the filesystem keeps none of that kind, nor would it for any other engine
-        raise TarError(f"cannot set the attribute {key[:80]} that it holds: {error.strerror}") from error
+        raise TarError(f"cannot set attribute {key[:80]}: {error.strerror}") from error

@@ -99,5 +99,5 @@ def header_value(text: str) -> str:
     if len(text) > 1 << 16:
         raise ValueError(f"{len(text)} characters, the limit is {1 << 16}")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]", text):
-        raise ValueError("it has control characters, or letters that no header can have")
+        raise ValueError("contains control or non-Latin-1 characters")
     return text

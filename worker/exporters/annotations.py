@@ -38,9 +38,7 @@ class Annotations:
             )
         platform = match[2] or ""
         if kind.startswith("index") and platform:
-            raise ExportError(
-                f"{key!r}: an index annotation belongs to no platform", help="leave out the brackets"
-            )
+            raise ExportError(f"{key!r}: index annotations have no platform", help="remove the brackets")
         self._all.setdefault((kind, platform), {})[match[3]] = value
 
     def of(self, kind: str, platform: str = "") -> dict[str, str]:
@@ -72,11 +70,11 @@ def collect(
     extra = sorted(found.kinds() - {"manifest"})
     if extra and not oci:
         raise ExportError(
-            f"{extra[0]} annotations need OCI media types", help="leave out oci-mediatypes=false"
+            f"{extra[0]} annotations require OCI media types", help="remove oci-mediatypes=false"
         )
     if not index and found.kinds() & {"index"}:
         raise ExportError(
-            "index annotations need an index, and a single manifest is written",
+            "index annotations require an index, but a single manifest is exported",
             help="build for several platforms, or use manifest: annotations",
         )
     return found

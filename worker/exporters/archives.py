@@ -88,7 +88,7 @@ def write_archive(
     image.fetch_missing(run)
     if not tar:
         if request.dest is None:
-            raise ExportError("tar=false needs a directory", help="add dest=DIR")
+            raise ExportError("tar=false requires a directory", help="add dest=DIR")
         write_directory(request.dest, store=run.tools.store, blobs=blobs, index=index, cancel=run.cancel)
     else:
         with output(request) as stream:
@@ -117,7 +117,7 @@ def output(request: ExportRequest) -> Iterator[BinaryIO]:
             request.stream.flush()
         except BrokenPipeError as error:
             raise StorageError(
-                "nobody reads the output any more", help="check the command behind the pipe"
+                "the reader of the output has gone away", help="check the command that reads the output"
             ) from error
         return
     if request.dest is None:
@@ -150,7 +150,8 @@ def written(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}", help="check the path, the rights and the space"
+            f"cannot write {path}: {error.strerror or error}",
+            help="check the path, its permissions and free space",
         ) from error
     finally:
         if made:

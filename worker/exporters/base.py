@@ -171,7 +171,7 @@ class Attrs:
         try:
             return int(text)
         except ValueError as error:
-            raise ExportError(f"{key}={text!r} is not a whole number") from error
+            raise ExportError(f"{key}={text!r} is not an integer") from error
 
     def refuse(self, key: str) -> None:
         """Accept an attribute only if it is off.
@@ -180,7 +180,7 @@ class Attrs:
             ExportError: it is on.
         """
         if key in self.values and self.text(key) not in ("0", "f", "F", "false", "FALSE", "False", "none"):
-            raise ExportError(f"{key} is not supported yet", help=f"leave it out, or set {key}=false")
+            raise ExportError(f"{key} is not supported yet", help=f"remove it or set {key}=false")
 
     def rest(self, prefixes: Collection[str] = ()) -> dict[str, str]:
         """Return the attributes that nobody asked for and that start with one of ``prefixes``.
@@ -292,7 +292,7 @@ def _check_conflicts(attrs: Attrs, compression: str, version: int, *, oci: bool)
         if needed:
             raise ExportError(
                 f'exporter option "{text}" conflicts with "oci-mediatypes=false"',
-                help="leave out oci-mediatypes=false",
+                help="remove oci-mediatypes=false",
             )
 
 

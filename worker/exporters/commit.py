@@ -102,9 +102,9 @@ def commit(request: ExportRequest, options: ImageOptions, run: Run) -> Image:
         ExportError: the request cannot be met.
     """
     if not request.results:
-        raise ExportError("there is nothing to export", help="the build gave no result")
+        raise ExportError("nothing to export", help="the build produced no result")
     if len(request.results) > 1 and not request.multi:
-        raise ExportError("several platforms can only be exported as an index")
+        raise ExportError("multiple platforms can only be exported as an index")
     tables = [options.metadata, *(result.metadata for result in request.results)]
     all_annotations = collect(options.annotations, *tables, oci=options.oci, index=request.multi)
     parts = [

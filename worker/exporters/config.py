@@ -51,7 +51,7 @@ def image_config(
     """
     value = read_json("the image config", config) if config is not None else default_config(platform)
     if not value.get("os") or not value.get("architecture"):
-        raise ExportError("the image config has no os or architecture", help="the frontend must set both")
+        raise ExportError("image config without os or architecture", help="the frontend must set both")
     clamp = None if epoch is None else epoch * 1_000_000_000
     history = complete_history(value.get("history") or [], layers)
     if clamp is not None:

@@ -19,8 +19,8 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     """
     if request.multi:
         raise ExportError(
-            "type=docker holds one platform, the build has an index",
-            help="use type=oci, or build for one --platform",
+            "type=docker does not support multiple platforms",
+            help="use type=oci or build a single --platform",
         )
     tar, options = oci.read(request)
     image = dated(commit(request, options, run), options, run)

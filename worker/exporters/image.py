@@ -78,7 +78,7 @@ def _targets(options: ImageOptions, delivery: _Delivery) -> list[Reference]:
     for ref in targets:
         if delivery.by_digest and ref.tag:
             raise ExportError(
-                f"push-by-digest and the tag of {ref.familiar} exclude each other",
+                f"cannot push {ref.familiar} by digest: it has a tag",
                 help=f"use {ref.domain}/{ref.path}",
             )
         if ref.digest:

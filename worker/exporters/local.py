@@ -46,7 +46,7 @@ def export(request: ExportRequest, run: Run) -> dict[str, str]:
     """
     mode, split, epochs = read(request)
     if request.dest is None:
-        raise ExportError("type=local needs a directory", help="add dest=DIR")
+        raise ExportError("type=local requires a directory", help="add dest=DIR")
     merged = not split and len(request.results) > 1
     writer = _Writer(run, None, delete=mode == "delete" and not merged)
     try:
@@ -82,7 +82,7 @@ def _failed(path: Path, error: OSError) -> StorageError:
     where = f" ({error.filename})" if error.filename else ""
     return StorageError(
         f"cannot write to {path}{where}: {error.strerror or error}",
-        help="check the path, the rights and the space",
+        help="check the path, its permissions and free space",
     )
 
 

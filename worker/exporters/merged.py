@@ -58,7 +58,7 @@ def union(trees: Sequence[tuple[str, Path]], cancel: CancelToken) -> frozenset[s
             if other != platform and not (directory and other_directory):
                 raise ExportError(
                     f"cannot overwrite {path} from {other} with {platform} when split option is disabled",
-                    help="leave out platform-split=false, or write to a path of its own for each $TARGETPLATFORM",
+                    help="remove platform-split=false, or write to a separate path for each $TARGETPLATFORM",
                 )
     return frozenset(found)
 

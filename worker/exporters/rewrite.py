@@ -42,12 +42,12 @@ def rewrite_times(blob: LayerBlob, epoch: int, options: ImageOptions, run: Run) 
             while source.read(_CHUNK):
                 pass
             if source.digest != blob.diff_id:
-                raise TarError(f"its content is {source.digest}, not {blob.diff_id}")
+                raise TarError(f"unexpected digest {source.digest}, want {blob.diff_id}")
 
     try:
         packed = store_tar(store, kind_of(blob.descriptor.media_type), options.level, run.cancel, produce)
     except (TarError, CompressionError) as error:
-        raise ExportError(f"cannot rewrite the times of the layer {digest}: {error}") from error
+        raise ExportError(f"cannot rewrite timestamps of layer {digest}: {error}") from error
     annotations = {**blob.descriptor.annotations, REWRITTEN: str(epoch)}
     descriptor = replace(packed.descriptor, media_type=blob.descriptor.media_type, annotations=annotations)
     return LayerBlob(descriptor=descriptor, diff_id=packed.diff_id)
@@ -56,7 +56,7 @@ def rewrite_times(blob: LayerBlob, epoch: int, options: ImageOptions, run: Run) 
 def _copy(reader: TarReader, write: Callable[[bytes], object], epoch: int) -> None:
     for entry in reader:
         if entry.segments is not None:
-            raise TarError(f"it holds the sparse file {entry.name}")
+            raise TarError(f"it contains the sparse file {entry.name}")
         write(entry_header(entry, min(entry.mtime_ns // _SECOND, epoch)))
         while piece := reader.read(_CHUNK):
             write(piece)

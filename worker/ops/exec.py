@@ -99,9 +99,9 @@ class ExecOperation:
             wanted.append("security.insecure")
         for right in wanted:
             if right not in self._session.entitlements:
-                raise WorkerError(f"the step needs the right {right}", help=f"allow it with --allow {right}")
+                raise WorkerError(f"requires entitlement {right}", help=f"allow it with --allow {right}")
 
     def _check_devices(self) -> None:
         for device in self._op.cdi_devices:
             if not device.optional:
-                raise WorkerError(f"the step needs the device {device.name}; devices are not supported yet")
+                raise WorkerError(f"device {device.name} requested, but devices are not supported yet")

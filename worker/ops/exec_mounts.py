@@ -163,7 +163,7 @@ class Mounting:
         if not os.path.lexists(path):
             raise WorkerError(
                 f"cannot mount {mount.dest}: {mount.selector} does not exist in its source",
-                help="check source= of the mount, and that .dockerignore does not exclude it",
+                help="check the mount's source= and .dockerignore",
             )
         return path
 
@@ -240,7 +240,7 @@ class Mounting:
         if agent is None:
             if mount.ssh.optional:
                 return None
-            raise WorkerError(f"the step needs the SSH agent {name}", help=f"pass it with --ssh {name}")
+            raise WorkerError(f"SSH agent {name} not provided", help=f"provide it with --ssh {name}")
         options = mount.ssh
         return self._stack.enter_context(
             forwarded(
@@ -273,7 +273,7 @@ def placing(what: str) -> Iterator[None]:
             raise
         raise WorkerError(
             f"cannot {what}: {error.strerror}",
-            help="look at what the root has on that path: a file, or links",
+            help="check the image: the path leads through a file or a link",
         ) from error
 
 
@@ -297,8 +297,8 @@ def secret_value(session: Session, name: str, *, optional: bool) -> bytes | None
         if optional:
             return None
         raise WorkerError(
-            f"the step needs the secret {name}",
-            help=f"pass it with --secret id={name},src=FILE or --secret id={name},env=VARIABLE",
+            f"secret {name} not found",
+            help=f"provide it with --secret id={name},src=FILE or --secret id={name},env=VARIABLE",
         )
     try:
         data = read()
@@ -307,7 +307,7 @@ def secret_value(session: Session, name: str, *, optional: bool) -> bytes | None
             f"the secret {name} cannot be read: {error}", help="check src= or env= of --secret"
         ) from error
     if len(data) > _MAX_SECRET:
-        raise WorkerError(f"the secret {name} has {len(data)} bytes; at most {_MAX_SECRET} are allowed")
+        raise WorkerError(f"the secret {name} has {len(data)} bytes; the limit is {_MAX_SECRET}")
     return data
 
 
@@ -316,7 +316,7 @@ def _make_mount_point(root: Path, path: str) -> None:
         rootpath.make_directories(root, path)
     except (FileExistsError, NotADirectoryError):
         raise WorkerError(
-            f"{path} is not a directory in the step's root, and every process gets one there",
+            f"{path} is not a directory in the image",
             help=f"do not copy a file to {path}",
         ) from None
 
@@ -326,5 +326,5 @@ def _copy_into(source: Path, directory: Path) -> None:
     from worker.snapshot.native import copy_tree
 
     if not source.is_dir():
-        raise WorkerError(f"a cache mount cannot start from {source.name}, which is no directory")
+        raise WorkerError(f"the source of a cache mount must be a directory: {source.name}")
     copy_tree(source, directory)

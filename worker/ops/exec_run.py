@@ -192,7 +192,7 @@ def _as_text(name: str, value: bytes) -> str:
         text = "\0"
     if "\0" in text:
         raise WorkerError(
-            f"the secret {name} cannot be an environment variable: it is not text",
+            f"secret {name} cannot be used as an environment variable: not valid text",
             help="mount it as a file, without env=",
         )
     return text

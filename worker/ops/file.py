@@ -115,12 +115,12 @@ class FileOperation:
     def origin(self, index: int) -> str:
         """Return what an input is called in messages."""
         if not 0 <= index < len(self._vertex.inputs):
-            return "the files made before"
+            return "the files created by earlier actions"
         op = self._vertex.inputs[index].vertex.op
         if isinstance(op, Source):
             scheme, _, name = op.identifier.partition("://")
-            return f"the build's local directory {name!r}" if scheme == "local" else op.identifier
-        return "the stage that is copied from"
+            return f"the local directory {name!r}" if scheme == "local" else op.identifier
+        return "the source stage"
 
 
 class _Chain:

@@ -71,11 +71,13 @@ def remove(root: WritableRoot, action: Rm) -> None:
         paths = [relative(action.path)]
     for path in paths:
         if not path:
-            raise FileOpError(f"rm {action.path}: cannot remove the root", help="name what is to be removed")
+            raise FileOpError(
+                f"rm {action.path}: cannot remove the root", help="remove a path below the root instead"
+            )
         where = root.resolve(path, last=False)
         if root.lstat(where) is None and not action.allow_not_found:
             raise FileOpError(
-                f"rm /{path}: no such file or directory", help="check the path, or allow it to be missing"
+                f"rm /{path}: no such file or directory", help="check the path or use allow_not_found"
             )
         root.remove(where)
 

@@ -63,13 +63,13 @@ def not_found(tree: Tree, path: str, origin: str) -> FileOpError:
     message = f'"/{path}" not found in {origin}'
     if isinstance(tree, LocalTree) and tree.excluded(path):
         return FileOpError(
-            f"{message}: it exists but is excluded by the ignore file",
-            help=f"take it back in .dockerignore: !{path}",
+            f"{message}: excluded by .dockerignore",
+            help=f"re-include it in .dockerignore with !{path}",
         )
     if isinstance(tree, LocalTree) and os.path.isdir(join(tree.base, path)):
         return FileOpError(
             f'nothing in "/{path}" matches in {origin}',
-            help="check the wildcards; a bracket is one too, write [[] for it",
+            help="check the wildcards; to match a literal [ write [[]",
         )
     parent, known = "", ""
     for part in path.split("/")[:-1]:

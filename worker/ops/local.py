@@ -72,7 +72,7 @@ class LocalOperation:
         if directory is None:
             known = ", ".join(sorted(self._session.locals)) or "none"
             raise SourceError(
-                f"local directory {self._name!r} was not given to this build", help=f"given were: {known}"
+                f"local directory {self._name!r} not provided to this build", help=f"available: {known}"
             )
         return [await self._pools.run("disk", lambda token: self._tree(directory, token))]
 
@@ -108,9 +108,9 @@ class LocalOperation:
         try:
             found = json.loads(text)
         except ValueError as error:
-            raise SourceError(f"{self._op.identifier}: {attribute} is no JSON: {error}") from error
+            raise SourceError(f"{self._op.identifier}: {attribute} is not valid JSON: {error}") from error
         if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-            raise SourceError(f"{self._op.identifier}: {attribute} is no list of strings")
+            raise SourceError(f"{self._op.identifier}: {attribute} is not a list of strings")
         return found
 
 

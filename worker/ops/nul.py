@@ -24,7 +24,7 @@ def refuse_nul(op: Op) -> None:
                 if "\0" in value:
                     raise WorkerError(
                         f"{name} {value!r} holds a NUL byte",
-                        help="remove the byte, or write the file as UTF-8",
+                        help="remove the byte or save the file as UTF-8",
                     )
             case Mapping():
                 pending.extend((name, item) for pair in value.items() for item in pair)

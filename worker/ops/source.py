@@ -87,7 +87,8 @@ class Sources:
             case "local":
                 return self.local(op, session)
         raise SourceError(
-            f"{op.identifier}: {scheme!r} is not a kind of source", help=f"there are {', '.join(SCHEMES)}"
+            f"{op.identifier}: unsupported source scheme {scheme!r}",
+            help=f"supported schemes: {', '.join(SCHEMES)}",
         )
 
     def describe(

@@ -93,7 +93,7 @@ class Verdict:
                 return runtime
         if self.runtimes:
             raise EnvironmentLackError(
-                "this host's OCI runtime cannot limit resources", help="install runc, or boot with cgroup v2"
+                "no OCI runtime here can limit resources", help="install runc, or boot with cgroup v2"
             )
         if os.geteuid() != 0:
             raise EnvironmentLackError(
@@ -203,10 +203,10 @@ def _named(wanted: str) -> dict[str, str]:
     search = os.pathsep.join((os.environ.get("PATH", ""), *_SEARCH))
     path = shutil.which(wanted, path=search)
     if path is None:
-        raise EnvironmentLackError(f"the runtime {wanted} does not exist", help=INSTALL)
+        raise EnvironmentLackError(f"runtime {wanted} not found", help=INSTALL)
     name = next((name for name in _MODES if os.path.basename(wanted).startswith(name)), None)
     if name is None:
-        raise EnvironmentLackError(f"the runtime {wanted} is neither crun nor runc", help=INSTALL)
+        raise EnvironmentLackError(f"unsupported runtime {wanted}: use crun or runc", help=INSTALL)
     return {name: os.path.realpath(path)}
 
 

@@ -108,7 +108,7 @@ class Containers:
         """
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             raise EnvironmentLackError(
-                "SIGCHLD is ignored in this process, so exit codes of steps cannot be known",
+                "SIGCHLD is ignored in this process, so exit codes are lost",
                 help="call signal.signal(signal.SIGCHLD, signal.SIG_DFL) before building",
             )
         directory = self._open()

@@ -79,7 +79,7 @@ class RunDirectory:
             (self.path / "work" / "state").mkdir(mode=0o700)
         except OSError as error:
             raise StorageError(
-                f"cannot use {root}: {error.strerror}", help="check its owner and space"
+                f"cannot use {root}: {error.strerror}", help="check its owner and free space"
             ) from error
 
     def next_id(self) -> str:

@@ -165,9 +165,7 @@ def _groups(user: User) -> list[int]:
 
 def _rlimit(limit: Ulimit) -> dict[str, object]:
     if limit.name not in _RLIMITS.split():
-        raise WorkerError(
-            f'there is no ulimit "{limit.name}"', help="known ones are " + ", ".join(_RLIMITS.split())
-        )
+        raise WorkerError(f'unknown ulimit "{limit.name}"', help="ulimits are " + ", ".join(_RLIMITS.split()))
     unlimited = 2**64 - 1
     return {
         "type": f"RLIMIT_{limit.name.upper()}",

@@ -57,7 +57,7 @@ def lookup(root: Path, text: str) -> User:
         if uid is None:
             raise WorkerError(
                 f"unable to find user {who}: no matching entries in passwd file",
-                help="create the user in an earlier step, or give a numeric id",
+                help="create the user in an earlier step or use a numeric id",
             )
         account = _Account("", uid, 0, "/")
     home = account.home or "/"
@@ -76,7 +76,7 @@ def _group(root: Path, text: str) -> int:
             return number
     raise WorkerError(
         f"unable to find group {text}: no matching entries in group file",
-        help="create the group in an earlier step, or give a numeric id",
+        help="create the group in an earlier step or use a numeric id",
     )
 
 

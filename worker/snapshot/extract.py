@@ -138,7 +138,7 @@ class Extraction:
                 self._cancel.check()
             digest = stream.digest
         if diff_id and digest != diff_id:
-            raise TarError(f"its content is {digest}, the image says {diff_id}")
+            raise TarError(f"unexpected digest {digest}, want {diff_id}")
         self._done(name, "extracting", descriptor.size)
         return deferred
 
@@ -171,7 +171,7 @@ def damaged(digest: str, error: Exception, source: str = "") -> SourceError:
     reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
     return SourceError(
         f"the layer {digest}{image and f' of {image}'} is damaged: {reason}",
-        help="push the image again, or use another",
+        help="push the image again or use another one",
     )
 
 

@@ -190,7 +190,7 @@ class LayerStore:
         if not self._table.note_loss(layer):
             raise StorageError(
                 f"{self._state.layers / str(layer)} was removed from the state directory",
-                help="build again: the step that made it is executed anew",
+                help="build again to recreate it",
             )
         return False
 
@@ -262,7 +262,7 @@ class LayerStore:
             if info.diff_id and made.diff_id != info.diff_id:
                 raise damaged(
                     digest,
-                    ValueError(f"its content is {made.diff_id}, the image says {info.diff_id}"),
+                    ValueError(f"unexpected digest {made.diff_id}, want {info.diff_id}"),
                     info.source,
                 )
         stored = StoredBlob(compression, _DEFAULT_LEVEL if level is None else level, made.descriptor)

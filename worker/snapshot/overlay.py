@@ -105,8 +105,8 @@ def _mount(target: Path, lowers: list[Path], upper: Path | None = None, work: Pa
         if error.errno != errno.E2BIG:
             raise
         raise StorageError(
-            f"{len(lowers)} layers are more than overlayfs stacks",
-            help='put some steps into one, or set snapshotter = "native" in the configuration',
+            f"{len(lowers)} layers exceed the limit of overlayfs",
+            help='combine some steps, or set snapshotter = "native" in the configuration',
         ) from error
 
 

@@ -82,7 +82,7 @@ class GitSource:
         if not any(sha.startswith(spec.checksum) for sha in (found.commit, found.tag)):
             raise SourceError(
                 f"{spec.shown}: {spec.ref or 'HEAD'} is {found.commit}, not {spec.checksum}",
-                help="the ref has moved: fix the checksum, or name the commit",
+                help="the ref has moved; update the checksum or use the commit",
             )
         return found
 
@@ -145,7 +145,7 @@ class GitSource:
         self._first_of(ways, env, cancel, spec)
         if not self._has(bare, f"{found.commit}^{{tree}}", env):
             raise SourceError(
-                f"{spec.shown} has no commit {found.commit}", help="check the commit id, or build again"
+                f"{spec.shown} commit {found.commit} not found", help="check the commit id, or build again"
             )
 
     def _fetch_tag(
@@ -174,7 +174,7 @@ class GitSource:
         if kind != "tree":
             raise SourceError(
                 f"{spec.shown}: there is no directory {spec.subdir!r} at {spec.ref or found.commit}",
-                help="check the part after the colon",
+                help="check the subdirectory after the colon",
             )
         with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
             own = {**env, "GIT_INDEX_FILE": f"{scratch}/index", "GIT_DIR": str(bare)}
@@ -247,7 +247,7 @@ class GitSource:
             )
         except FileNotFoundError as error:
             raise EnvironmentLackError(
-                "git is needed for this source and is not installed", help="install it: apt-get install git"
+                "git is not installed", help="install it: apt-get install git"
             ) from error
         with process, cancel.on_cancel(lambda: _kill(process)):
             out, err = process.communicate()
@@ -318,8 +318,8 @@ def _authorization(spec: GitSpec, session: Session) -> dict[str, str]:
             text = header_value(value().decode().strip())
         except ValueError as error:
             raise SourceError(
-                f"{spec.shown}: the secret {name} cannot be sent in a header: it is not a line of Latin-1 text",
-                help="give the token or the header's value alone",
+                f"{spec.shown}: the secret {name} cannot be sent in a header: not a single line of Latin-1 text",
+                help="provide the token or header value only",
             ) from error
         if is_token:
             text = "basic " + base64.b64encode(f"x-access-token:{text}".encode()).decode()
@@ -361,7 +361,7 @@ def _named_commit(spec: GitSpec) -> str:
     elif not is_commit_id(spec.checksum):
         message = f'fetch-by-commit requires a full commit SHA checksum, got "{spec.checksum}"'
     if message:
-        raise SourceError(f"{spec.shown}: {message}", help="give all 40 digits of the commit")
+        raise SourceError(f"{spec.shown}: {message}", help="use the full 40-digit commit id")
     return spec.checksum
 
 
@@ -381,7 +381,7 @@ def _select(spec: GitSpec, listing: str) -> GitCommit:
                 return GitCommit(commit=peeled or refs[name], ref=name, tag=refs[name] if peeled else "")
     raise SourceError(
         f"{spec.shown} has no branch or tag {spec.ref!r}" if spec.ref else f"{spec.shown} is empty",
-        help="git ls-remote shows what it has; commits are named in full (40 digits)",
+        help="list refs with git ls-remote; commit ids need all 40 digits",
     )
 
 
@@ -406,7 +406,8 @@ def _move(work: Path, subdir: str, target: Path, spec: GitSpec) -> None:
         source /= part
         if source.is_symlink() or not source.is_dir():
             raise SourceError(
-                f"{spec.shown}: there is no directory {subdir!r}", help="check the part after the colon"
+                f"{spec.shown}: there is no directory {subdir!r}",
+                help="check the subdirectory after the colon",
             )
     for entry in sorted(os.listdir(source)):
         shutil.move(source / entry, target / entry)

@@ -78,10 +78,10 @@ def parse(identifier: str, attrs: Mapping[str, str]) -> GitSpec:
     _check(remote, ref)
     subdir = clean_path(subdir).strip("/")
     if subdir.partition("/")[0] == "..":
-        raise SourceError(f"{identifier}: the directory {subdir!r} leaves the repository")
+        raise SourceError(f"{identifier}: subdirectory {subdir!r} is outside the repository")
     mtime = attrs.get("git.mtime", "")
     if mtime not in ("", "checkout", "commit"):
-        raise SourceError(f"{identifier}: git.mtime={mtime!r} is not known", help="use checkout or commit")
+        raise SourceError(f"{identifier}: unknown git.mtime {mtime!r}", help="use checkout or commit")
     return GitSpec(
         remote=remote,
         ref=ref,

@@ -87,7 +87,7 @@ class HttpSource:
         checksum = attrs.get("http.checksum", "")
         if checksum and not is_digest(checksum):
             raise SourceError(
-                f"{url}: {checksum!r} is not a digest", help="write sha256: and 64 hexadecimal digits"
+                f"{url}: invalid digest {checksum!r}", help="use sha256: and 64 hexadecimal digits"
             )
         headers = {name: attrs[key] for key, name in _SENT.items() if attrs.get(key)}
         secret = attrs.get("http.authheadersecret", "")
@@ -236,8 +236,8 @@ def _authorization(session: Session, secret: str) -> str | None:
         return header_value(value().decode().strip())
     except ValueError as error:
         raise SourceError(
-            f"the secret {secret} cannot be an Authorization header: it is not a single line of Latin-1 text",
-            help="give the header's value alone, such as: Bearer TOKEN",
+            f"the secret {secret} cannot be used as an Authorization header: not a single line of Latin-1 text",
+            help="provide the header value only, e.g. Bearer TOKEN",
         ) from error
 
 

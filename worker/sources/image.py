@@ -145,8 +145,8 @@ class ImageResolver:
         diff_ids = [str(item) for item in (rootfs if isinstance(rootfs, dict) else {}).get("diff_ids") or ()]
         if len(layers) != len(diff_ids) or not all(map(is_digest, diff_ids)):
             raise SourceError(
-                f"{ref.familiar}: the manifest has {len(layers)} layers, the config names {len(diff_ids)}",
-                help="the image is damaged, or is no container image: build and push it again",
+                f"{ref.familiar}: the manifest has {len(layers)} layers, the config {len(diff_ids)}",
+                help="the image is damaged or not a container image; build and push it again",
             )
         limit = attrs.get("image.layerlimit") or attrs.get("oci.layerlimit") or ""
         count = int(limit) if limit.isdigit() else len(layers)
@@ -207,7 +207,7 @@ class ImageResolver:
         """
         ref, layout = self._target(identifier.replace("+blob://", "://", 1), attrs, session)
         if not ref.digest:
-            raise SourceError(f"{identifier}: a blob is named by its digest", help="add @sha256:...")
+            raise SourceError(f"{identifier}: blob reference without a digest", help="add @sha256:...")
         provider = self._registry if layout is None else Layout(layout)
         fetch(self._store, provider, ref, Descriptor(media_type="", digest=ref.digest, size=-1), cancel)
         with self._store.open(ref.digest) as stream:
@@ -233,7 +233,7 @@ class ImageResolver:
             name, _, query = source.removeprefix(OCI_LAYOUT).partition("?")
             return _Place(Layout(Path(parse_qs(query)["path"][0])), parse(name), source)
         raise SourceError(
-            "a layer is gone from the local store and its origin is unknown",
+            "a layer is missing from the local store and its origin is unknown",
             help="build again with --no-cache",
         )
 
@@ -254,8 +254,8 @@ class ImageResolver:
         if path is None:
             known = ", ".join(sorted(session.oci_stores)) or "none"
             raise SourceError(
-                f"{ref}: the build was given no OCI layout named {store!r}",
-                help=f"it has {known}; give one with --build-context NAME=oci-layout://DIR",
+                f"{ref}: OCI layout {store!r} not provided to this build",
+                help=f"available: {known}; add one with --build-context NAME=oci-layout://DIR",
             )
         return path
 
@@ -306,7 +306,7 @@ class ImageResolver:
             fetch_manifest(self._store, self._registry, place.ref, stored, cancel)
         except SourceError as error:
             raise SourceError(
-                f"{place.ref.familiar}: the local image is damaged, and no registry gives {stored.digest} again: {error}",
+                f"{place.ref.familiar}: the local image is damaged and {stored.digest} cannot be fetched again: {error}",
                 help=f"pull or build it again, or remove it: llbkit rmi {place.ref.familiar}",
             ) from error
 
@@ -344,9 +344,9 @@ class ImageResolver:
                 )
                 raise SourceError(
                     f"{place.ref.familiar}: no image for the platform {show(platform)}",
-                    help=f"it has {', '.join(names)}: choose one with --platform"
+                    help=f"available: {', '.join(names)}; choose one with --platform"
                     if names
-                    else "its index is empty",
+                    else "the index is empty",
                 )
             current = chosen
         return current
@@ -356,7 +356,7 @@ class ImageResolver:
         body = read_json(f"the manifest of {place.ref.familiar}", data)
         if body.get("schemaVersion") != 2:
             raise SourceError(
-                f"{place.ref.familiar}: the manifest's format is not supported", help="push the image again"
+                f"{place.ref.familiar}: unsupported manifest format", help="push the image again"
             )
         return body
 

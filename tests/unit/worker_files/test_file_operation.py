@@ -124,7 +124,7 @@ def test_missing_parents_are_an_error_if_not_to_be_created(world, source) -> Non
 
 def test_circular_links_are_an_error(world, source) -> None:
     base = world.make({"p": "q", "q": "p"})
-    with pytest.raises(FileOpError, match="circles"):
+    with pytest.raises(FileOpError, match="too many levels"):
         world.files(cp("/x1", "/p/f"), base=base, source=source)
 
 
@@ -143,7 +143,7 @@ def test_a_full_disk_is_reported_as_the_storage_s(world, source, monkeypatch) ->
 
 def test_a_source_that_leads_in_circles_is_an_error(world) -> None:
     source = world.make({"p": "q", "q": "p"})
-    with pytest.raises(SourceError, match="circles"):
+    with pytest.raises(SourceError, match="too many levels"):
         world.files(cp("/p", "/"), source=source)
     with pytest.raises(FileOpError, match="not a directory"):
         world.files(cp("/f", "/g/h"), base=world.make({"g": b""}), source=world.make({"f": b""}))
@@ -194,7 +194,7 @@ def test_a_source_excluded_by_the_ignore_file_says_so(world, tmp_path, helpers) 
     (tmp_path / "ctx").mkdir()
     helpers.fill(tmp_path / "ctx", {"secret.txt": b"s", "main.py": b"m"})
     tree = LocalTree(tmp_path / "ctx", StatCache("x", None), exclude=["secret.txt"])
-    with pytest.raises(FileOpError, match="excluded by the ignore file") as caught:
+    with pytest.raises(FileOpError, match=r"excluded by \.dockerignore") as caught:
         world.files(cp("/secret.txt", "/"), source=tree)
     assert "!secret.txt" in caught.value.help
 

@@ -101,9 +101,9 @@ def test_a_path_that_is_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("echo nonsense", "gave no valid answer"),
-        ('echo \'{"Username": 5, "Secret": "x"}\'', "gave no valid answer"),
-        ('echo \'{"Username": "\\ud800", "Secret": "x"}\'', "gave no valid answer"),
+        ("echo nonsense", "returned an invalid response"),
+        ('echo \'{"Username": 5, "Secret": "x"}\'', "returned an invalid response"),
+        ('echo \'{"Username": "\\ud800", "Secret": "x"}\'', "returned an invalid response"),
         ("echo broken >&2; exit 3", "broken"),
         ("exit 3", "exit code 3"),
     ],
@@ -133,7 +133,7 @@ def test_a_helper_that_knows_nothing_is_no_error(tmp_path, monkeypatch):
 def test_a_helper_is_a_name_and_no_path(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"credsStore": "x/../../../bin/sh"}')
-    with pytest.raises(SourceError, match="not the name of a credential helper"):
+    with pytest.raises(SourceError, match="not a valid credential helper name"):
         DockerConfig(path).credentials(HOST)
 
 

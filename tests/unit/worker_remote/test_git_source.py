@@ -237,7 +237,7 @@ def test_a_fetch_by_commit_needs_the_whole_id(source, repo, tmp_path, token, che
 @pytest.mark.parametrize(
     ("attrs", "text"),
     [
-        ({"git.mtime": "now"}, "git.mtime='now'"),
+        ({"git.mtime": "now"}, "unknown git.mtime 'now'"),
         ({"git.bundle": "docker-image+blob://x"}, "git.bundle is not supported"),
         ({"git.sig.pubkey": "k"}, "git.sig.pubkey is not supported"),
         ({"git.sig.requiresignedtag": "true"}, "git.sig.requiresignedtag is not supported"),

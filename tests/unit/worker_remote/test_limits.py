@@ -53,7 +53,7 @@ def failure(address: str, source: RegistryProvider | None = None) -> SourceError
         (401, "authentication required", "docker login"),
         (403, "denied access", "docker login"),
         (404, "not found", "check the spelling"),
-        (429, "limits the rate of requests", "wait"),
+        (429, "too many requests", "wait"),
         (500, "failed (HTTP 500", "try again later"),
         (503, "failed (HTTP 503", "try again later"),
     ],
@@ -80,7 +80,7 @@ def test_a_server_that_closes_or_speaks_something_else_is_told():
 
 def test_a_silent_server_is_told_with_the_time_it_had():
     with raw_server(lambda connection, head, over: over.wait()) as address:
-        assert "did not answer within 0 seconds" in str(failure(address, provider(patience=0.3)))
+        assert "did not respond within 0 seconds" in str(failure(address, provider(patience=0.3)))
 
 
 def test_certificates_are_told(tmp_path, certificate):
@@ -94,7 +94,7 @@ def test_certificates_are_told(tmp_path, certificate):
         endpoint = untrusted.endpoints("r.test")[0]
         with pytest.raises(SourceError, match="certificate verify failed: self-signed certificate") as caught:
             untrusted.send(endpoint, "GET", "x", cancel=Token()).__enter__()
-        assert "ca under [registry." in caught.value.help
+        assert "under [registry." in caught.value.help
         assert "_ssl.c" not in str(caught.value)
         Own.ca = str(file)
         trusting = Transport({server.address: Own()}, credentials=lambda *_: ANONYMOUS)
@@ -222,7 +222,7 @@ def test_a_file_whose_length_is_no_number_is_fetched_or_refused(length, database
             transport=Transport(credentials=lambda *_: ANONYMOUS), store=store, database=database
         )
         if length.isdigit() and length.isascii():
-            with pytest.raises(SourceError, match="it ended after 5 of"):
+            with pytest.raises(SourceError, match="connection closed after 5 of"):
                 source.resolve(f"http://{address}/f", {}, Token(), session=Session(id="s"))
         else:
             source.resolve(f"http://{address}/f", {}, Token(), session=Session(id="s"))
@@ -318,7 +318,7 @@ def test_a_secret_that_no_header_can_hold_is_refused(database, secret):
         transport=Transport(credentials=lambda *_: ANONYMOUS), store=MemoryBlobs(), database=database
     )
     session = Session(id="s", secrets={"auth": lambda: secret})
-    with pytest.raises(SourceError, match="the secret auth cannot be an Authorization header"):
+    with pytest.raises(SourceError, match="the secret auth cannot be used as an Authorization header"):
         source.resolve("http://127.0.0.1:1/", {"http.authheadersecret": "auth"}, Token(), session=session)
 
 

@@ -179,7 +179,7 @@ def test_a_fresh_cache_holds_a_copy_of_what_it_starts_from(bench) -> None:
 
 def test_a_cache_cannot_start_from_a_file(bench) -> None:
     start = bench.snapshot(lambda root: (root / "f").write_text("x"))
-    with pytest.raises(WorkerError, match="no directory"):
+    with pytest.raises(WorkerError, match="directory"):
         bench.run("true", cache("/c", "file", input=1, selector="/f"), inputs=(start,))
 
 

@@ -215,7 +215,7 @@ def test_only_its_owner_and_root_reach_the_agent(runner, tmp_path, user, answer)
 @pytest.mark.root
 def test_a_missing_agent_fails_only_if_it_is_needed(bench) -> None:
     bench.run("fails 'test -e /run/agent'", mount(optional=True))
-    with pytest.raises(WorkerError, match="needs the SSH agent other") as caught:
+    with pytest.raises(WorkerError, match="SSH agent other not provided") as caught:
         bench.run("true", mount(id="other"))
     assert "--ssh other" in caught.value.help
 

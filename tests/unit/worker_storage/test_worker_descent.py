@@ -67,6 +67,6 @@ def test_a_directory_that_is_moved_away_meanwhile_is_noticed(tmp_path) -> None:
     descent = Descent(open_directory(tmp_path / "a"))
     descent.down("b")
     (tmp_path / "a" / "b").rename(tmp_path / "b")
-    with pytest.raises(OSError, match="moved away"):
+    with pytest.raises(OSError, match="was moved"):
         descent.up()
     descent.close()
