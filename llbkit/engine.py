@@ -24,7 +24,6 @@ from llb.options import as_platform
 from llb.sources import ImageConfig
 from llbkit import config
 from llbkit.bridge import EngineBridge, EngineRef
-from llbkit.building import BuildArguments, entitlements_of, outputs_of, secrets_of
 from llbkit.export import check_outputs, export_all, seen_by
 from llbkit.graphs import without_cache
 from llbkit.request import BuildOutcome, BuildRequest, Output, Secret
@@ -36,6 +35,7 @@ from worker.base import EnvironmentLackError, Session
 from worker.worker import LocalWorker
 
 if TYPE_CHECKING:
+    from llbkit.building import BuildArguments
     from llbkit.images import Images
     from llbkit.running import RunRequest
     from worker.runtime.process import Attached
@@ -152,7 +152,9 @@ class Engine:
             if "result.txt" in result.metadata or "result.json" in result.metadata:
                 return BuildOutcome(response={}, metadata=result.metadata)
             response = await export_all(result, request, self.worker, progress, stdout)
-        return BuildOutcome(response=response, metadata=result.metadata, size=self.images.size_of(response))
+        return BuildOutcome(
+            response=response, metadata=result.metadata, size=self.images.size_of(response) if response else 0
+        )
 
     async def compile(
         self, request: BuildRequest, *, progress: Progress = discard
@@ -228,6 +230,8 @@ class Engine:
             llbkit.csvflags.FlagError: the text of an output makes no sense.
             TypeError: an argument has the wrong type.
         """
+        from llbkit.building import entitlements_of, outputs_of, secrets_of
+
         expect("solve", "graph", graph, Graph, State)
         expect("solve", "locals", locals or {}, Mapping)
         expect("solve", "secrets", secrets or {}, Mapping)
@@ -262,7 +266,7 @@ class Engine:
                 config=_on_platform(config, platform),
             )
             response = await export_all(BuildResult(results=(one,)), request, self.worker, progress, stdout)
-        return Solution(value, response, self.worker, size=self.images.size_of(response))
+        return Solution(value, response, self.worker, size=self.images.size_of(response) if response else 0)
 
     async def run(self, request: RunRequest, attached: Attached, *, progress: Progress = discard) -> int:
         """Run a process in an image, attached to these file descriptors; return its exit code.

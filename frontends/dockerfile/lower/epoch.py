@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 
 from frontends.base import Bridge, Ref, ResolveError
 from frontends.dockerfile import errors
-from frontends.dockerfile.archive_times import ArchiveError, newest_time
-from frontends.dockerfile.commits import CommitError, committer_time
 from frontends.dockerfile.contexts import Contexts, NamedContext
 from frontends.dockerfile.gitref import is_http
 from frontends.dockerfile.gotext import parse_int
@@ -73,6 +71,9 @@ class SourceTimes:
         return self._known[key]
 
     async def _ask(self, source: Source, what: str) -> datetime | None:
+        from frontends.dockerfile.archive_times import ArchiveError
+        from frontends.dockerfile.commits import CommitError, committer_time
+
         try:
             answer = await self.bridge.resolve_source(
                 source.identifier, source.attrs, log_name=f"[internal] resolve {what}"
@@ -90,6 +91,8 @@ class SourceTimes:
 
     async def _newest(self, source: Source, filename: str) -> datetime | None:
         """Return the newest time in an archive that a server gives no time for."""
+        from frontends.dockerfile.archive_times import newest_time
+
         node = SourceNode(
             identifier=source.identifier, attrs=source.attrs, caps=(), constraints=Constraints()
         )
