@@ -58,7 +58,7 @@ def _cases(path: Path, only: str | None) -> list[Mapping[str, Any]]:
     except ValueError as error:
         raise click.ClickException(f"{path} is not JSON: {error}") from None
     if not isinstance(cases, list) or not all(isinstance(case, dict) and "name" in case for case in cases):
-        raise click.ClickException(f"{path} is no vector file: it must be an array of cases with names")
+        raise click.ClickException(f"{path} is not a vector file: expected an array of named cases")
     return [case for case in cases if only in (None, case["name"])]
 
 
@@ -85,7 +85,7 @@ def _run(path: Path, cases: Sequence[Mapping[str, Any]], world: Mapping[str, Any
     for key, kind in (("word", "shell"), ("paths", "dockerignore"), ("text", "ast")):
         if key in first:
             return _text(kind, cases)
-    raise click.ClickException(f"{path}: vectors of this format cannot be run yet")
+    raise click.ClickException(f"{path}: unsupported vector format")
 
 
 def _text(kind: str, cases: Sequence[Mapping[str, Any]]) -> list[Failure]:

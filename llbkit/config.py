@@ -125,7 +125,7 @@ def load(*, root: Path | None = None) -> Settings:
         if value := os.environ.get(f"LLBKIT_{key.upper()}"):
             settings = replace(settings, **{key: value})  # type: ignore[arg-type]
     if settings.passes not in ("on", "off"):
-        raise ConfigError(f"passes: {settings.passes!r} is neither on nor off")
+        raise ConfigError(f"passes: {settings.passes!r} is not on or off")
     root = root or (Path(os.environ["LLBKIT_ROOT"]) if os.environ.get("LLBKIT_ROOT") else None)
     return replace(settings, root=(root or settings.root).absolute())
 
@@ -160,7 +160,7 @@ def _from_file(settings: Settings, path: Path) -> Settings:
                     for host, entry in _typed(path, key, value, dict).items()
                 }
             case _:
-                raise ConfigError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(_KEYS))}")
+                raise ConfigError(f"{path}: unknown key {key!r}; keys are {', '.join(sorted(_KEYS))}")
     return replace(settings, **known)
 
 

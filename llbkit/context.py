@@ -83,7 +83,7 @@ def _from_stdin(context: Context, dockerfile: str | None, stdin: BinaryIO, scrat
     if dockerfile:
         raise FlagError(
             "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
-            help="leave out --file, or name a directory instead of -",
+            help="remove --file, or use a directory instead of -",
         )
     if not head.strip():
         raise FlagError(
@@ -156,8 +156,8 @@ def _existing(dockerfile: str, inside: Path) -> Path:
         if place.is_file() or lower.is_file():
             return place
     if path.is_dir():
-        raise FlagError(f"{dockerfile} is a directory", help="name a Dockerfile in it")
-    raise FlagError(f"there is no file {dockerfile}", help=_similar(path))
+        raise FlagError(f"{dockerfile} is a directory", help="use a Dockerfile in it")
+    raise FlagError(f"{dockerfile} does not exist", help=_similar(path))
 
 
 def _context_name(text: str) -> str:
@@ -218,7 +218,7 @@ def _digest_of_tag(store: Path, tag: str, *, explicit: bool) -> str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FlagError(f"{store} is not an OCI layout: {error}") from error
     known = ", ".join(sorted(filter(None, tagged))) or "none"
-    raise FlagError(f"the OCI layout {store} has no tag {tag!r}", help=f"its tags: {known}")
+    raise FlagError(f"the OCI layout {store} has no tag {tag!r}", help=f"available tags: {known}")
 
 
 def _directory(what: str, text: str) -> Path:
@@ -239,5 +239,5 @@ def _similar(path: Path) -> str:
     return (
         f"did you mean {parent / known}?"
         if parent and known
-        else "paths are taken from the current directory"
+        else "paths are relative to the current directory"
     )

@@ -26,7 +26,7 @@ def fields(flag: str, value: str) -> list[str]:
     except csv.Error as error:
         raise FlagError(f"{flag} {value!r}: {error}") from error
     if not rows or not rows[0]:
-        raise FlagError(f"{flag}: the value is empty")
+        raise FlagError(f"{flag}: empty value")
     return rows[0]
 
 
@@ -43,7 +43,7 @@ def pairs(flag: str, parts: Iterable[str], *, bare: Sequence[str] = ()) -> dict[
         if not equals and key not in bare:
             raise FlagError(f"{flag}: {part!r} is not of the form key=value")
         if key in out:
-            raise FlagError(f"{flag}: {key!r} is given twice")
+            raise FlagError(f"{flag}: duplicate key {key!r}")
         out[key] = value
     return out
 
@@ -77,5 +77,6 @@ def size(flag: str, value: str) -> int:
         return int(float(number) * _UNITS[unit])
     except (ValueError, KeyError):
         raise FlagError(
-            f"{flag}: {value!r} is not a size", help="write a number with b, k, m or g: 64m"
+            f"{flag}: invalid size {value!r}",
+            help="use a number with an optional unit b, k, m or g, e.g. 64m",
         ) from None

@@ -140,7 +140,7 @@ class Engine:
                 request = request_of(what, Path(scratch), **arguments)
                 return await self._build(request, progress, stdout)
         if arguments:
-            raise TypeError("build() takes no further arguments with a BuildRequest: put them into it")
+            raise TypeError("build() takes no keyword arguments with a BuildRequest")
         return await self._build(what, progress, stdout)
 
     async def _build(
@@ -319,7 +319,7 @@ def _require_files() -> None:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed != resource.RLIM_INFINITY and allowed < _LEAST_FILES:
         raise EnvironmentLackError(
-            f"this process may open {allowed} files; a build needs {_LEAST_FILES} at least",
+            f"open file limit of {allowed} is too low; a build needs at least {_LEAST_FILES}",
             help="raise the limit, for example with `ulimit -n 1024`",
         )
 

@@ -75,10 +75,10 @@ def load(where: str, *, stdin: BinaryIO) -> GraphFile:
     path = Path(where)
     if path.is_dir():
         raise FlagError(
-            f"{where} is a directory", help="`llbkit compile DIRECTORY` makes a graph of a Dockerfile"
+            f"{where} is a directory", help="`llbkit compile DIRECTORY` turns a Dockerfile into a graph"
         )
     if not path.exists():
-        raise FlagError(f"there is no file {where}", help="name a definition, or - for standard input")
+        raise FlagError(f"{where} does not exist", help="use a definition file, or - for standard input")
     return parse(where, path.read_bytes())
 
 
@@ -104,10 +104,10 @@ def parse(name: str, data: bytes) -> GraphFile:
         reading = study(Source.from_bytes(name, data, "llb"))
         return GraphFile(name, form, reading.graph, reading.places)
     if not data.strip():
-        raise FlagError(f"{name} is empty", help="a graph is expected: a definition, JSON or the text form")
+        raise FlagError(f"{name} is empty", help="expected a graph: a definition, JSON or the text form")
     raise FlagError(
-        f"{name} holds no graph: it is neither a definition nor JSON nor the text form",
-        help="`llbkit compile` makes a graph of a Dockerfile",
+        f"{name} is not a graph: expected a definition, JSON or the text form",
+        help="`llbkit compile` turns a Dockerfile into a graph",
     )
 
 

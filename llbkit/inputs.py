@@ -46,7 +46,7 @@ async def with_targets(bridge: EngineBridge, frontend: Frontend) -> EngineBridge
             name, target = key.removeprefix(_CONTEXT), value.removeprefix(_TARGET)
             if not target:
                 raise FlagError(
-                    f"--build-context {name}: {_TARGET} names no target", help="write target:STAGE"
+                    f"--build-context {name}: {_TARGET} without a target", help="write target:STAGE"
                 )
             bridge = await _linked(bridge, frontend, name, target)
     return bridge

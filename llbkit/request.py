@@ -43,7 +43,7 @@ class Output:
         kind = attrs.pop("type", "")
         if kind not in OUTPUT_TYPES:
             raise FlagError(
-                f"--output: {kind!r} is not an output type" if kind else "--output: type= is missing",
+                f"--output: unknown type {kind!r}" if kind else "--output: type= is missing",
                 help="types are " + ", ".join(OUTPUT_TYPES),
             )
         if kind == "registry":
@@ -51,9 +51,9 @@ class Output:
             attrs = {"push": "true", "store": "false", **attrs}
         dest = attrs.pop("dest", "")
         if kind == "image" and dest:
-            raise FlagError("--output: an image has no dest=", help="name it with name=... or --tag")
+            raise FlagError("--output: type=image does not support dest", help="use name=NAME or --tag")
         if kind == "local" and dest in ("", "-"):
-            raise FlagError("--output: type=local needs a directory", help="add dest=DIR")
+            raise FlagError("--output: type=local requires a directory", help="add dest=DIR")
         if kind in ("tar", "oci", "docker") and not dest:
             dest = "-"
         return cls(type=kind, dest=dest, attrs=attrs)

@@ -37,7 +37,7 @@ from llbkit.request import BuildRequest, Output
     default="build",
     help="build, check, outline, targets, convertllb or subrequests.describe [,format=json][,ignorestatus=true].",
 )
-@click.option("--check", is_flag=True, help="Short for --call=check.")
+@click.option("--check", is_flag=True, help="Shorthand for --call=check.")
 @report_flags
 @docker_flags
 @click.pass_context

@@ -90,7 +90,7 @@ def _off(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) ->
         if not _says_off(name, value):
             off = "disabled=true" if name == "--attest" else "false"
             raise FlagError(
-                f"{name}: attestations are not supported yet", help=f"leave it out, or say {name}={off}"
+                f"{name}: attestations are not supported yet", help=f"remove it or use {name}={off}"
             )
 
 

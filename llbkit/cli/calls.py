@@ -55,15 +55,15 @@ class Call:
             close = nearest(method, _REQUESTS)
             known = "methods are " + ", ".join(_REQUESTS)
             hint = f"did you mean {close}? {known}" if close else known
-            raise FlagError(f"--call: there is no method {method!r}", help=hint)
+            raise FlagError(f"--call: unknown method {method!r}", help=hint)
         options = pairs("--call", rest, bare=("ignorestatus",))
         form = options.pop("format", "text")
         if form not in ("json", "text", ""):
-            raise FlagError(f"--call: there is no format {form!r}", help="formats are json and text")
+            raise FlagError(f"--call: unknown format {form!r}", help="formats are json and text")
         ignored = boolean("--call", "ignorestatus", options.pop("ignorestatus", "false"))
         if options:
             raise FlagError(
-                f"--call: there is no option {min(options)!r}", help="options are format and ignorestatus"
+                f"--call: unknown option {min(options)!r}", help="options are format and ignorestatus"
             )
         return cls(_REQUESTS[method], form == "json", ignored)
 
@@ -76,7 +76,7 @@ def show(call: Call, outcome: BuildOutcome, dockerfile: Path | None) -> int:
     """
     found = outcome.metadata
     if "result.json" not in found and (call.json or "result.txt" not in found):
-        raise FlagError(f"the frontend gave no {'JSON' if call.json else 'text'} answer to this call")
+        raise FlagError(f"the frontend returned no {'JSON' if call.json else 'text'} answer to this call")
     if call.json:
         _print(found["result.json"].decode("utf-8", "replace"))
     elif call.request == "frontend.lint" and "result.json" in found:

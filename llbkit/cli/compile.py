@@ -25,7 +25,7 @@ _FORMATS = {"pb": WRITERS["pb"], "json": WRITERS["json"], "text": WRITERS["text"
 def explain(done: Optimized | None) -> str:
     """Return in words what each pass did, to which step, and why that makes no difference."""
     if done is None:
-        return "the result is empty: there is no graph"
+        return "the result is empty"
     if not done.applied:
         return "passes are off"
     lines = [f"{_vertices(done.applied[0].before)}, after all passes {done.applied[-1].after}"]
@@ -58,7 +58,7 @@ def _vertices(count: int) -> str:
 @click.option(
     "--explain-passes",
     is_flag=True,
-    help="Say what each pass does to the graph, instead of writing it.  [with --output: both]",
+    help="Explain what each pass does instead of writing the graph.  [with --output: both]",
 )
 @click.pass_context
 def command(ctx: click.Context, /, where: str, **values: Any) -> None:

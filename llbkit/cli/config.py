@@ -23,7 +23,7 @@ def command() -> None:
 @click.option("--format", "form", type=click.Choice(["toml", "json"]), default="toml", help="Output format.")
 @click.pass_context
 def show(ctx: click.Context, form: str) -> None:
-    """Print the settings in force, as a configuration file that would give them."""
+    """Print the effective settings in the format of the configuration file."""
     from llbkit import config
 
     settings = config.load(root=ctx.obj["root"])
@@ -55,7 +55,7 @@ def show(ctx: click.Context, form: str) -> None:
 @command.command("explain")
 @click.argument("key", required=False)
 def explain(key: str | None) -> None:
-    """Say what each setting means, or one: `llbkit config explain registry`."""
+    """Explain every setting, or one: `llbkit config explain registry`."""
     from grammar import nearest
     from llbkit.config import MEANINGS
     from llbkit.csvflags import FlagError

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @click.command("du")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to show it."
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="Output format."
 )
 @click.option(
     "--filter",
     "filters",
     metavar="FILTER",
     multiple=True,
-    help="Only what matches: type=exec.cachemount, id=..., description~=REGEX, inuse.",
+    help="Filter: type=exec.cachemount, id=..., description~=REGEX, inuse.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, form: str, filters: tuple[str, ...]) -> None:
-    """Say what the state directory holds, and what of it `llbkit prune` can free."""
+    """Show disk usage, and what `llbkit prune` can free."""
     from llbkit.engine import Engine
 
     with Engine(root=ctx.obj["root"]) as engine:

@@ -35,7 +35,9 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _RESULT_FLAGS: tuple[Callable[[F], F], ...] = (
-    click.option("--tag", "-t", "tags", multiple=True, metavar="NAME[:TAG]", help="Name of the image."),
+    click.option(
+        "--tag", "-t", "tags", multiple=True, metavar="NAME[:TAG]", help="Name and tag of the image."
+    ),
     click.option(
         "--output",
         "-o",
@@ -44,24 +46,39 @@ _RESULT_FLAGS: tuple[Callable[[F], F], ...] = (
         metavar="SPEC",
         help="type=local|tar|oci|docker|image|registry,...",
     ),
-    click.option("--push", is_flag=True, help="Short for --output=type=registry."),
-    click.option("--load", is_flag=True, help="Short for --output=type=image: into the local store."),
+    click.option("--push", is_flag=True, help="Shorthand for --output=type=registry."),
+    click.option("--load", is_flag=True, help="Shorthand for --output=type=image (the local store)."),
     click.option(
-        "--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=VAR]", help="Secret for RUN."
+        "--secret",
+        "secrets",
+        multiple=True,
+        metavar="id=ID[,src=FILE|,env=VAR]",
+        help="Secret to expose to RUN steps.",
     ),
     click.option(
-        "--ssh", "agents", multiple=True, metavar="default|ID[=SOCKET|KEY]", help="SSH agent for RUN."
+        "--ssh",
+        "agents",
+        multiple=True,
+        metavar="default|ID[=SOCKET|KEY]",
+        help="SSH agent or keys to expose to RUN steps.",
     ),
     click.option(
-        "--allow", multiple=True, metavar="RIGHT", help="network.host, security.insecure or device."
+        "--allow",
+        multiple=True,
+        metavar="ENTITLEMENT",
+        help="Allow an entitlement: network.host, security.insecure or device.",
     ),
     click.option(
-        "--annotation", "annotations", multiple=True, metavar="[TYPE:]K=V", help="Annotation of the image."
+        "--annotation",
+        "annotations",
+        multiple=True,
+        metavar="[TYPE:]K=V",
+        help="Add an annotation to the image.",
     ),
 )
 _REPORT_FLAGS: tuple[Callable[[F], F], ...] = (
-    click.option("--metadata-file", type=_FILE, help="Write the result as JSON."),
-    click.option("--iidfile", type=_FILE, help="Write the image id."),
+    click.option("--metadata-file", type=_FILE, help="Write the build result to a file as JSON."),
+    click.option("--iidfile", type=_FILE, help="Write the image id to a file."),
 )
 _PROGRESS_FLAGS: tuple[Callable[[F], F], ...] = (
     click.option(
@@ -129,7 +146,9 @@ def outputs_of(values: Mapping[str, Any], *, usual: Sequence[Output]) -> tuple[O
         raise FlagError("--output: only one output can go to standard output")
     places = [os.path.realpath(output.dest) for output in outputs if output.dest not in ("", "-")]
     if twice := next((place for place in places if places.count(place) > 1 and not _special(place)), None):
-        raise FlagError(f"--output: two outputs are written to {twice}", help="give each a dest of its own")
+        raise FlagError(
+            f"--output: several outputs are written to {twice}", help="use a different dest for each"
+        )
     if sys.stdout.isatty() and any(output.dest == "-" for output in outputs):
         raise FlagError(
             "--output: refusing to write an archive to a terminal", help="add dest=FILE, or redirect"

@@ -134,17 +134,15 @@ def _system(error: BaseException) -> tuple[str, int] | None:
         case errno.ENOSPC | errno.EDQUOT:
             return _plain(text, "free space with `llbkit prune`, or choose another --root"), ENVIRONMENT
         case errno.EACCES | errno.EPERM:
-            return _plain(
-                text, "run as root, or choose a --root you may write; `llbkit doctor` says more"
-            ), ENVIRONMENT
+            return _plain(text, "run as root or choose a writable --root; see `llbkit doctor`"), ENVIRONMENT
         case errno.EROFS:
             return _plain(text, "choose a --root on a writable filesystem"), ENVIRONMENT
         case errno.ENOENT if not error.filename and not _has_directory():
-            return _plain("the current directory has been removed", "change to one that exists"), FAILED
+            return _plain("the current directory has been removed", "change to an existing directory"), FAILED
         case errno.EBADF if output_is_closed():
-            return _plain("standard output is closed", "redirect it, or write to a file with dest="), FAILED
+            return _plain("standard output is closed", "redirect it or use dest=FILE"), FAILED
         case errno.EPIPE:
-            return _plain("the reader of the output went away", ""), FAILED
+            return _plain("the reader of the output has gone away", ""), FAILED
         case _:
             return _plain(text, ""), FAILED
 
@@ -157,11 +155,11 @@ def _limit(error: BaseException) -> tuple[str, str] | None:
         return "too many open files", "raise the limit, for example with `ulimit -n 1024`"
     if "can't start new thread" in text:
         return (
-            "no more threads can be started",
+            "cannot start more threads",
             "raise the limits of processes (`ulimit -u`) and memory (`ulimit -v`)",
         )
     if isinstance(error, MemoryError) or code == errno.ENOMEM or _NO_ROOM.search(text):
-        return "not enough memory", "raise the limit (`ulimit -v`), or give the machine or container more"
+        return "not enough memory", "raise the limit (`ulimit -v`), or use a machine or container with more"
     return None
 
 

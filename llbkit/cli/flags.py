@@ -18,29 +18,41 @@ from llbkit.csvflags import FlagError, fields, pairs, size
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SOURCE_FLAGS: tuple[Callable[[F], F], ...] = (
-    click.option("--file", "-f", "dockerfile", metavar="FILE", help="The Dockerfile ('-': standard input)."),
-    click.option("--target", metavar="STAGE", help="Stage to build."),
-    click.option("--build-arg", "build_args", multiple=True, metavar="K[=V]", help="Set an ARG."),
-    click.option("--build-context", "contexts", multiple=True, metavar="NAME=VALUE", help="A named context."),
-    click.option("--label", "labels", multiple=True, metavar="K=V", help="Label of the image."),
-    click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Target platforms."),
+    click.option(
+        "--file", "-f", "dockerfile", metavar="FILE", help="Path of the Dockerfile ('-' for standard input)."
+    ),
+    click.option("--target", metavar="STAGE", help="Target build stage."),
+    click.option("--build-arg", "build_args", multiple=True, metavar="K[=V]", help="Set a build argument."),
+    click.option(
+        "--build-context", "contexts", multiple=True, metavar="NAME=VALUE", help="Add a named build context."
+    ),
+    click.option("--label", "labels", multiple=True, metavar="K=V", help="Add a label to the image."),
+    click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Target platform."),
     click.option("--no-cache", is_flag=True, help="Do not use the cache."),
     click.option(
-        "--no-cache-filter", multiple=True, metavar="STAGE", help="Do not use the cache in these stages."
+        "--no-cache-filter", multiple=True, metavar="STAGE", help="Do not use the cache for these stages."
     ),
-    click.option("--pull", is_flag=True, help="Always ask the registry for base images."),
-    click.option("--network", type=click.Choice(["default", "none", "host"]), help="Network of RUN."),
-    click.option("--add-host", "add_hosts", multiple=True, metavar="HOST:IP", help="Line in /etc/hosts."),
+    click.option("--pull", is_flag=True, help="Always pull base images."),
+    click.option(
+        "--network", type=click.Choice(["default", "none", "host"]), help="Network mode of RUN steps."
+    ),
+    click.option(
+        "--add-host", "add_hosts", multiple=True, metavar="HOST:IP", help="Add a host to /etc/hosts."
+    ),
     click.option("--shm-size", metavar="SIZE", help="Size of /dev/shm."),
     click.option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="Resource limit."),
-    click.option("--cgroup-parent", metavar="PATH", help="Parent cgroup of RUN."),
+    click.option("--cgroup-parent", metavar="PATH", help="Parent cgroup of RUN steps."),
     click.option(
-        "--resource", "resources", multiple=True, metavar="K=V", help="Limit of RUN: memory, cpu-quota, ..."
+        "--resource",
+        "resources",
+        multiple=True,
+        metavar="K=V",
+        help="Limit resources of RUN steps: memory, cpu-quota, ...",
     ),
     click.option(
         "--frontend", default="dockerfile.v0", metavar="NAME", help="Language.  [default: dockerfile.v0]"
     ),
-    click.option("--opt", "opts", multiple=True, metavar="K=V", help="Any other frontend attribute."),
+    click.option("--opt", "opts", multiple=True, metavar="K=V", help="Set a frontend attribute."),
 )
 _RESOURCES = {
     "memory": "memory",
@@ -166,7 +178,7 @@ def _limits(items: Iterable[str]) -> dict[str, str]:
     for key, value in key_values("--resource", items).items():
         if key not in _RESOURCES:
             raise FlagError(
-                f"--resource: there is no limit {key!r}", help="limits are " + ", ".join(_RESOURCES)
+                f"--resource: unknown resource {key!r}", help="resources are " + ", ".join(_RESOURCES)
             )
         if key in ("memory", "memory-swap") and value != "-1":
             out[_RESOURCES[key]] = str(size(f"--resource {key}", value))
@@ -189,7 +201,7 @@ def secret(value: str) -> tuple[str, tuple[str, str]]:
     if parts:
         raise FlagError(f"--secret: unknown key {next(iter(parts))!r}", help="keys are id, type, src, env")
     if kind not in ("", "file", "env"):
-        raise FlagError(f"--secret: {kind!r} is not a type", help="types are file and env")
+        raise FlagError(f"--secret: unknown type {kind!r}", help="types are file and env")
     name = name or variable or os.path.basename(path)
     if not name:
         raise FlagError("--secret: id= is missing")
@@ -201,7 +213,7 @@ def secret(value: str) -> tuple[str, tuple[str, str]]:
     path = path or name
     if not Path(path).is_file():
         raise FlagError(
-            f"--secret {name}: there is no file {path}", help="give it with src=FILE or env=VARIABLE"
+            f"--secret {name}: {path} does not exist", help="set it with src=FILE or env=VARIABLE"
         )
     return name, ("file", str(Path(path).absolute()))
 
@@ -218,7 +230,7 @@ def ssh(value: str) -> tuple[str, tuple[str, ...]]:
         if not os.environ.get("SSH_AUTH_SOCK"):
             raise FlagError(
                 f"--ssh {name}: no agent is running ($SSH_AUTH_SOCK is not set)",
-                help=f"start one with `eval $(ssh-agent)`, or give a key: --ssh {name or 'default'}=~/.ssh/id_ed25519",
+                help=f"start one with `eval $(ssh-agent)` or use a key: --ssh {name or 'default'}=~/.ssh/id_ed25519",
             )
         paths = (os.environ["SSH_AUTH_SOCK"],)
     for path in paths:

@@ -15,7 +15,7 @@ import click
     "--format", "form", type=click.Choice(["table", "json"]), default="table", help="Output format."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print ids only.")
-@click.option("--no-trunc", is_flag=True, help="Print whole ids.")
+@click.option("--no-trunc", is_flag=True, help="Do not truncate ids.")
 @click.pass_context
 def command(ctx: click.Context, /, form: str, quiet: bool, no_trunc: bool) -> None:
     """List local images."""

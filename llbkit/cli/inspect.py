@@ -10,10 +10,10 @@ import click
 
 @click.command("inspect")
 @click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--platform", metavar="OS/ARCH", default="", help="Platform of an image with several.")
+@click.option("--platform", metavar="OS/ARCH", default="", help="Platform to show of a multi-platform image.")
 @click.pass_context
 def command(ctx: click.Context, /, names: tuple[str, ...], platform: str) -> None:
-    """Print what is known of local images as JSON, in the form of `docker image inspect`."""
+    """Print details of local images as JSON, in the format of `docker image inspect`."""
     from llbkit.engine import Engine
 
     with Engine(root=ctx.obj["root"]) as engine:

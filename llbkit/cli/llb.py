@@ -80,11 +80,11 @@ def verify(where: str) -> int:
     return 0
 
 
-@command.command("stats", short_help="Count what a graph holds.")
+@command.command("stats", short_help="Show statistics of a graph.")
 @_graph
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(where: str, as_json: bool) -> None:
-    """Count what a graph holds: ops, depth, width, sharing, sources, sizes."""
+    """Show statistics of a graph: ops, depth, width, sharing, sources, sizes."""
     from llb.stats import measure
 
     found = measure(_load(where).graph)
@@ -99,7 +99,7 @@ def stats(where: str, as_json: bool) -> None:
 @click.option(
     "--events",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Colour by what a build did: what --progress rawjson printed.",
+    help="Color by the outcome of a build: a file written by --progress rawjson.",
 )
 @_output
 def draw(where: str, form: str | None, events: Path | None, output: Path | None) -> None:
@@ -116,12 +116,12 @@ def draw(where: str, form: str | None, events: Path | None, output: Path | None)
     _write(drawn(_load(where).graph, form, told).encode("utf-8", "surrogateescape"), output)
 
 
-@command.command("diff", short_help="Say what changed between two graphs.")
+@command.command("diff", short_help="Compare two graphs.")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff(before: str, after: str, as_json: bool) -> int:
-    """Say what changed between two graphs; exit with 1 if anything did, and with 2 if one of them cannot be read.
+    """Compare two graphs; exit with 1 if they differ, and with 2 if one cannot be read.
 
     What only tells builds apart (the session of local directories) is no change.
     """

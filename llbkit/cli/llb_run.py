@@ -27,11 +27,9 @@ from llbkit.request import Output
 @click.command("run", short_help="Execute a graph.")
 @click.argument("where", metavar="FILE | -", default="-")
 @result_flags
+@click.option("--local", "directories", multiple=True, metavar="NAME=DIR", help="Directory for local://NAME.")
 @click.option(
-    "--local", "directories", multiple=True, metavar="NAME=DIR", help="Directory that local://NAME reads."
-)
-@click.option(
-    "--oci-layout", "layouts", multiple=True, metavar="NAME=DIR", help="OCI layout that oci-layout:// reads."
+    "--oci-layout", "layouts", multiple=True, metavar="NAME=DIR", help="OCI layout for oci-layout://NAME."
 )
 @click.option("--no-cache", is_flag=True, help="Do not use the cache.")
 @click.option("--platform", metavar="OS/ARCH", help="Platform of the result.  [default: the last step's]")
@@ -67,9 +65,7 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
     graph = read.located()
     for name in local_names(graph):
         if name not in directories:
-            raise FlagError(
-                f"the graph reads the local directory {name!r}", help=f"give it with --local {name}=DIR"
-            )
+            raise FlagError(f"the graph needs the local directory {name!r}", help=f"add --local {name}=DIR")
     config = values["image_config"].read_bytes() if values["image_config"] else None
     done = execute(
         ctx.obj["root"],
@@ -95,5 +91,5 @@ def _directories(flag: str, items: tuple[str, ...]) -> dict[str, Path]:
     found = {name: Path(path) for name, path in key_values(flag, items).items()}
     for name, path in found.items():
         if not path.is_dir():
-            raise FlagError(f"{flag} {name}: there is no directory {path}")
+            raise FlagError(f"{flag} {name}: directory {path} does not exist")
     return {name: path.absolute() for name, path in found.items()}

@@ -26,7 +26,7 @@ from llbkit.csvflags import FlagError
 def command(ctx: click.Context, /, path: Path | None, progress: str, quiet: bool) -> None:
     """Load images from an archive of `llbkit save` or `docker save`, or an OCI layout, compressed or not."""
     if path is None and sys.stdin.isatty():
-        raise FlagError("there is no archive on standard input", help="use --input FILE, or redirect")
+        raise FlagError("no archive on standard input", help="use --input FILE, or redirect")
     with scratch_directory(ctx.obj["root"]) as scratch:
         if path is None:
             path = scratch / "archive"

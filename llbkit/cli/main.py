@@ -36,7 +36,7 @@ _COMMANDS = {
     "rmi": "Remove local images.",
     "run": "Run a command in an image.",
     "save": "Save local images to an archive.",
-    "tag": "Give a local image another name.",
+    "tag": "Create another name for a local image.",
     "version": "Print the version.",
 }
 _LONG_FORMS: dict[tuple[str, ...], str] = {

@@ -12,19 +12,19 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @click.command("prune")
 @click.option("--all", "-a", "everything", is_flag=True, help="Also remove cache mounts.")
-@click.option("--force", "-f", is_flag=True, help="Do not ask.")
+@click.option("--force", "-f", is_flag=True, help="Do not prompt for confirmation.")
 @click.option(
     "--filter",
     "filters",
     metavar="FILTER",
     multiple=True,
-    help="Only what matches: until=36h for age, type=exec.cachemount, id=..., description~=REGEX.",
+    help="Filter: until=36h for age, type=exec.cachemount, id=..., description~=REGEX.",
 )
-@click.option("--max-used-space", metavar="SIZE", default="0", help="Stop once the cache takes no more.")
-@click.option("--min-free-space", metavar="SIZE", default="0", help="Stop once so much of the disk is free.")
-@click.option("--reserved-space", metavar="SIZE", default="0", help="Always leave so much of the cache.")
+@click.option("--max-used-space", metavar="SIZE", default="0", help="Keep at most this much cache.")
+@click.option("--min-free-space", metavar="SIZE", default="0", help="Stop once this much disk space is free.")
+@click.option("--reserved-space", metavar="SIZE", default="0", help="Always keep this much cache.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to show what went."
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="Output format."
 )
 @click.pass_context
 def command(
@@ -38,7 +38,7 @@ def command(
     reserved_space: str,
     form: str,
 ) -> int:
-    """Free what only caching needs, least recently used first. Images of the local store keep what they need."""
+    """Remove build cache, least recently used first. Local images keep what they need."""
     from llbkit.cli.du import conditions, show
     from llbkit.csvflags import size
     from llbkit.engine import Engine

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--user", "-u", default="", metavar="USER[:GROUP]", help="User to run as.")
 @click.option("--entrypoint", metavar="COMMAND", help="Replace the image's entrypoint.")
 @click.option("--hostname", "-h", default="", metavar="NAME", help="Host name.")
-@click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP", help="Line in /etc/hosts.")
+@click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP", help="Add a host to /etc/hosts.")
 @click.option(
     "--network", type=click.Choice(["host", "none"]), default="host", help="Network.  [default: host]"
 )
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 @click.option("--publish", "-p", multiple=True, hidden=True)
 @click.pass_context
 def command(ctx: click.Context, /, image: str, words: tuple[str, ...], **values: Any) -> int:
-    """Run a command in an image, in the foreground; what it changes is thrown away.
+    """Run a command in an image, in the foreground; changes are discarded.
 
     IMAGE is a local image's name or id, or is pulled. The exit code is the command's.
     """
@@ -99,13 +99,13 @@ def command(ctx: click.Context, /, image: str, words: tuple[str, ...], **values:
 
 def _refuse(values: dict[str, Any]) -> None:
     if values["detach"]:
-        raise FlagError("--detach: commands run in the foreground only", help="leave it out")
+        raise FlagError("--detach: commands run in the foreground only", help="remove it")
     if values["publish"]:
         raise FlagError(
-            "--publish: ports cannot be published", help="leave it out: the command uses the host's network"
+            "--publish: ports cannot be published", help="remove it: the command uses the host's network"
         )
     if values["tty"] and not os.isatty(0):
-        raise FlagError("--tty: standard input is not a terminal", help="leave -t out")
+        raise FlagError("--tty: standard input is not a terminal", help="remove -t")
 
 
 def _attached(values: dict[str, Any]) -> Attached:

@@ -11,7 +11,7 @@ import click
 @click.argument("target")
 @click.pass_context
 def command(ctx: click.Context, /, source: str, target: str) -> None:
-    """Give the image SOURCE (a name or id) the name TARGET as well."""
+    """Create the name TARGET for the image SOURCE (a name or id)."""
     from llbkit.engine import Engine
 
     with Engine(root=ctx.obj["root"]) as engine:

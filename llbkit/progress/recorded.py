@@ -35,7 +35,9 @@ def outcomes(lines: Iterable[str], name: str) -> list[Outcome]:
                 spans.setdefault(digest, {})[str(vertex["started"])] = str(vertex.get("completed") or "")
                 ends[digest] = vertex
     if not names:
-        raise FlagError(f"{name} holds no events", help="record them: llbkit build --progress rawjson 2>FILE")
+        raise FlagError(
+            f"no events in {name}", help="record events with: llbkit build --progress rawjson 2>FILE"
+        )
     return [
         Outcome(
             digest=digest,

@@ -36,7 +36,7 @@ class Summary:
         if digest:
             rows.append(("image", f"{digest}, {amount(size)}"))
             if not names and any(output.type == "image" for output in outputs):
-                rows.append(("", "not kept in the local store: it has no name (add --tag NAME)"))
+                rows.append(("", "not stored locally: no name (use --tag NAME)"))
         rows += [
             ("output", f"{output.dest} ({output.type})") for output in outputs if output.dest not in ("", "-")
         ]

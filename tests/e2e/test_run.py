@@ -85,7 +85,7 @@ def test_rights_are_asked_for(cli, project, tmp_path) -> None:
     ("stdin", "code", "said"),
     [
         (b"", 2, "standard input is empty"),
-        (b"FROM alpine\n", 2, "holds no graph"),
+        (b"FROM alpine\n", 2, "is not a graph"),
         (b"%a = source local://x\nhead %b\n", 1, "did you mean %a?"),
         (b"%a = source x\nhead %a\n", 1, "has no scheme"),
         (b"%a = source local://x\nhead %a\n", 2, "--local x=DIR"),

@@ -208,7 +208,7 @@ def test_a_layout_is_named_after_its_context_without_tag_and_platform(tmp_path) 
 def test_a_directory_is_no_dockerfile_and_a_name_does_not_suggest_itself(tmp_path) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "gone").symlink_to("nowhere")
-    for name, text in (("dir", "is a directory"), ("gone", "there is no file")):
+    for name, text in (("dir", "is a directory"), ("gone", "does not exist")):
         with pytest.raises(FlagError, match=text) as caught:
             context.resolve(str(tmp_path), str(tmp_path / name), {}, stdin=io.BytesIO(), scratch=tmp_path)
         assert "did you mean" not in caught.value.help

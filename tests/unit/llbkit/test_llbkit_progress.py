@@ -139,7 +139,7 @@ def test_a_summary_names_what_was_made_and_what_took_long() -> None:
         "  steps   2 run, 1 cached; slowest: b (2.5s)",
     ]
     unnamed = summary.lines({"containerimage.digest": "sha256:0"}, outputs, size=1, seconds=1)
-    assert "add --tag" in unnamed[2]
+    assert "use --tag" in unnamed[2]
 
 
 def test_process_output_cannot_steer_the_terminal() -> None:
