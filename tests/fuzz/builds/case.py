@@ -136,10 +136,9 @@ class Case:
             yield replace(self, context=entries)
 
     def without_steps(self) -> Iterator[Case]:
-        """Yield the cases that lack one step."""
+        """Yield the cases that lack one step, or one flag or source of a step."""
         for at, stage in enumerate(self.stages):
-            for steps in _each_left_out(stage.steps):
-                less = replace(stage, steps=steps)
+            for less in _smaller_stage(stage):
                 yield replace(self, stages=(*self.stages[:at], less, *self.stages[at + 1 :]))
 
     def changed(self) -> Case:

@@ -82,9 +82,14 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"layers\.names|root\.entry", place=r"(.*[ /])?app\.sock( \(file\))?", theirs=r"\+|file", ours="absent", case='"socket"',
     ),
     Explained(
+        name="changes of sockets",
+        reason="they are no part of a context",
+        kind="cached", theirs="runs", ours="CACHED", case=r'"change": \{\s+"kind": "\w+",\s+"path": "[^"]*app\.sock"',
+    ),
+    Explained(
         name="names of whiteouts",
         reason="such a file cannot be stored in an image; BuildKit loses it, and what it names",
-        kind="outcome", theirs="succeeds", ours=r"\S*/\.wh\.\S* cannot be stored in an image: .*", case=r"\.wh\.",
+        kind="outcome", theirs="succeeds", ours=r"/.*\.wh\.\S* cannot be stored in an image: .*", case=r"\.wh\.",
     ),
     Explained(
         name="history of images without one",
@@ -157,6 +162,26 @@ EXPLAINED: tuple[Explained, ...] = (
         name="directories of an archive that become something else",
         reason="BuildKit gives the directory's time to what has taken its place",
         kind=r"root\.mtime", place=r".* \((file|link|fifo)\)", theirs="0|1|1500000000", ours="0|1|1500000000", case=REPLACED_DIRECTORY,
+    ),
+    Explained(
+        name="the index of a kept git directory",
+        reason="it holds the times and inode numbers of a checkout",
+        kind=r"root\.content", place=r".*\.git/index \(file\)", case="--keep-git-dir",
+    ),
+    Explained(
+        name="links in a context by way of what is not there",
+        reason="BuildKit cleans a link's text before it follows it, ours goes where the kernel does",
+        kind="outcome", theirs="succeeds", ours=r'"/[^"]*" not found in the build.s local directory .*', case='"target": "deep/\\.\\./f"',
+    ),
+    Explained(
+        name="names with a backslash",
+        reason="BuildKit takes them for patterns when it asks the client for files",
+        kind="outcome", theirs=r'failed to compute .*: "/(.*/)?b\\+s\.txt": not found', ours="succeeds", case=r"b\\+s\.txt",
+    ),
+    Explained(
+        name="steps that set the mode of a file whose mode changed",
+        reason="it is set anyway: the result is the same",
+        kind="cached", theirs="runs", ours="CACHED", case=r'--chmod=.*"change": \{\s+"kind": "mode"',
     ),
     Explained(
         name="names that begin with an exclamation mark",

@@ -9,7 +9,7 @@ import json
 import tarfile
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = [
@@ -104,7 +104,12 @@ def push_bases(repository: str) -> None:
     No two share a layer, those of other repositories included: what runs at the same time and is the same for BuildKit, it
     shows once, under either's name.
     """
-    whiteouts = [("opt/data/.wh.c", "file", 0o600, 0, 0, ""), ("opt/.wh.link", "file", 0o600, 0, 0, "")]
+    whiteouts = [
+        ("opt", "dir", 0o755, 0, 0, ""),
+        ("opt/data", "dir", 0o700, 7, 44, ""),
+        ("opt/data/.wh.c", "file", 0o600, 0, 0, ""),
+        ("opt/.wh.link", "file", 0o600, 0, 0, ""),
+    ]
     parts = {
         "users": [VARIANTS["users"]],
         "asuser": [VARIANTS["users"]],
@@ -118,7 +123,10 @@ def push_bases(repository: str) -> None:
     }  # fmt: skip
     for name in ("plain", "users", "asuser", "full", "onbuild", "whiteout", "nohistory", "undated", "empty"):
         mark = ("etc/base", "file", 0o644, 0, 0, f"{name} {repository.partition('/')[2]}")
-        layers = [_layer(_busybox(mark)), *(_layer(_entries([*rows, mark])) for rows in parts.get(name, []))]
+        layers = [
+            _layer(_busybox(mark)),
+            *(_layer(_entries(_with_parents([*rows, mark]))) for rows in parts.get(name, [])),
+        ]
         config = CONFIGS.get(name, CONFIGS["users" if name in parts else "plain"])
         _put_manifest(
             repository, name, _image(repository, layers, config, extras.get(name, {})), MANIFEST_TYPE
@@ -168,6 +176,13 @@ def _entries(rows: list[tuple]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
         if kind == "char":
             info.devmajor, info.devminor = 1, 3
         yield info, data
+
+
+def _with_parents(rows: list[tuple]) -> list[tuple]:
+    """Return rows with every directory above them, as builders write layers: containerd dates the others anew."""
+    there = {row[0] for row in rows}
+    above = {str(folder) for row in rows for folder in PurePosixPath(row[0]).parents} - there - {"."}
+    return [*((folder, "dir", 0o755, 0, 0, "") for folder in sorted(above)), *rows]
 
 
 def _layer(entries: Iterator[tuple[tarfile.TarInfo, bytes]] | list[tuple[tarfile.TarInfo, bytes]]) -> bytes:

@@ -105,10 +105,9 @@ def fails_twice(difference: Difference, case: Case, bench: Bench) -> bool:
     wanted = {message_class(difference.theirs), message_class(difference.ours)}
     for less in case.without_steps():
         reports: list[Report] = []
-        differences(less, bench, reports)
-        classes = {message_class(report.message) if not report.ok else "" for report in reports}
-        if len(classes) == 1:
-            wanted -= classes
+        found = differences(less, bench, reports)
+        if all(explanation(one, less) is not None for one in found):
+            wanted -= {message_class(report.message) for report in reports if not report.ok}
         if not wanted:
             return True
     return False
