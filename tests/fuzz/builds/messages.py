@@ -16,12 +16,12 @@ _CLASSES = (
     ("digest", r"digest mismatch|wrong digest"),
     (
         "not found",
-        r"not found|no such file or directory|lstat .*: no such|does not exist in its source|nothing in .* matches|does not contain ref|has no branch or tag",
+        r"not found|no such file or directory|lstat .*: no such|does not exist in its source|nothing in .* matches|does not contain ref|there is no directory|has no branch or tag",
     ),
     ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
     ("not a file", r"cannot replace (?:to )?directory"),
     ("not a directory", r"not a directory|cannot copy to non-directory|is not a folder"),
-    ("links in circles", r"too many links|lead in circles"),
+    ("links in circles", r"too many (?:links|levels)|lead in circles"),
     ("circular", r"circular"),
 )
 _REF = re.compile(r"failed to calculate checksum of ref \S+: ")
