@@ -191,7 +191,8 @@ class _Unpacker:
                 try:
                     os.setxattr(full, name, value, follow_symlinks=False)
                 except OSError as error:
-                    if error.errno != errno.ENOTSUP or name == "security.capability":
+                    # EPERM: user.* of a symbolic link; BuildKit leaves it out as well.
+                    if error.errno not in (errno.ENOTSUP, errno.EPERM) or name == "security.capability":
                         raise TarError(f"cannot set the attribute {name[:80]}: {error.strerror}") from error
         if not is_link:
             os.chmod(full, member.mode)

@@ -166,6 +166,11 @@ def test_a_hard_link_leaves_the_capabilities_of_its_file(world) -> None:
     assert kept == CAPABILITY.encode("latin-1")
 
 
+def test_user_attributes_of_a_symbolic_link_are_left_out(world) -> None:
+    link = member("s", SYMBOLIC, linkname="f", pax_headers={"SCHILY.xattr.user.note": "1"})
+    assert add(world, tar(link))["s"][0] == "link"
+
+
 @pytest.mark.parametrize("mtime", [-100, -5.5, 10**11])
 @pytest.mark.parametrize("kind", [FILE, DIRECTORY, SYMBOLIC])
 def test_times_out_of_range_are_1970(world, kind, mtime) -> None:
