@@ -189,6 +189,16 @@ EXPLAINED: tuple[Explained, ...] = (
         kind="outcome", theirs=r'(failed to compute .*|.*")/(.*/)?!bang"?: (no such file or directory|not found)', ours="succeeds", case="!bang",
     ),
     Explained(
+        name="mounts upon links in circles",
+        reason="BuildKit leaves it to the runtime to fail, ours says what is wrong",
+        kind="message", theirs=r"process .* did not complete successfully: exit code: 1", ours=r"cannot mount .*: Too many levels of symbolic links",
+    ),
+    Explained(
+        name="times of root directories",
+        reason="no layer holds them: a copy of a root must not depend on whether the stage was cached or pulled",
+        kind=r"root\.mtime", place=r".* \(dir\)", theirs="946684800|1600000000|0", ours="now", case=r"COPY --from=\S+[^\n]* / ",
+    ),
+    Explained(
         name="exit code of a program that is not there",
         reason="BuildKit passes on runc's own, ours is a shell's",
         kind="message", theirs=r"process .* did not complete successfully: exit code: 1", ours=r".* exit code: 127: runc run failed: unable to start container process: .*",
