@@ -111,5 +111,5 @@ def test_a_failure_in_a_fused_step_is_shown_at_its_own_line(cli, project) -> Non
 
 def test_the_setting_is_checked(cli, project) -> None:
     cli.environment["LLBKIT_PASSES"] = "sometimes"
-    assert "neither on nor off" in cli.build(project("FROM base\n"), code=2).stderr
+    assert "is not on or off" in cli.build(project("FROM base\n"), code=2).stderr
     assert "LLBKIT_PASSES" not in os.environ

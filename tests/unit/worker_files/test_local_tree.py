@@ -228,7 +228,15 @@ def mounted():
         if target in made:
             subprocess.run(["umount", target], check=True)
             made.remove(target)
-        subprocess.run(["mount", "-o", ",".join(("loop", *options)), image, target], check=True)
+        # mount's own search for a free loop device loses races with other processes; losetup's does not.
+        device = subprocess.run(
+            ["losetup", "--find", "--show", *(["--read-only"] if "ro" in options else []), image],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        subprocess.run(["mount", *(f"-o{option}" for option in options), device, target], check=True)
+        subprocess.run(["losetup", "--detach", device], check=True)  # at the last unmount
         made.append(target)
 
     yield mount
