@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names to frontends. A language is imported when it is asked for."""
+"""Names to frontends. Each is imported on first use."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def load(name: str) -> Frontend:
     known = sorted([*BUILTIN, *(point.name for point in entry_points(group=GROUP))])
     close = nearest(name, known)
     hint = (
-        f"did you mean {close}?" if close else f"installed are {', '.join(known)} (entry points of {GROUP})"
+        f"did you mean {close}?"
+        if close
+        else f"installed frontends: {', '.join(known)} (entry points of {GROUP})"
     )
-    raise DiagnosticError(Diagnostic(code="no-frontend", message=f"there is no frontend {name!r}", help=hint))
+    raise DiagnosticError(Diagnostic(code="no-frontend", message=f"unknown frontend {name!r}", help=hint))
 
 
 def _is_dockerfile(name: str) -> bool:

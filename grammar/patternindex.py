@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many patterns asked at once: which of them could match a path, found by the pieces of text that each needs.
+"""Index over many patterns: which of them could match a path, found by the literal text each requires.
 
 An ignore file may have thousands of lines. To ask each of them about each path takes their product; here a path is cut
 into short pieces, and only the patterns that wait for one of these are asked. What is found is a superset, so the answer

@@ -50,7 +50,7 @@ class Syntax:
         found, span = _found(source, error)
         expected = self._expected(error)
         suggestion = nearest(found, self.words) if found else None
-        message = self._mistake(error) or (f"unexpected {found!r}" if found else "unexpected end of the text")
+        message = self._mistake(error) or (f"unexpected {found!r}" if found else "unexpected end of input")
         if suggestion and suggestion != found:
             message += f" (did you mean {suggestion}?)"
         hint = f"expected {_enumerate(expected)}" if expected else ""
@@ -68,7 +68,7 @@ class Syntax:
 
     def _name(self, kind: str) -> str:
         if kind == "$END":
-            return "the end"
+            return "end of input"
         if kind in self.names:
             return self.names[kind]
         literal = self.grammar.literals.get(kind)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Source texts and spans: the positions that every later stage carries along."""
+"""Source texts and spans: the positions that every later stage refers to."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lexer of words.lark: it follows the brackets and quotes it stands in."""
+"""The lexer of words.lark: it tracks the brackets and quotes around its position."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what the builder's functions are given: a wrong type is refused where it is written, not steps later."""
+"""Argument checks of the builder's functions: a wrong type fails at the call that passes it, not steps later."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Capabilities that an engine offers, as far as they make a difference to what is built (BuildKit's ``solver/pb/caps.go``)."""
+"""Capabilities that an engine offers, where they affect what is built (BuildKit's ``solver/pb/caps.go``)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two graphs compared: which step changed in which field, which only has other inputs, what came and what went.
+"""Compare two graphs: steps added, removed or changed (in which field), and steps where only the inputs changed.
 
 Vertices are matched in this order, each step looking at what the ones before left over: the same digest; the same op on
 inputs that match; the same op in the same stage; the same name; and at last the most similar, by their words, their stage and
@@ -205,14 +205,14 @@ def _beside(one: Metadata, other: Metadata, *, named: bool) -> list[FieldChange]
         ("limits", one.linux_resources, other.linux_resources),
         ("name", "" if named else _plain_name(one), "" if named else _plain_name(other)),
     ]
-    return [FieldChange(name, _said(a), _said(b)) for name, a, b in pairs if a != b]
+    return [FieldChange(name, _rendered(a), _rendered(b)) for name, a, b in pairs if a != b]
 
 
 def _cut(label: str) -> str:
     return seen(label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…")
 
 
-def _said(value: object) -> str | None:
+def _rendered(value: object) -> str | None:
     from llb.text.fields import field_words
 
     match value:

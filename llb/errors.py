@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with a graph or a definition."""
+"""Errors of graphs and definitions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ def unencodable(error: ValueError) -> DefinitionError:
     """Return what to say of a value that protobuf cannot hold: a text that is not UTF-8, a number of too many bits."""
     if isinstance(error, UnicodeEncodeError):
         return not_utf8(error)
-    return DefinitionError(f"a number of the graph does not fit: {error}")
+    return DefinitionError(f"number out of range in the graph: {error}")
 
 
 def not_utf8(error: UnicodeEncodeError) -> DefinitionError:
     """Return what to say of a text that protobuf cannot hold."""
     place = max(0, error.start - 20)
-    return DefinitionError(f"a text of the graph is not UTF-8: {error.object[place : error.end + 20]!r}")
+    return DefinitionError(
+        f"string in the graph is not valid UTF-8: {error.object[place : error.end + 20]!r}"
+    )

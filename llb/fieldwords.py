@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of a vertex under names that people use, and the differences of two vertices in them."""
+"""The fields of a vertex under user-facing names, and the differences between two vertices."""
 
 from __future__ import annotations
 

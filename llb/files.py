@@ -167,7 +167,7 @@ def chown(owner: Owner) -> ops.Chown | None:
             user, colon, group = owner.partition(":")
             return ops.Chown(user=_user(user), group=_user(group) if colon else None)
         case _:
-            raise TypeError(f"an owner is user[:group], a pair of ids or None, not {owner!r}")
+            raise TypeError(f"owner must be user[:group], a pair of ids or None, not {owner!r}")
 
 
 def _user(text: str) -> ops.UserOpt:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Git addresses as BuildKit reads them: URLs, ``user@host:path``, and bare ``host/path``."""
+"""Git URLs as BuildKit parses them: URLs, ``user@host:path``, and bare ``host/path``."""
 
 from __future__ import annotations
 

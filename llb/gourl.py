@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""URLs as Go's ``net/url`` reads and writes them: what BuildKit sends of an address depends on it."""
+"""URLs as Go's ``net/url`` parses and prints them, which decides what BuildKit sends."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which vertex of one graph is which of another, for `llb.compare`, which says in what order that is decided."""
+"""Match the vertices of two graphs, for `llb.compare`, which documents the order of the criteria."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _assemble(head: Output, base: Base) -> Graph:
 
 
 def _vertex(constraints: Constraints, result: VertexSpec, base: Base) -> Vertex:
-    assert result.op is not None, "a step that is no decoded vertex has an op"
+    assert result.op is not None, "only decoded vertices lack an op"
     require = (*base.constraints.require, *constraints.require)
     return Vertex.make(result.op, result.inputs, platform=result.platform, constraints=require)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every step of a state may be given beside its own arguments: BuildKit's constraints, as keyword options."""
+"""Options common to every step: BuildKit's constraints, as keyword arguments."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def parse(text: str) -> Platform:
     """
     parts = text.split("/")
     if not 1 <= len(parts) <= 3 or not all(_COMPONENT.fullmatch(part) for part in parts):
-        raise PlatformError(f"{text!r} is no platform; write os/architecture, for example linux/arm64")
+        raise PlatformError(f"invalid platform {text!r}: use os/architecture, for example linux/arm64")
     name, _, version = parts[0].partition("(")
     version = version.removesuffix(")")
     if len(parts) == 1:
@@ -41,7 +41,7 @@ def parse(text: str) -> Platform:
             )
         known = normalize(Platform(os="linux", architecture=name))
         if known.architecture not in _ARCHITECTURES:
-            raise PlatformError(f"{text!r} is neither an operating system nor an architecture")
+            raise PlatformError(f"unknown operating system or architecture {text!r}")
         return known
     variant = parts[2] if len(parts) == 3 else ""
     return normalize(Platform(os=name, architecture=parts[1], variant=variant, os_version=version))

@@ -171,7 +171,7 @@ def _digest_in(text: str, digest: str | None) -> str:
     except InvalidDigestError as error:
         raise InvalidReferenceError(
             text,
-            f"{digest!r} is not a digest that can be checked",
+            f"unsupported or malformed digest {digest!r}",
             help="use sha256: and 64 lower-case hexadecimal digits",
             standard=str(error),
         ) from None
@@ -196,9 +196,9 @@ def _reason(rest: str) -> str:
     if not path:
         return "the name is empty"
     if re.fullmatch(rf"{_COMPONENT}(?:/{_COMPONENT})*", path) is None:
-        return f"{path!r} is not a repository name"
+        return f"invalid repository name {path!r}"
     if tag and re.fullmatch(_TAG, tag) is None:
-        return f"{tag!r} is not a tag"
+        return f"invalid tag {tag!r}"
     if "@" in rest and re.fullmatch(_DIGEST, digest) is None:
-        return f"{digest!r} is not a digest"
-    return "it does not have the form of a reference"
+        return f"invalid digest {digest!r}"
+    return "malformed reference"

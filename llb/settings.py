@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a state carries from step to step beside its filesystem: environment, directory, user, ..."""
+"""The settings of a state besides its filesystem: environment, directory, user, ..."""
 
 from __future__ import annotations
 

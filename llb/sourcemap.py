@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which lines of which texts a vertex comes from: BuildKit's ``pb.Source``, kept beside the graph."""
+"""The source lines of each vertex: BuildKit's ``pb.Source``, stored next to the graph."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Location:
 
     def __post_init__(self) -> None:
         assert not self.columns or len(self.columns) == len(self.lines), (
-            "each range has its columns, or none has"
+            "either every range has columns or none has"
         )
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources: states that come from outside. Attributes and caps are those of BuildKit's ``client/llb``."""
+"""Source ops: states from images, git, HTTP and local directories. Attributes and caps are those of BuildKit's ``client/llb``."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def image(
     known: dict[Platform, ImageConfig] = {}
 
     def resolve(platform: Platform) -> ImageConfig:
-        assert resolver is not None, "asked only where there is one"
+        assert resolver is not None, "called only when a resolver is set"
         if platform not in known:
             known[platform] = resolver(name, platform)
         return known[platform]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States made of states: merge, diff, build and passthrough."""
+"""Ops that combine states: merge, diff, build and passthrough."""
 
 from __future__ import annotations
 

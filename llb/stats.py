@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a graph holds, counted."""
+"""Statistics of a graph."""
 
 from __future__ import annotations
 

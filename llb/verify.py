@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a graph must satisfy: a table of rules, run on every decoded definition and on every built graph."""
+"""Invariants of a graph: a table of rules, run on every decoded definition and every built graph."""
 
 from __future__ import annotations
 
@@ -56,28 +56,30 @@ def _field(name: str) -> Callable[[Vertex], int]:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(object, lambda v: all(edge.index >= 0 for edge in v.inputs), "inputs: an output index is negative"),
+    Rule(object, lambda v: all(edge.index >= 0 for edge in v.inputs), "inputs: negative output index"),
     Rule(ops.Exec, lambda v: bool(_exec(v).meta.args), "exec.meta.args: must not be empty"),
-    Rule(ops.Exec, lambda v: any(m.dest == "/" for m in _exec(v).mounts), 'exec.mounts: none has dest "/"'),
+    Rule(
+        ops.Exec, lambda v: any(m.dest == "/" for m in _exec(v).mounts), 'exec.mounts: no mount with dest "/"'
+    ),
     Rule(ops.Exec, lambda v: _within(v, *(m.input for m in _exec(v).mounts)), "exec.mounts: no such input"),
     Rule(
         ops.Exec,
         _mounts_have(ops.MountType.CACHE, "cache"),
-        "exec.mounts: a cache mount has no cacheOpt",
+        "exec.mounts: cache mount without cacheOpt",
     ),
     Rule(
         ops.Exec,
         _mounts_have(ops.MountType.SECRET, "secret"),
-        "exec.mounts: a secret mount has no secretOpt",
+        "exec.mounts: secret mount without secretOpt",
     ),
-    Rule(ops.Exec, _mounts_have(ops.MountType.SSH, "ssh"), "exec.mounts: an ssh mount has no SSHOpt"),
+    Rule(ops.Exec, _mounts_have(ops.MountType.SSH, "ssh"), "exec.mounts: ssh mount without SSHOpt"),
     Rule(
         ops.Source,
         # BuildKit's client writes addresses as they are given (http:name); what runs the graph refuses them.
         lambda v: ":" in str(getattr(v.op, "identifier", "")),
-        "source.identifier: has no scheme",
+        "source.identifier: missing scheme",
     ),
-    Rule(ops.Source, lambda v: not v.inputs, "source: has inputs"),
+    Rule(ops.Source, lambda v: not v.inputs, "source: must not have inputs"),
     Rule(ops.File, lambda v: bool(getattr(v.op, "actions", ())), "file.actions: must not be empty"),
     Rule(ops.File, _actions_in_range, "file.actions: no such input or action"),
     Rule(ops.File, _owners_in_range, "file.actions.owner: no such input"),

@@ -17,7 +17,7 @@ def postorder(roots: Iterable[T], inputs: Callable[[T], Iterable[T]]) -> list[T]
     ``inputs`` is asked once of each item, so the cost is linear in items and edges, also where one item has them all.
 
     Raises:
-        ValueError: there is a cycle.
+        ValueError: cycle in the graph.
     """
     done: dict[T, bool] = {}
     order: list[T] = []
@@ -35,7 +35,7 @@ def postorder(roots: Iterable[T], inputs: Callable[[T], Iterable[T]]) -> list[T]
                     stack.append((child, iter(inputs(child))))
                     break
                 if not known:
-                    raise ValueError("there is a cycle")
+                    raise ValueError("cycle in the graph")
             else:
                 stack.pop()
                 done[item] = True

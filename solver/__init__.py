@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys, cache, schedule: what has to be executed, and when. See docs/solver.md."""
+"""Keys, cache, schedule: what to execute, and when. See docs/solver.md."""
 
 from __future__ import annotations
 

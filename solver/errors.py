@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a solve raises.
+"""Errors of a solve.
 
 SolveError
 └── VertexError    one vertex failed; its cause is what the worker raised

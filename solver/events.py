@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happened during a solve, as frozen values. They follow BuildKit's status stream one to one.
+"""Progress events of a solve, as frozen values that map one to one to BuildKit's status stream.
 
 Times are seconds since 1970 as floats, taken from the solver's `Clock`.
 """

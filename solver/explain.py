@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a vertex was executed: what it is made of, compared with the nearest record, in words.
+"""Explain why a vertex was executed, by comparing its ingredients with the nearest record.
 
 Every record keeps the ingredients of its keys in readable form. A miss is explained by the record that differs least:
 which argument, which variable, which file of which input. The comparison is pure and works on plain JSON values.
@@ -44,7 +44,7 @@ class Difference:
         if self.before is None:
             return f"{self.place} is new: {self.after}"
         if self.after is None:
-            return f"{self.place} is gone: it was {self.before}"
+            return f"{self.place} was removed: {self.before}"
         return f"{self.place} changed from {self.before} to {self.after}"
 
 
@@ -61,7 +61,7 @@ class Explanation:
 def explain(miss: Miss, store: CacheStore) -> Explanation:
     """Return why a vertex was executed. Costs one query, and comparing a handful of records."""
     if miss.ignored:
-        return Explanation(miss=miss, reason="the cache was not to be asked")
+        return Explanation(miss=miss, reason="the cache was ignored")
     if miss.lost:
         return Explanation(miss=miss, reason="its result is no longer stored")
     best: tuple[tuple[Difference, ...], Record] | None = None
@@ -72,10 +72,10 @@ def explain(miss: Miss, store: CacheStore) -> Explanation:
         if best is None or len(found) < len(best[0]):
             best = found, record
     if best is None:
-        return Explanation(miss=miss, reason="nothing like it was executed before")
+        return Explanation(miss=miss, reason="no similar step was executed before")
     found, record = best
     if not found:
-        reason = "the record of equal work cannot be found by its inputs any more"
+        reason = "an equal record exists, but is no longer linked from its inputs"
     elif len(found) == 1:
         reason = str(found[0])
     else:
@@ -89,9 +89,9 @@ def differences(before: Mapping[str, Json], after: Mapping[str, Json]) -> tuple[
     old, new = _entries(before), _entries(after)
     for number in range(max(len(old), len(new))):
         if number >= len(old):
-            found.append(Difference(_input(number, new[number]), None, "it was not there"))
+            found.append(Difference(_input(number, new[number]), None, "absent"))
         elif number >= len(new):
-            found.append(Difference(_input(number, old[number]), "there", None))
+            found.append(Difference(_input(number, old[number]), "present", None))
         else:
             found.extend(_compare_inputs(_input(number, new[number]), old[number], new[number]))
     return tuple(found)

@@ -73,7 +73,7 @@ class _JumpingSelector(selectors.SelectSelector):
         if ready:
             return ready
         if timeout is None:
-            raise Deadlock("every task waits for another one")
+            raise Deadlock("deadlock: every task waits for another")
         self._clock.now += max(0.0, timeout)
         return []
 
@@ -111,7 +111,7 @@ def name_in(vertex: Vertex) -> str:
         case ops.Exec(meta=meta):
             return meta.args[1]
         case _:
-            raise AssertionError("the fake worker knows sources and execs")
+            raise AssertionError("the fake worker only supports sources and execs")
 
 
 def value_of(vertex: Vertex, inputs: Sequence[int], output: int = 0) -> int:
@@ -161,7 +161,7 @@ class FakeWorker:
 
     def save(self, result: Result) -> str | None:
         """Return the number as text."""
-        assert isinstance(result, Number), "results are made by this worker"
+        assert isinstance(result, Number), "not a result of this worker"
         return None if result.name in self.unsaved else str(int(result))
 
     def load(self, token: str) -> Result | None:
@@ -222,7 +222,7 @@ class _FakeOperation:
         finally:
             worker.running -= 1
         if self._name in worker.failures:
-            raise ArithmeticError(f"{self._name} does not add up")
+            raise ArithmeticError(f"inconsistent arithmetic in {self._name}")
         outputs = 1
         if isinstance(self._vertex.op, ops.Exec):
             outputs = sum(mount.output >= 0 for mount in self._vertex.op.mounts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the solver asks of the outside: a worker that executes vertices, a store for cache records, a clock.
+"""The solver's interfaces to the outside: a worker that executes vertices, a store for cache records, a clock.
 
 The solver knows no container, registry or file. A *result* is an opaque object made by `Operation.execute`,
 handed to the operations that depend on it, and turned into a *token* (a string) to outlive the process.
@@ -101,7 +101,7 @@ class Worker(Protocol):
     """Executes vertices and keeps results."""
 
     def operation(self, vertex: Vertex, metadata: Metadata, session: object) -> Operation:
-        """Return the operation of a vertex. ``session`` is what the job brought along, opaque to the solver."""
+        """Return the operation of a vertex. ``session`` is the job's, opaque to the solver."""
 
     def save(self, result: Result) -> str | None:
         """Return a token from which `load` can find the result in any later process; None if there is none."""

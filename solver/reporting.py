@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From any thread to the job's sink: events arrive in order, one at a time, on the thread of the event loop."""
+"""Deliver events from any thread to the job's sink, in order and one at a time, on the event loop's thread."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Reporter:
     async def interruptible(self) -> AsyncIterator[None]:
         """While the context lasts, a failure of the sink cancels what runs in it, and is raised at its end."""
         task = asyncio.current_task()
-        assert task is not None, "runs inside a task"
+        assert task is not None, "must run inside a task"
         first = task not in self._interruptible
         self._interruptible.add(task)
         try:

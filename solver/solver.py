@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The solver: what jobs share."""
+"""The solver: state shared by all jobs."""
 
 from __future__ import annotations
 

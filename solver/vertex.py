@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coroutine of one vertex, written the way the algorithm is told.
+"""The coroutine of one vertex, in the order of the algorithm in docs/solver.md.
 
 keys → look up → inputs → content keys → look up → execute → store.
 
@@ -227,7 +227,7 @@ class _Search:
             self.all_identified.set()
 
     def give_up(self) -> None:
-        """Mark the vertex as not found, so that nobody waits for its lookup."""
+        """Mark the vertex as not found, so that no waiter is left behind on its lookup."""
         self._looked_up.set()
         self.all_identified.set()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job knows of one vertex, and how it tells about it."""
+"""A job's state of one vertex, and how it is reported."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class Work:
     @property
     def operation(self) -> Operation:
         """What the worker does for the vertex."""
-        assert self.made is not None, "operations are made when own keys are asked for"
+        assert self.made is not None, "the operation is created together with the cache map"
         return self.made
 
     @property
     def cache_map(self) -> CacheMap:
         """The vertex's own key."""
-        assert self.own is not None, "own keys are asked for before anything else"
+        assert self.own is not None, "the cache map is requested first"
         return self.own
 
     @property
@@ -82,11 +82,9 @@ class Work:
 
     def result(self, index: int) -> Result:
         """Return the result of one output. Raises SolveError if the op has no such output."""
-        assert self.results is not None, "results are taken of solved vertices only"
+        assert self.results is not None, "only solved vertices have results"
         if index >= len(self.results):
-            raise SolveError(
-                f"{self.name} has {len(self.results)} outputs, number {index} is not one of them"
-            )
+            raise SolveError(f"output {index} of {self.name} does not exist: it has {len(self.results)}")
         return self.results[index]
 
     # -- keys

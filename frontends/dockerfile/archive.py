@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a build context that came as one file is an archive to unpack, or the Dockerfile itself.
+"""Tell whether a single-file build context is an archive to unpack or the Dockerfile itself.
 
 The first `HEAD` bytes tell, as in BuildKit: the magic of bzip2, gzip or xz, or a member that Go's ``archive/tar`` can
 read (V7, ustar, STAR, GNU, PAX). A tar archive whose first member needs more than these bytes (a PAX header or a long

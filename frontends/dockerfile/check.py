@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build checks: what a rule is, which rules are on, and where their findings go.
+"""Build checks: rules, which of them are enabled, and where findings are reported.
 
 The rules themselves are in `frontends.dockerfile.rules`, one file each. They are asked while the file is read and
 lowered, since most depend on what words expand to; so findings come in BuildKit's order.

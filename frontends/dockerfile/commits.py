@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a git commit object says of its time."""
+"""The committer time of a git commit object."""
 
 from __future__ import annotations
 

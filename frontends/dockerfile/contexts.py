@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build reads: the Dockerfile, the main context with its ignore file, and named contexts."""
+"""The inputs of a build: the Dockerfile, the main context with its ignore file, and named contexts."""
 
 from __future__ import annotations
 

@@ -31,10 +31,13 @@ def no_frontend(name: str, written: str, known: str, span: Span | None) -> Docke
     """The file, or the build, names a frontend that is not here; ``written`` is how, ``known`` what there is."""
     if not name:
         return DockerfileError(
-            f"{written} names no frontend", code="no-frontend", hint="name one, or leave it out", span=span
+            f"{written} does not name a frontend",
+            code="no-frontend",
+            hint="name a frontend, or leave it out",
+            span=span,
         )
     return DockerfileError(
-        f"{written}: frontends that are images are not run yet, and no installed one is named {name}",
+        f"{written}: frontend images are not supported yet, and no frontend named {name} is installed",
         code="no-frontend",
         hint=f"leave it out, or write docker/dockerfile:1, to use the built-in one; {known}",
         span=span,
@@ -51,7 +54,7 @@ def no_file(name: str, cause: str) -> DockerfileError:
     return DockerfileError(
         f"failed to read dockerfile: {cause}",
         code="no-dockerfile",
-        hint=f"make a file {name} in the build context, or name another with --file",
+        hint=f"create {name} in the build context, or choose another file with --file",
     )
 
 
@@ -76,7 +79,7 @@ def lint_violations(rules: Iterable[str]) -> DockerfileError:
     return DockerfileError(
         f"lint violation found for rules: {', '.join(rules)}",
         code="lint",
-        hint="correct what the warnings name, or remove error=true from the check options",
+        hint="fix the warnings, or remove error=true from the check options",
     )
 
 
@@ -113,9 +116,7 @@ def unknown_instruction(word: str, known: Iterable[str], span: Span) -> Dockerfi
         f"unknown instruction: {word}" + (f" (did you mean {close}?)" if close else ""),
         code="unknown-instruction",
         span=span,
-        hint=hint
-        if close
-        else "a line that continues an instruction follows one that ends in the escape character",
+        hint=hint if close else "to continue an instruction, end the line before with the escape character",
     )
 
 
@@ -126,7 +127,7 @@ def unknown_flag(name: str, known: Iterable[str], span: Span) -> DockerfileError
         f"unknown flag: --{name}{did_you_mean(name, flags)}",
         code="unknown-flag",
         span=span,
-        hint=_names((f"--{flag}" for flag in flags), "flags are") or "this instruction has no flags",
+        hint=_names((f"--{flag}" for flag in flags), "valid flags") or "this instruction has no flags",
     )
 
 
@@ -139,7 +140,7 @@ def network(mode: str, known: Iterable[str]) -> DockerfileError:
     """``--network`` names no mode."""
     modes = list(known)
     close = suggest(mode, modes)
-    hint = f"write --network={close}" if close else _names(modes, "modes are")
+    hint = f"write --network={close}" if close else _names(modes, "valid modes")
     return DockerfileError(f"invalid network mode {go_quote(mode)}", code="flag", hint=hint)
 
 
@@ -147,7 +148,7 @@ def security(mode: str, known: Iterable[str]) -> DockerfileError:
     """``--security`` names no mode."""
     modes = list(known)
     close = suggest(mode, modes)
-    hint = f"write --security={close}" if close else _names(modes, "modes are")
+    hint = f"write --security={close}" if close else _names(modes, "valid modes")
     return DockerfileError(f"security {go_quote(mode)} is not valid", code="flag", hint=hint)
 
 
@@ -175,7 +176,7 @@ def not_utf8(byte: int, span: Span | None) -> DockerfileError:
     return DockerfileError(
         "failed to marshal LLB definition: string field contains invalid UTF-8",
         code="utf-8",
-        hint=f"save the file as UTF-8; where the byte itself is wanted, let the shell write it: $(printf '\\{byte:03o}')",
+        hint=f"save the file as UTF-8; to produce the raw byte, have the shell print it: $(printf '\\{byte:03o}')",
         span=span,
     )
 
@@ -183,9 +184,9 @@ def not_utf8(byte: int, span: Span | None) -> DockerfileError:
 def too_much() -> DockerfileError:
     """A file of some lines makes more text than any build can use."""
     return DockerfileError(
-        "the variables of this file expand to more text than a build can hold",
+        "variable expansion exceeds the size limit of a build",
         code="too-much",
-        hint="look for values that hold other values several times, such as ENV A=$A$A",
+        hint="look for variables that repeat other variables, such as ENV A=$A$A",
     )
 
 
@@ -196,7 +197,7 @@ def misspelt_stage(name: str, close: str, span: Span | None) -> Diagnostic:
     """A name is no stage's, but nearly one. It may be an image; so it is a warning."""
     return Diagnostic(
         code="stage-name",
-        message=f"no stage is called {name} (did you mean {close}?)",
+        message=f"unknown stage {name} (did you mean {close}?)",
         spans=(span,) if span is not None else (),
         severity="warning",
         help=f"write {close}",
@@ -249,15 +250,15 @@ def no_target(name: str, known: list[str]) -> DockerfileError:
     return DockerfileError(
         f"target stage {go_quote(name)} could not be found{did_you_mean(name, known)}",
         code="no-target",
-        hint=_names((stage for stage in known if not _UNNAMED.fullmatch(stage)), "stages are")
-        or "no stage of this file has a name; give it one with FROM image AS name",
+        hint=_names((stage for stage in known if not _UNNAMED.fullmatch(stage)), "defined stages")
+        or "this file has no named stages; name one with FROM image AS name",
     )
 
 
 def stage_index(index: int, count: int) -> DockerfileError:
     """A stage number is out of range."""
     return DockerfileError(
-        f"invalid stage index {index}", code="stage-index", hint=f"stages count from 0 to {count - 1}"
+        f"invalid stage index {index}", code="stage-index", hint=f"stages are numbered 0 to {count - 1}"
     )
 
 
@@ -285,7 +286,7 @@ def copy_before(source: str, stage: str) -> DockerfileError:
     return DockerfileError(
         f"cannot copy from stage {go_quote(source)}, it needs to be defined before current stage {go_quote(stage)}",
         code="stage-order",
-        hint="move the stage that is copied from up",
+        hint="move that stage above this one",
     )
 
 
@@ -295,7 +296,7 @@ def mount_before(source: str, target: str) -> DockerfileError:
         f"cannot mount from stage {go_quote(source)} to {go_quote(target)}, stage needs to be defined before current "
         "command",
         code="stage-order",
-        hint="move the stage that is mounted up",
+        hint="move that stage above this one",
     )
 
 
@@ -309,7 +310,7 @@ def image_config(cause: str) -> DockerfileError:
     return DockerfileError(
         f"failed to parse image config: {cause}",
         code="image-config",
-        hint="the image is damaged, or is no container image: build and push it again",
+        hint="the image is damaged or not a container image: rebuild and push it",
     )
 
 
@@ -340,7 +341,7 @@ def symbolic_chmod() -> DockerfileError:
 def checksum(message: str) -> DockerfileError:
     """``--checksum`` is used where it cannot be, or is malformed."""
     return DockerfileError(
-        message, code="checksum", hint="--checksum belongs to one HTTP(S) or git source of ADD"
+        message, code="checksum", hint="--checksum requires ADD with a single HTTP(S) or git source"
     )
 
 
@@ -351,7 +352,7 @@ def source(message: str, hint: str = "") -> DockerfileError:
 
 def windows_path(message: str) -> DockerfileError:
     """A path of a Windows image cannot be used."""
-    return DockerfileError(message, code="path", hint="paths of Windows images are below C:")
+    return DockerfileError(message, code="path", hint="paths in Windows images must be on drive C:")
 
 
 def mount(message: str, hint: str = "", *, span: Span | None = None) -> DockerfileError:
@@ -362,7 +363,9 @@ def mount(message: str, hint: str = "", *, span: Span | None = None) -> Dockerfi
 def mount_key(key: str, field: str, known: Iterable[str]) -> DockerfileError:
     """``--mount`` has no option of that name."""
     keys = list(known)
-    return mount(f"unexpected key '{key}' in '{field}'{did_you_mean(key, keys)}", _names(keys, "options are"))
+    return mount(
+        f"unexpected key '{key}' in '{field}'{did_you_mean(key, keys)}", _names(keys, "valid options")
+    )
 
 
 def mount_pair(text: str, known: Iterable[str]) -> DockerfileError:
@@ -375,7 +378,7 @@ def mount_order(key: str, kind: str) -> DockerfileError:
     """An option does not belong to the mount's type as far as it is known where the option stands."""
     return mount(
         f"unexpected key '{key}' for mount type '{kind}'",
-        "options are read in order: put type= first, and see that the type has this option",
+        "options are read in order: put type= first, and check that the type supports this option",
     )
 
 
@@ -411,16 +414,16 @@ def option(message: str, hint: str = "") -> DockerfileError:
 def ignore_pattern(cause: str) -> DockerfileError:
     """A pattern of the ignore file is malformed."""
     return DockerfileError(
-        cause, code="ignore", hint="look for an open '[' or a '\\' at the end in .dockerignore"
+        cause, code="ignore", hint="look for an unclosed '[' or a trailing '\\' in .dockerignore"
     )
 
 
 def ignore_link(path: str, target: str) -> DockerfileError:
     """The ignore file is a link that leads to no file of the context."""
     return DockerfileError(
-        f"{path} is a symbolic link to {target}, which is no file of the context",
+        f"{path} is a symbolic link to {target}, which is not a file in the build context",
         code="ignore",
-        hint="copy the file into the context: without it, everything would go into the build",
+        hint="copy the file into the context: without it, every file would be included",
     )
 
 
@@ -428,7 +431,7 @@ def epoch(value: str) -> DockerfileError:
     """``SOURCE_DATE_EPOCH`` is neither a number nor names anything."""
     return option(
         f"invalid SOURCE_DATE_EPOCH: {value}",
-        "give seconds since 1970, context, or the name of a context or stage",
+        "use seconds since 1970, context, or the name of a context or stage",
     )
 
 
@@ -437,7 +440,7 @@ def epoch_stage(what: str) -> DockerfileError:
     return DockerfileError(
         f"SOURCE_DATE_EPOCH stage {what}",
         code="epoch",
-        hint="name a stage that is FROM scratch and one ADD of one HTTP(S) or git source",
+        hint="name a stage with FROM scratch and a single ADD of one HTTP(S) or git source",
     )
 
 
@@ -446,5 +449,5 @@ def context(message: str, hint: str = "") -> DockerfileError:
     return DockerfileError(
         message,
         code="context",
-        hint=hint or "give a directory, docker-image://, oci-layout://, input:, a git or an HTTP address",
+        hint=hint or "use a directory, docker-image://, oci-layout://, input:, or a git or HTTP URL",
     )

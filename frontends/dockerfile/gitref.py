@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which addresses BuildKit takes for git repositories: in ADD, as build context, as named context."""
+"""Recognise the URLs that BuildKit takes for git repositories: in ADD, as build context, as named context."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _asked(url: giturl.GitURL) -> GitRef:
     for kind, folder in (("tag", "refs/tags/"), ("branch", "refs/heads/")):
         if kind in asked:
             if kind == "branch" and "tag" in asked:
-                raise errors.source("branch conflicts with tag", "name one of them")
+                raise errors.source("branch conflicts with tag", "use one of them")
             ref = _agreed("ref", ref, folder + asked[kind].removeprefix(folder))
     return replace(found, ref=ref)
 
@@ -89,7 +89,7 @@ def _only(key: str, values: Sequence[str]) -> str:
     if not value and key not in _BOOLEANS:
         raise errors.source(f"query {go_quote(key)} has no value", f"write {key}=value")
     if key not in _QUERIES:
-        raise errors.source(f"unexpected query {go_quote(key)}", f"known are {', '.join(_QUERIES)}")
+        raise errors.source(f"unexpected query {go_quote(key)}", f"known keys: {', '.join(_QUERIES)}")
     return value
 
 
@@ -97,7 +97,7 @@ def _agreed(what: str, first: str, second: str) -> str:
     """Return what two places say, if at most one of them says something or both say the same."""
     if first and second and first != second:
         message = f"{what} conflicts: {go_quote(first)} vs {go_quote(second)}"
-        raise errors.source(message, f"name one {what}")
+        raise errors.source(message, f"give one {what}")
     return first or second
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON as Go's encoder writes it: its escapes, U+FFFD for what is no UTF-8."""
+"""JSON as Go's encoder writes it: its escapes, U+FFFD for invalid UTF-8."""
 
 from __future__ import annotations
 

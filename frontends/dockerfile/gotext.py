@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small texts as Go reads and writes them: booleans, integers, lists, durations, times."""
+"""Values as Go parses and formats them: booleans, integers, lists, durations, times."""
 
 from __future__ import annotations
 

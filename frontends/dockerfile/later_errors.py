@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What else is wrong with a file that has an error already: what can be told without lowering it and asking for images.
+"""Further errors of a file that already failed, as far as they show without lowering it or resolving images.
 
 BuildKit stops at the first error. So that a file is mended in one go, the rest is looked through here for what later
 steps would refuse. Words with variables are left alone, since what they will be is not known.

@@ -340,7 +340,7 @@ def _pairs(keyword: str) -> Callable[[_Scanner], list[Token]]:
                 message = (
                     f"Syntax error - can't find = in {go_quote(word.text)}. Must be of the form: name=value"
                 )
-                raise scanner.error("no-equals", message, "quote values that hold spaces")
+                raise scanner.error("no-equals", message, "quote values that contain spaces")
             middle = min(word.start + len(name), word.end)
             out.append(Token("KEY", Piece(name, word.start, middle)))
             out.append(Token("VALUE", Piece(value, min(middle + 1, word.end), word.end)))

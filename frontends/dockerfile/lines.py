@@ -131,7 +131,7 @@ class Lines:
                 code=LINE_TOO_LONG,
                 message="file with no instructions" if self._empty else message,
                 spans=spans,
-                help=f"end the line with a continuation character before it has {MOST_BYTES} bytes",
+                help=f"split the line with continuations before {MOST_BYTES} bytes",
                 related=(Related(f"line {self._too_long} is longer than {MOST_BYTES} bytes", long),),
             )
         )
@@ -204,7 +204,7 @@ class Lines:
                 code="unterminated-heredoc",
                 message="unterminated heredoc",
                 spans=spans,
-                help=f"end it with a line that holds {name} and nothing else",
+                help=f"end it with a line that contains only {name}",
             )
         )
 

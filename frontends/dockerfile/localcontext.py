@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A local directory as a source whose paths become known only while the instructions are lowered."""
+"""A local directory as a source whose paths are only known once the instructions are lowered."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an error of the Dockerfile language is, and how it gets its places on the way up.
+"""Errors of the Dockerfile language, and how they get their spans as they propagate.
 
 As in BuildKit, each caller that knows an instruction adds that instruction's location. Beside it an error has the exact
 place to show, if whoever raised it or passed it on knows one.

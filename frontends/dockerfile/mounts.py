@@ -171,7 +171,7 @@ def _set_checked(mount: Mount, key: str, value: str, option: Field) -> None:
 def _type(value: str) -> str:
     if value.lower() not in TYPES:
         message = f"unsupported mount type {go_quote(value)}{did_you_mean(value, TYPES)}"
-        raise errors.mount(message, f"types are {', '.join(TYPES)}")
+        raise errors.mount(message, f"valid types: {', '.join(TYPES)}")
     return value.lower()
 
 
@@ -180,13 +180,13 @@ def _check(mount: Mount) -> None:
         for name, value in (("mode", mount.mode), ("uid", mount.uid), ("gid", mount.gid)):
             if value is not None:
                 message = f"{name} not allowed for {go_quote(mount.type)} type mounts"
-                hint = f"{name} belongs to type=secret, ssh or cache"
+                hint = f"{name} requires type=secret, ssh or cache"
                 raise errors.mount(message, hint, span=mount.span(name))
     if mount.type == "secret":
         _check_secret(mount)
     if mount.sharing and mount.type != "cache":
         message = f"invalid cache sharing set for {mount.type} mount"
-        raise errors.mount(message, "sharing belongs to type=cache", span=mount.span("sharing"))
+        raise errors.mount(message, "sharing requires type=cache", span=mount.span("sharing"))
 
 
 def _check_secret(mount: Mount) -> None:
@@ -196,7 +196,7 @@ def _check_secret(mount: Mount) -> None:
         )
     if mount.sharing:
         message = "secret mount should not define sharing"
-        raise errors.mount(message, "sharing belongs to type=cache", span=mount.span("sharing"))
+        raise errors.mount(message, "sharing requires type=cache", span=mount.span("sharing"))
     if not (mount.source or mount.target or mount.id):
         message = "invalid secret mount. one of source, target required"
         raise errors.mount(message, "write id=NAME", span=mount.written.span)
@@ -207,7 +207,7 @@ def _check_secret(mount: Mount) -> None:
 def _sharing(value: str) -> str:
     if value.lower() not in SHARINGS:
         message = f"unsupported sharing value {go_quote(value)}{did_you_mean(value, SHARINGS)}"
-        raise errors.mount(message, f"values are {', '.join(SHARINGS)}")
+        raise errors.mount(message, f"valid values: {', '.join(SHARINGS)}")
     return value.lower()
 
 
@@ -292,15 +292,15 @@ def _with_option(device: CDIDevice, option: Field) -> CDIDevice:
     if key == "name" and value is not None:
         if device.name:
             message = f"device name already set to {device.name}"
-            raise errors.device(message, "use one --device for each")
+            raise errors.device(message, "repeat --device for each device")
         return replace(device, name=value)
     if not device.name:
         return replace(device, name=option.text)
     if value is None:
         message = f"invalid field '{option.text}' must be a key=value pair"
-        raise errors.device(message, "use one --device for each")
+        raise errors.device(message, "repeat --device for each device")
     message = f"unexpected key '{key}' in '{option.text}'{did_you_mean(key, _DEVICE_KEYS)}"
-    raise errors.device(message, f"options are {' and '.join(_DEVICE_KEYS)}")
+    raise errors.device(message, f"valid options: {', '.join(_DEVICE_KEYS)}")
 
 
 def _device_required(value: str) -> bool:

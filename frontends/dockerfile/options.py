@@ -141,7 +141,7 @@ def _check_utf8(attrs: Mapping[str, str]) -> None:
     for key, value in attrs.items():
         if not (is_utf8(key) and is_utf8(value)):
             message = f"option {go_quote(key)} is not UTF-8: {go_quote(value)}"
-            raise errors.option(message, "give it as UTF-8; another locale may have written it")
+            raise errors.option(message, "pass it as UTF-8; check the locale")
 
 
 def _platforms(text: str) -> tuple[Platform, ...]:
@@ -167,7 +167,7 @@ def _multi(attrs: Mapping[str, str], build_args: Mapping[str, str], several: boo
         raise errors.option(f"invalid boolean value for multi-platform: {text}", "write true or false")
     if several and not found:
         raise errors.option(
-            "conflicting config: returning multiple target platforms is not allowed", "ask for one platform"
+            "conflicting config: returning multiple target platforms is not allowed", "choose one platform"
         )
     return found
 
@@ -188,7 +188,7 @@ def _check_imports(text: str) -> None:
 
 def _resolve_mode(text: str) -> ResolveMode:
     if text not in ("", "default", "pull", "local"):
-        raise errors.option(f"invalid image-resolve-mode: {text}", "modes are default, pull and local")
+        raise errors.option(f"invalid image-resolve-mode: {text}", "valid modes: default, pull, local")
     return cast("ResolveMode", text or "default")
 
 
@@ -249,7 +249,7 @@ def _ulimit(field: str) -> Ulimit:
     if name not in _LIMITS:
         raise errors.option(
             f"failed to parse ulimit: invalid ulimit type: {name}",
-            f"types are {', '.join(sorted(_LIMITS))}",
+            f"valid types: {', '.join(sorted(_LIMITS))}",
         )
     values = limits.split(":")
     if len(values) > 2:
@@ -268,7 +268,7 @@ def _ulimit(field: str) -> Ulimit:
 
 def _network(text: str) -> NetMode:
     if text not in _NETWORKS:
-        raise errors.option(f"invalid netmode {text}", "modes are sandbox, host and none")
+        raise errors.option(f"invalid netmode {text}", "valid modes: sandbox, host, none")
     return _NETWORKS[text]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a target takes from outside: build arguments, secrets and SSH agents, noted while stages are lowered.
+"""The parameters of a target: build arguments, secrets and SSH agents, collected while stages are lowered.
 
 An argument counts if the target's chain of stages declares it, or if a FROM on the chain expands it, or if the default
 of one that counts does. The nearest stage's declaration is the one that is told of.

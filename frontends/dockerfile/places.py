@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an instruction stands: BuildKit's location (one range for each line), and the span to show."""
+"""The location of an instruction: BuildKit's ranges (one range for each line), and the span to show."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading on after a syntax error: faulty instructions are blanked out, and the rest is read again.
+"""Error recovery: blank out faulty instructions and parse the rest again.
 
 The parser stops where it cannot cut a line: a malformed JSON array, a pair without ``=``, an open heredoc, a line too long. The error is
 the parser's own, as BuildKit has it; what this module finds is told of after it.

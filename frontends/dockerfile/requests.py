@@ -44,14 +44,16 @@ def check_caps(wanted: str) -> None:
     for cap in wanted.split(",") if wanted else ():
         name = cap.partition("+")[0]
         if name not in _CAPS:
-            raise errors.option(f"unsupported frontend capability {name}", f"known are {', '.join(_CAPS)}")
+            raise errors.option(
+                f"unsupported frontend capability {name}", f"supported capabilities: {', '.join(_CAPS)}"
+            )
 
 
 def check_id(request: str) -> None:
     """Raise a DockerfileError if a request is not answered."""
     if request not in KNOWN:
         close = suggest(request, KNOWN)
-        hint = f"write {close}" if close else "requests are " + ", ".join(KNOWN)
+        hint = f"write {close}" if close else "supported requests: " + ", ".join(KNOWN)
         raise errors.option(f"unsupported request {request}", hint)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names in check options that are no rule's. BuildKit accepts them silently; a misspelt one then does nothing."""
+"""Unknown rule names in check options. BuildKit ignores them silently, so a typo has no effect."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def unknown_rules(file: ParsedFile) -> Iterator[Diagnostic]:
         close = nearest(name, known, limit=4)
         yield Diagnostic(
             code="check-option",
-            message=f"no check is called {name}" + (f" (did you mean {close}?)" if close else ""),
+            message=f"unknown check {name}" + (f" (did you mean {close}?)" if close else ""),
             spans=(_place(directive.span, name),),
             severity="note",
-            help="names are compared with case",
+            help="check names are case-sensitive",
         )
 
 

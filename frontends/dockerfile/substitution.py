@@ -56,7 +56,7 @@ class _Pattern:
             if number == len(starts):
                 return None
             end = _last(automaton.ends(value, starts[number]))
-            assert end is not None, "a match begins here"
+            assert end is not None, "matches start here"
             return starts[number], end
 
         return find

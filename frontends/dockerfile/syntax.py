@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frontend a Dockerfile asks for: ``# syntax=``, or the build argument BUILDKIT_SYNTAX, which comes first.
+"""The frontend a Dockerfile requests: ``# syntax=``, or the build argument BUILDKIT_SYNTAX, which comes first.
 
 As in BuildKit, whoever reads a Dockerfile hands it on to the frontend it names. ``docker/dockerfile`` in any version is
 answered here; other names are Python packages with an entry point (`frontends.registry`).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes of a Dockerfile that are not UTF-8: where BuildKit takes them, and where it cannot.
+"""Invalid UTF-8 in a Dockerfile: where BuildKit accepts it, and where it fails.
 
 Go's strings hold any bytes. BuildKit expands words rune by rune and decodes JSON, so in most instructions such a byte
 becomes U+FFFD; the bodies of COPY's heredocs and of scripts are bytes of files and stay. What goes into the graph as it
@@ -42,5 +42,5 @@ def require_utf8(texts: Iterable[str], written: Span | None) -> None:
         span = None
         if found is not None and written is not None:
             span = written.source.span(written.start + found.start(), written.start + found.end())
-        assert wrong is not None, "the text is not UTF-8"
+        assert wrong is not None, "invalid UTF-8"
         raise errors.not_utf8(ord(wrong[0]) & 0xFF, span)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where boxes and arrows lie: rows by longest path, a column for each stage or chain, arrows along the gaps between them.
+"""Layout of boxes and arrows: rows by longest path, a column for each stage or chain, arrows along the gaps between them.
 
 A *lane* is a stage, or a chain of boxes that belong to none. Its boxes stand in one column, one below the other, so a frame
 around it meets no other box. Rows are the longest path down, each lane then moved down as far as its users allow. Lanes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every picture of a graph shows: boxes with words, the stages they belong to, arrows, and what a build made of them."""
+"""The content of every picture: labelled boxes, their stages, arrows, and each vertex's outcome in a build."""
 
 from __future__ import annotations
 

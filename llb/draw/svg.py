@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs as SVG: one file, no scripts, readable on light and dark pages; more of a box is shown when one points at it."""
+"""Graphs as SVG: one file, no scripts, readable on light and dark pages; hovering over a box shows its details."""
 
 from __future__ import annotations
 

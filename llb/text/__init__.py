@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs as text, for reading, editing and comparing, and back: the digests of what is read are those of what was written.
+"""Graphs as text, for reading, editing and comparing, and back; a round trip preserves every digest.
 
 %alpine = source docker-image://docker.io/library/alpine:3.20
   name "[1/2] FROM alpine"

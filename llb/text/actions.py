@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of ``file`` statements to file actions."""
+"""Read the lines of ``file`` statements as file actions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def file_op(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inpu
             places[key] = count - place - 2 if place < -1 else place
             if places[key] >= count + number:
                 leaf = draft.leaves[key]
-                raise statement.fault(leaf, "llb-name", f"{leaf.text} does not come before this one")
+                raise statement.fault(leaf, "llb-name", f"{leaf.text} is not an earlier action")
         output = (0 if number == len(drafts) - 1 else -1) if draft.output is None else draft.output
         actions.append(ops.FileAction(action=draft.action, output=output, **places))
     return ops.File(actions=tuple(actions))
@@ -68,11 +68,11 @@ def _action(statement: Statement, line: Branch, inputs: Inputs) -> _Draft:
                 leaves["input"] = leaf
             case Branch("beside", (Leaf() as leaf,)):
                 if line.rule == "copy":
-                    raise statement.fault(leaf, "llb-option", "a copy names what it reads with from")
+                    raise statement.fault(leaf, "llb-option", 'a copy takes its source tree with "from"')
                 leaves["secondary_input"] = leaf
             case Branch("owner_user" | "owner_group" | "no_owner" as rule, who):
                 if line.rule == "rm":
-                    raise statement.fault(line.parts[0], "llb-option", "rm has no owner")
+                    raise statement.fault(line.parts[0], "llb-option", "rm takes no owner")
                 owners[rule] = who
             case Branch("output", (Leaf() as leaf,)):
                 output = int(leaf.text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of ops as words: ``name=value`` where a value is not the usual one, and back.
+"""The fields of ops as words, and back: ``name=value`` for every value that is not the default.
 
 What is usual is the field's default, but for `USUAL`: there it is what the builder writes unless told otherwise.
 """
@@ -56,13 +56,13 @@ def quoted(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return what a word says. Raises `ValueFault`."""
+    """Return the string a word stands for. Raises `ValueFault`."""
     if not text.startswith('"'):
         return text
     said = json.loads(text)
     assert isinstance(said, str)
     if not said.isprintable() and any("\ud800" <= char <= "\udfff" for char in said):
-        raise ValueFault("half of a surrogate pair is no character")
+        raise ValueFault("unpaired surrogate")
     return said
 
 
@@ -76,7 +76,7 @@ def unpacked(text: str) -> bytes:
     try:
         return base64.b64decode(plain(text), validate=True)
     except ValueError:
-        raise ValueFault("is not base64") from None
+        raise ValueFault("invalid base64") from None
 
 
 def usual(kind: type[Any]) -> Mapping[str, object]:
@@ -153,22 +153,22 @@ def _told(name: str, value: Any) -> list[str]:
 
 
 def valued(kind: type[Any], text: str) -> Any:
-    """Return the value of a word for a field that holds a ``kind``. Raises `ValueFault`."""
+    """Return the value of a word for a field that of type ``kind``. Raises `ValueFault`."""
     said = plain(text)
     if kind is bool:
         if said not in ("yes", "no"):
-            raise ValueFault(f"{said!r} is neither yes nor no")
+            raise ValueFault(f"expected yes or no, not {said!r}")
         return said == "yes"
     if issubclass(kind, IntEnum):
         names = {member.name.lower(): member for member in kind}
         if said not in names:
-            raise ValueFault(f"{said!r} is not one of {', '.join(names)}")
+            raise ValueFault(f"invalid value {said!r}, expected one of {', '.join(names)}")
         return names[said]
     if kind is int:
         try:
             return int(said, 0)
         except ValueError:
-            raise ValueFault(f"{said!r} is not a number") from None
+            raise ValueFault(f"invalid number {said!r}") from None
     return unpacked(text) if kind is bytes else said
 
 
@@ -178,7 +178,7 @@ def made(kind: Callable[..., T], values: Mapping[str, object]) -> T:
     given: dict[str, Any] = {**usual(kind), **values}
     lacking = [name for name, value in given.items() if value is MISSING]
     if lacking:
-        raise ValueFault(f"{lacking[0]}= is missing", help=f"add {lacking[0]}=VALUE")
+        raise ValueFault(f"missing {lacking[0]}=", help=f"add {lacking[0]}=VALUE")
     value: T = kind(**given)
     return value
 

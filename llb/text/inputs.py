@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The vertices and inputs that statements of the text form name."""
+"""Resolve the vertices and inputs that statements of the text form refer to."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Names:
             DiagnosticError: another one has it.
         """
         if name.text in self._known:
-            first = (Related("it is given first here", self._first[name.text]),)
-            raise statement.fault(name, "llb-name", f"the name {name.text} is given twice", related=first)
+            first = (Related("first defined here", self._first[name.text]),)
+            raise statement.fault(name, "llb-name", f"duplicate name {name.text}", related=first)
         self._known[name.text] = vertex
         self._first[name.text] = statement.span(name)
 
@@ -50,10 +50,10 @@ class Names:
         if name in self._lost:
             raise DiagnosticError(())
         if not name.startswith("%"):
-            raise statement.fault(place, "llb-name", f"{place.text} means nothing here")
+            raise statement.fault(place, "llb-name", f"unexpected {place.text}")
         close = nearest(name, self._known)
-        hint = f"did you mean {close}?" if close else "a vertex stands before those that use it"
-        raise statement.fault(place, "llb-name", f"there is no vertex {name} before this line", hint)
+        hint = f"did you mean {close}?" if close else "define a vertex before the vertices that use it"
+        raise statement.fault(place, "llb-name", f"undefined vertex {name}", hint)
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Inputs:
         for place in places:
             edge = self.names.edge(self.statement, place)
             if edge is None:
-                raise self.statement.fault(place, "llb-name", "scratch is no input")
+                raise self.statement.fault(place, "llb-name", "scratch cannot be listed as an input")
             self._numbers.setdefault((edge.vertex.digest, edge.index), len(self.edges))
             self.edges.append(edge)
 
@@ -82,7 +82,7 @@ class Inputs:
         kind, _, number = place.text.partition(" ")
         if kind == "input":
             if not self.listed or int(number) >= len(self.edges):
-                raise self.statement.fault(place, "llb-name", f"there is no {place.text}")
+                raise self.statement.fault(place, "llb-name", f"{place.text} does not exist")
             return int(number)
         edge = self.names.edge(self.statement, place)
         if edge is None:
@@ -90,7 +90,7 @@ class Inputs:
         key = (edge.vertex.digest, edge.index)
         if key not in self._numbers:
             if self.listed:
-                raise self.statement.fault(place, "llb-name", f"{place.text} is not among the inputs")
+                raise self.statement.fault(place, "llb-name", f"{place.text} is not one of the inputs")
             self._numbers[key] = len(self.edges)
             self.edges.append(edge)
         return self._numbers[key]

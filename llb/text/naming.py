@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of vertices and texts: what a vertex does, in a few letters, and a number only where that is said twice."""
+"""Short descriptive names of vertices and texts, numbered only where two would clash."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the lines of all statements have in common: words, options, content, metadata, locations."""
+"""Parts common to the lines of all statements: words, options, content, metadata, locations."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ class Statement:
             Diagnostic(code=code, message=message, spans=(self.span(leaf),), help=help, related=related)
         )
 
-    def stray(self, tree: Branch, what: str, known: Collection[str]) -> DiagnosticError:
-        """Return the error of a line that begins with a word that lines do not begin with."""
+    def unknown_word(self, tree: Branch, what: str, known: Collection[str]) -> DiagnosticError:
+        """Return the error for a line that begins with an unknown word."""
         leaf = tree.parts[0]
         close = nearest(leaf.text, known)
-        hint = f"did you mean {close}?" if close else f"known are {', '.join(sorted(known))}"
-        return self.fault(leaf, "llb-word", f"there is no {what} {leaf.text!r}", hint)
+        hint = f"did you mean {close}?" if close else f"expected one of {', '.join(sorted(known))}"
+        return self.fault(leaf, "llb-word", f"unknown {what} {leaf.text!r}", hint)
 
     def value(self, leaf: Leaf, reader: Callable[[str], T]) -> T:
-        """Return what a leaf's text means.
+        """Return the value of a leaf's text.
 
         Raises:
-            DiagnosticError: it means nothing.
+            DiagnosticError: the text is invalid.
         """
         try:
             return reader(leaf.text)
@@ -119,8 +119,8 @@ class Statement:
             else:
                 known = [one for kind in kinds for one in shapes(kind) if one not in without]
                 close = nearest(name, known)
-                hint = f"did you mean {close}?" if close else f"known are {', '.join(known) or 'none'}"
-                raise self.fault(key, "llb-option", f"there is no option {name!r} here", hint)
+                hint = f"did you mean {close}?" if close else f"known options: {', '.join(known) or 'none'}"
+                raise self.fault(key, "llb-option", f"unknown option {name!r}", hint)
         return out
 
     def _option(self, part: Leaf | Branch, key: Leaf, name: str, kind: type, fields: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ class Statement:
         bare = isinstance(part, Leaf) and part.kind == "FLAG"
         if nested != isinstance(part, Branch) or (bare and shape.kind is not bool):
             form = f"{name}(...)" if nested else f"{name}=VALUE"
-            raise self.fault(key, "llb-option", f"{name} needs a value", f"write {form}")
+            raise self.fault(key, "llb-option", f"{name} requires a value", f"write {form}")
         value: Any
         if isinstance(part, Branch):
             (given,) = self.options(part.parts[1:], shape.kind)
@@ -139,7 +139,7 @@ class Statement:
         if shape.many:
             fields[name] = (*fields.get(name, ()), value)
         elif name in fields:
-            raise self.fault(key, "llb-option", f"{name} is given twice")
+            raise self.fault(key, "llb-option", f"duplicate option {name}")
         else:
             fields[name] = value
 
@@ -216,7 +216,7 @@ def locations(
                 if label.text not in labels:
                     close = nearest(label.text, labels)
                     hint = f"did you mean {close}?" if close else f"add it: {label.text} = text NAME"
-                    raise statement.fault(label, "llb-name", f"there is no text {label.text}", hint)
+                    raise statement.fault(label, "llb-name", f"undefined text {label.text}", hint)
                 out.append(_location(labels[label.text], [leaf.text for leaf in ranges]))
             case Branch("at"):
                 found = True

@@ -21,8 +21,8 @@ _WIDTH = 96  # characters of base64 in a line
 _SIMPLE = re.compile(r"[\w.-]+")
 
 
-class UnsayableError(Exception):
-    """The form of an op's kind has no words for this one."""
+class NotExpressibleError(Exception):
+    """The text form cannot express this op; it is printed as raw bytes."""
 
 
 def render(graph: Graph) -> str:
@@ -45,11 +45,11 @@ class Inputs:
         return len(self._keys)
 
     def of(self, number: int) -> str:
-        """Return the word for input ``number``; -1 is scratch. Raises `UnsayableError`."""
+        """Return the word for input ``number``; -1 is scratch. Raises `NotExpressibleError`."""
         if number == -1:
             return "scratch"
         if not 0 <= number < len(self._keys):
-            raise UnsayableError
+            raise NotExpressibleError
         self._named.setdefault(number)
         if self._first[self._keys[number]] != number:
             return f"input {number}"
@@ -93,7 +93,7 @@ class _Printer:
         metadata = self._graph.metadata.get(vertex.digest)
         side = [] if metadata is None else _side(metadata) or ["metadata"]
         name, rest = (side[:1], side[1:]) if side and side[0].startswith("name ") else ([], side)
-        head, *body = self._said(vertex) or self._raw(vertex)
+        head, *body = self._expressed(vertex) or self._raw(vertex)
         return [
             f"%{self._names[vertex.digest]} = {head}",
             *name,
@@ -102,7 +102,7 @@ class _Printer:
             *self._places(vertex.digest),
         ]
 
-    def _said(self, vertex: Vertex) -> list[str] | None:
+    def _expressed(self, vertex: Vertex) -> list[str] | None:
         """Return an op in words, its head first; None if they would not give the same bytes."""
         from llb.wire.encoding import encode_op
 
@@ -116,7 +116,7 @@ class _Printer:
         inputs = Inputs(vertex.inputs, self._names)
         try:
             head, *body = _op(vertex.op, inputs)
-        except UnsayableError:
+        except NotExpressibleError:
             return None
         listed = inputs.line()
         return [head, *([listed] if listed else []), *common, *body]
@@ -271,7 +271,7 @@ def _file(op: ops.File, inputs: Inputs) -> Iterator[str]:
     for number, item in enumerate(op.actions):
         before = count + number - 1 if number else -1
         if max(item.input, item.secondary_input) >= count + number:
-            raise UnsayableError
+            raise NotExpressibleError
         on = [] if item.input == before else ["on", place(item.input)]
         match item.action:
             case ops.Copy():

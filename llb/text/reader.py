@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to graphs: see `llb.text`. Every mistake is a diagnostic with its place; those of several statements come together.
+"""Text to graphs: see `llb.text`. Errors of all statements are reported together, each with its span.
 
 Statements are cut apart at lines that begin in the first column, so each is parsed on its own.
 """
@@ -27,7 +27,7 @@ from llb.verify import problems
 _BEGIN = re.compile(r"^(?=[^\s#])", re.MULTILINE)
 _NAME = re.compile(r"%[\w-]+(?=\s*=)")
 _TERMINALS = {
-    "_NL": "the end of the line",
+    "_NL": "end of line",
     "NAME": "a vertex (%name =)",
     "LABEL": "a text (@name =)",
     "PLACE": "%name, scratch or action N",
@@ -123,7 +123,7 @@ class _Reader:
             self.faults.append(
                 Diagnostic(
                     code="llb-head",
-                    message="the text has no head",
+                    message="missing head",
                     spans=(self.source.span(end, end),),
                     help="end it with the wanted result: head %NAME, or head scratch",
                 )
@@ -148,7 +148,7 @@ class _Reader:
                 self._text(statement, label, name, parts)
             case Branch("head", (Leaf() as place, *parts)):
                 if self.head:
-                    raise statement.fault(place, "llb-head", "a text has one head")
+                    raise statement.fault(place, "llb-head", "duplicate head")
                 self.terminal = metadata_of(statement, parts) or NO_METADATA
                 self.head.append(self.names.edge(statement, place))
             case Branch("elsewhere", (Leaf() as digest, *parts)):
@@ -158,7 +158,7 @@ class _Reader:
             case Branch("beyond", (Leaf() as data,)):
                 self.unknown += statement.value(data, unpacked)
             case _:
-                raise statement.stray(tree, "statement", ("head", "located", "elsewhere", "unknown"))
+                raise statement.unknown_word(tree, "statement", ("head", "located", "elsewhere", "unknown"))
 
     def _vertex(self, statement: Statement, name: Leaf, body: Branch) -> None:
         vertex = vertex_of(statement, name, body, self.names)
@@ -177,7 +177,7 @@ class _Reader:
 
     def _text(self, statement: Statement, label: Leaf, name: Leaf, parts: Sequence[object]) -> None:
         if label.text in self.labels:
-            raise statement.fault(label, "llb-name", f"{label.text} is there already")
+            raise statement.fault(label, "llb-name", f"duplicate text {label.text}")
         self.labels[label.text] = len(self.infos)
         language, definition, unknown = "", None, b""
         for part in parts:
@@ -185,15 +185,15 @@ class _Reader:
                 case Leaf("PAIR", text) if text.startswith("language="):
                     language = statement.word(value_of(part))
                 case Leaf("PAIR" | "FLAG") as key:
-                    raise statement.fault(key, "llb-option", "a text has the option language= only")
+                    raise statement.fault(key, "llb-option", "a text takes no option other than language=")
                 case Branch("group", (Leaf() as key, *_)):
-                    raise statement.fault(key, "llb-option", "a text has the option language= only")
+                    raise statement.fault(key, "llb-option", "a text takes no option other than language=")
                 case Branch("definition", lines):
                     definition = content(statement, lines)
                 case Branch("later", (Leaf() as data,)):
                     unknown = statement.value(data, unpacked)
                 case Branch("stray"):
-                    raise statement.stray(part, "line of a text", ("definition", "unknown", "base64"))
+                    raise statement.unknown_word(part, "line of a text", ("definition", "unknown", "base64"))
         held = content(statement, parts)
         self.infos.append(
             SourceInfo(

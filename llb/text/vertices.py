@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements to vertices: the ops that their lines describe."""
+"""Build vertices from statements."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> V
                 constraints = None
             case Branch("stray"):
                 known = _LINES.get(body.rule, frozenset()) | _WORDS
-                raise statement.stray(part, f"line of {body.rule!r}", known)
+                raise statement.unknown_word(part, f"line of {body.rule!r}", known)
             case Branch(rule) if rule in _SIDE:
                 pass
             case _:
@@ -79,13 +79,13 @@ def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> V
         try:
             return decode_vertex(content(statement, lines), inputs.edges)
         except DefinitionError as error:
-            hint = "raw bytes name their inputs by digest: if one of them was changed, write the op in words"
+            hint = "raw bytes refer to their inputs by digest: if an input was changed, write the op out"
             raise statement.fault(name, "llb-raw", str(error), hint) from None
     try:
         op = _OPS[body.rule](statement, name, lines, inputs)
         return Vertex.make(op, tuple(inputs.edges), platform=platform, constraints=constraints)
     except (DefinitionError, ValueError, TypeError) as error:  # a number is out of range
-        raise statement.fault(name, "llb-value", f"it cannot be encoded: {error}") from None
+        raise statement.fault(name, "llb-value", f"cannot encode the op: {error}") from None
 
 
 def _platform(statement: Statement, text: Leaf, options: Sequence[object]) -> ops.Platform:
@@ -93,7 +93,7 @@ def _platform(statement: Statement, text: Leaf, options: Sequence[object]) -> op
     names = dict(zip(("os", "architecture", "variant"), said.split("/"), strict=False)) if said else {}
     if said and (said.count("/") not in (1, 2) or not all(names.values())):
         raise statement.fault(
-            text, "llb-value", f"{said!r} is no platform", "write os/architecture[/variant]"
+            text, "llb-value", f"invalid platform {said!r}", "write os/architecture[/variant]"
         )
     (given,) = statement.options(options, ops.Platform, without=names)
     return statement.made(text, ops.Platform, {**names, **given})
@@ -110,7 +110,7 @@ def _attrs(statement: Statement, lines: Sequence[Any]) -> dict[str, str]:
         if part.rule == "attr":
             key, value = map(statement.word, part.parts)
             if key in out:
-                raise statement.fault(part.parts[0], "llb-option", f"attr {key} is given twice")
+                raise statement.fault(part.parts[0], "llb-option", f"duplicate attr {key}")
             out[key] = value
     return out
 
@@ -127,7 +127,7 @@ def _exec(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs
         match part:
             case Branch("cwd" | "user" as key, (Leaf() as text,)):
                 if key in single:
-                    raise statement.fault(text, "llb-option", f"{key} is given twice")
+                    raise statement.fault(text, "llb-option", f"duplicate {key}")
                 single[key] = word(text)
             case Branch("env", (Leaf() as text,)):
                 many["env"].append(word(text))
@@ -200,7 +200,7 @@ def _mount(statement: Statement, dest: Leaf, parts: Sequence[Any], inputs: Input
                 output = int(leaf.text)
     if kind is ops.MountType.BIND and place is None:
         raise statement.fault(
-            dest, "llb-option", "a bind mount has no source", "add from %NAME, or from scratch"
+            dest, "llb-option", "bind mount without a source", "add from %NAME, or from scratch"
         )
     option = kind.name.lower()
     without = ("dest", "input", "output", "mount_type", option)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BuildKit's wire format. Protobuf is seen in this package only. Each direction is loaded when it is first used."""
+"""BuildKit's wire format. Only this package touches protobuf. Encoder and decoder are imported on first use."""
 
 from __future__ import annotations
 

@@ -50,12 +50,12 @@ def _graph(definition: pb.Definition, data: bytes, foreign: bool) -> Graph:
     terminal = messages.pop()
     pointer = "sha256:" + hashlib.sha256(raws.pop()).hexdigest()
     if terminal.WhichOneof("op") is not None or len(terminal.inputs) != 1:
-        raise DefinitionError("the last op of the definition is no terminal op with one input")
+        raise DefinitionError("the last op of the definition is not a terminal op with one input")
     digests = ["sha256:" + hashlib.sha256(raw).hexdigest() for raw in raws]
     vertices = _vertices(digests, raws, messages)
     head = terminal.inputs[0]
     if head.digest not in vertices:
-        raise DefinitionError(f"the terminal op names {head.digest}, which is not in the definition")
+        raise DefinitionError(f"the terminal op refers to {head.digest}, which is not in the definition")
     return Graph(
         vertices=tuple(vertices.values()),
         head=Edge(vertices[head.digest], head.index),
@@ -91,7 +91,7 @@ def _parse(raw: bytes, number: int) -> pb.Op:
         return pb.Op.FromString(raw)
     except DecodeError as error:
         where = fault(raw, "Op")
-        raise DefinitionError(f"op {number} of the definition is no pb.Op: {where}") from error
+        raise DefinitionError(f"op {number} of the definition is not a pb.Op: {where}") from error
 
 
 def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> dict[str, Vertex]:
@@ -110,7 +110,7 @@ def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> d
     try:
         order = postorder(range(len(messages)), below)
     except ValueError as error:
-        raise DefinitionError(f"the definition is no graph: {error}") from error
+        raise DefinitionError(f"the definition is not an acyclic graph: {error}") from error
     made: dict[int, Vertex] = {}
     known, platform = pb.Platform(), ops.Platform(architecture="", os="")
     for number in order:
@@ -148,7 +148,7 @@ def decode_vertex(raw: bytes, inputs: Sequence[Edge]) -> Vertex:
     named = [(item.digest, item.index) for item in message.inputs]
     if given != named:
         place = next((n for n, (a, b) in enumerate(zip(given, named, strict=False)) if a != b), len(given))
-        raise DefinitionError(f"op {digest}: inputs[{place}]: the bytes name another input")
+        raise DefinitionError(f"op {digest}: inputs[{place}]: the bytes refer to another input")
     return _vertex(message, tuple(inputs), digest, raw, platform_of(message.platform))
 
 

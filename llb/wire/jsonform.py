@@ -81,11 +81,9 @@ def read(text: str, *, verified: bool = True) -> Graph:
         try:
             found = json.loads(line)
             if not isinstance(found, dict):
-                raise DefinitionError("it is no JSON object")
+                raise DefinitionError("not a JSON object")
             if extra := found.keys() - set(_KEYS):
-                raise DefinitionError(
-                    f"the key {min(extra)!r} means nothing here: known are {', '.join(_KEYS)}"
-                )
+                raise DefinitionError(f"unknown key {min(extra)!r}: expected one of {', '.join(_KEYS)}")
             if "Op" in found or "Raw" in found:
                 _take(found, definition, digests)
             if "Source" in found:
@@ -113,7 +111,7 @@ def _take(found: Mapping[str, Any], definition: pb.Definition, digests: dict[str
     given = found.get("OpMetadata")
     if given is not None:
         if not isinstance(given, dict):
-            raise DefinitionError("OpMetadata is no JSON object")
+            raise DefinitionError("OpMetadata is not a JSON object")
         given = dict(given)
         unknown = _bytes(given, "Unknown") if "Unknown" in given else b""
         given.pop("Unknown", None)
@@ -129,7 +127,7 @@ def _take(found: Mapping[str, Any], definition: pb.Definition, digests: dict[str
 def _source(given: object, digests: Mapping[str, str]) -> list[bytes]:
     """Return the bytes of the field ``Source`` of a definition."""
     if not isinstance(given, dict):
-        raise DefinitionError("Source is no JSON object")
+        raise DefinitionError("Source is not a JSON object")
     infos = [dict(item) if isinstance(item, dict) else item for item in given.get("infos", ())]
     unknown = [_bytes(item, "Unknown") if "Unknown" in item else b"" for item in infos]
     for item in infos:
@@ -152,7 +150,7 @@ def _metadata(graph: Graph, digest: str) -> dict[str, Any]:
 
 def _parsed(given: object, kind: type[M]) -> M:
     if not isinstance(given, dict):
-        raise DefinitionError(f"{kind.DESCRIPTOR.name} is no JSON object")
+        raise DefinitionError(f"{kind.DESCRIPTOR.name} is not a JSON object")
     try:
         return json_format.ParseDict(given, kind())
     except json_format.ParseError as error:

@@ -48,7 +48,7 @@ def op_of(message: pb.Op, name: str, raw: bytes) -> ops.Op:
             case "passthrough":
                 return ops.Passthrough(id=message.passthrough.id, outputs=tuple(message.passthrough.outputs))
             case _:
-                raise DefinitionError("has no op this version knows")
+                raise DefinitionError("unknown op")
     except DefinitionError as error:
         raise DefinitionError(f"op {name}: {error}") from None
 
@@ -62,13 +62,13 @@ def _enum(kind: type[_Member], value: int, path: str) -> _Member:
         return kind(value)
     except ValueError:
         known = ", ".join(f"{member.value} ({member.name})" for member in kind)
-        raise DefinitionError(f"{path}: {value} is none of {known}") from None
+        raise DefinitionError(f"{path}: unknown value {value}, expected one of {known}") from None
 
 
 def _diff(message: pb.DiffOp) -> ops.Diff:
     for side in ("lower", "upper"):
         if not message.HasField(side):
-            raise DefinitionError(f"diff.{side}: is missing")
+            raise DefinitionError(f"missing diff.{side}")
     return ops.Diff(lower=message.lower.input, upper=message.upper.input)
 
 
@@ -173,7 +173,7 @@ def _action(message: pb.FileAction, number: int) -> ops.FileAction:
                 oldpath=link.oldpath, newpath=link.newpath, owner=_chown(link), timestamp=link.timestamp
             )
         case _:
-            raise DefinitionError(f"file.actions[{number}]: has no action this version knows")
+            raise DefinitionError(f"file.actions[{number}]: unknown action")
     return ops.FileAction(
         action=action, input=message.input, secondary_input=message.secondaryInput, output=message.output
     )

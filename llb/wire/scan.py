@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wire bytes looked at field by field: what a message holds that this version does not know, and where it is broken.
+"""Scan wire bytes field by field, for unknown fields and for the position of a malformation.
 
 Protobuf's own parser says that bytes are malformed, not where, and hands out unknown fields of one level only. Both are
 needed rarely, so they are read from the bytes here. Nothing recurses over what a message nests.
@@ -60,7 +60,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         start = place
         number, kind, place = _tag(data, place)
         if kind == _END:
-            raise MalformedError("a group ends that did not begin")
+            raise MalformedError("unexpected end of group")
         head, place = (_past_group(data, place, number),) * 2 if kind == _GROUP else _past(data, place, kind)
         yield Chunk(number, kind, data[start:place], head - start)
 
@@ -113,7 +113,7 @@ def fault(data: bytes, name: str) -> str:
         except MalformedError as error:
             return f"after {last}: {error}" if last != path else f"{path}: {error}" if path else str(error)
         todo += reversed(inner)
-    return "is malformed"
+    return "malformed"
 
 
 def _below(path: str, field: FieldDescriptor | None, counts: dict[int, int], number: int) -> str:
@@ -132,7 +132,7 @@ def _broken(field: FieldDescriptor, payload: bytes) -> str | None:
         try:
             payload.decode()
         except UnicodeDecodeError as error:
-            return f"is not UTF-8 (byte {error.start} of {len(payload)})"
+            return f"invalid UTF-8 (byte {error.start} of {len(payload)})"
     elif field.is_repeated and field.type not in _SCALARS:
         try:
             place = 0
@@ -164,9 +164,9 @@ def _tag(data: bytes, place: int) -> tuple[int, int, int]:
     tag = _value(data, place, end)
     number, kind = tag >> 3, tag & 7
     if number == 0 or number >= 1 << 29:
-        raise MalformedError(f"{number} is no field number")
+        raise MalformedError(f"invalid field number {number}")
     if kind > _FIXED32:
-        raise MalformedError(f"field {number} has wire type {kind}, which does not exist")
+        raise MalformedError(f"field {number} has the unknown wire type {kind}")
     return number, kind, end
 
 
@@ -181,7 +181,7 @@ def _past(data: bytes, place: int, kind: int) -> tuple[int, int]:
             head = _end_of_varint(data, place)
             size = _value(data, place, head)
     if head + size > len(data):
-        raise MalformedError(f"is cut short: {len(data) - head} of {size} bytes are there")
+        raise MalformedError(f"truncated: {len(data) - head} of {size} bytes")
     return head, head + size
 
 
@@ -189,13 +189,13 @@ def _past_group(data: bytes, place: int, number: int) -> int:
     open_groups = [number]
     while open_groups:
         if place >= len(data):
-            raise MalformedError("a group does not end")
+            raise MalformedError("unterminated group")
         number, kind, place = _tag(data, place)
         if kind == _GROUP:
             open_groups.append(number)
         elif kind == _END:
             if open_groups.pop() != number:
-                raise MalformedError("a group ends that did not begin")
+                raise MalformedError("unexpected end of group")
         else:
             _, place = _past(data, place, kind)
     return place
@@ -205,7 +205,7 @@ def _end_of_varint(data: bytes, place: int) -> int:
     for end in range(place, min(place + _LONGEST, len(data))):
         if data[end] < 0x80:
             return end + 1
-    raise MalformedError("is cut short" if len(data) - place < _LONGEST else "a number has too many bytes")
+    raise MalformedError("truncated" if len(data) - place < _LONGEST else "varint is too long")
 
 
 def _value(data: bytes, place: int, end: int) -> int:

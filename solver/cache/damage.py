@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged SQLite files: how they are told from other failures, found, and put aside.
+"""Damaged SQLite files: tell them from other failures, detect them, and move them out of the way.
 
 A database of the state directory can be made again, so a damaged one is renamed and a new one begun. It is never deleted:
 its owner may want to look at it.
@@ -23,7 +23,7 @@ _PARTS = ("", "-wal", "-shm")
 
 
 class DamagedRowError(sqlite3.DatabaseError):
-    """A row holds what nobody wrote."""
+    """A row holds values that this program never writes."""
 
 
 def is_damage(error: BaseException) -> bool:
@@ -41,7 +41,7 @@ def put_aside(path: Path, why: object, notice: Notice, consequence: str) -> None
     for part in _PARTS:
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + part).rename(path.with_name(name + part))
-    notice(f"{path} is damaged ({why}): it was renamed to {name}, and {consequence}")
+    notice(f"{path} is damaged ({why}): renamed to {name}; {consequence}")
 
 
 def check(path: Path) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records in memory: for tests, and for builds that shall leave nothing behind."""
+"""Records in memory: for tests, and for builds that leave nothing behind."""
 
 from __future__ import annotations
 

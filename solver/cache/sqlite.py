@@ -324,4 +324,4 @@ def _record(row: tuple[Any, ...]) -> Record:
             duration=float(duration),
         )
     except (TypeError, ValueError) as error:
-        raise DamagedRowError(f"a record cannot be read: {error}") from error
+        raise DamagedRowError(f"unreadable record: {error}") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make one of vertices that mean the same."""
+"""Merge equivalent vertices."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Dedupe:
             elif (twin := first.setdefault(key, vertex)) is not vertex:
                 work.became[vertex] = twin
                 work.notes.append(
-                    Note(graph, vertex, "the same directory, with the same filters, is read already")
+                    Note(graph, vertex, "duplicate of a source with the same directory and filters")
                 )
         if not twice:
             return work.done(self.name)
-        work.notes += [Note(graph, vertex, "it was listed twice") for vertex in twice]
+        work.notes += [Note(graph, vertex, "duplicate vertex") for vertex in twice]
         if graph.head is None:
             return Rewritten(
                 graph=rebuild(graph, None, {}), hits={self.name: len(twice)}, notes=tuple(work.notes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take out file actions that change nothing."""
+"""Remove file actions that change nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EmptyActions:
             if isinstance(op, ops.File) and any(does_nothing(item.action) for item in op.actions):
                 smaller, kept = without_empty(op, len(vertex.inputs))
                 if len(kept) < len(op.actions) and work.put(
-                    vertex, smaller, work.inputs(vertex), "every tree has a root: mkdir / changes nothing"
+                    vertex, smaller, work.inputs(vertex), "mkdir / has no effect"
                 ):
                     continue
             work.follow(vertex)

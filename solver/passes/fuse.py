@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make one file op of a chain of them, where nobody sees the layers in between."""
+"""Fuse chains of file ops whose intermediate layers are not observable."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from solver.passes.rewrite import (
     understood,
     with_inputs,
 )
-from solver.passes.sight import Use, seen_of, uses
 from solver.passes.unused import moved
+from solver.passes.visibility import Use, seen_of, uses
 
 _MOST_NAMES = 4
 
@@ -38,7 +38,7 @@ class Fuse:
 
     - the only use of the lower one is as the base of the upper one: it is no head, nobody copies from it, mounts it, merges it
       or looks owners up in it;
-    - the upper one is used for its files only (`solver.passes.sight`), or is fused, or stands below such a chain, itself;
+    - the upper one is used for its files only (`solver.passes.visibility`), or is fused, or stands below such a chain, itself;
     - the lower one has one result, and the upper one begins with it, once;
     - both are cached, exported, grouped and placed alike, and hold no unknown wire fields;
     - at most one of the ops that become one copies anything.
@@ -100,7 +100,7 @@ class Fuse:
                 Note(
                     graph,
                     one,
-                    f'only "{title(graph, chain[-1])}" stands on it, whose layers nobody sees: it becomes part of that',
+                    f'merged into its only user, "{title(graph, chain[-1])}"',
                 )
                 for one in chain[:-1]
             ]

@@ -37,7 +37,7 @@ class Hoist:
             return unchanged(graph)
         sources = [vertex for vertex in graph.vertices if isinstance(vertex.op, ops.Source)]
         rest = [vertex for vertex in graph.vertices if not isinstance(vertex.op, ops.Source)]
-        notes = tuple(Note(graph, vertex, "asked for before anything is computed") for vertex in late)
+        notes = tuple(Note(graph, vertex, "moved ahead of the first computed vertex") for vertex in late)
         return Rewritten(
             graph=replace(graph, vertices=(*sources, *rest)), hits={self.name: len(notes)}, notes=notes
         )

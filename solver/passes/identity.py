@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take out merges and diffs that return what they are given, or nothing."""
+"""Remove merges and diffs whose result is one of their inputs, or empty."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import ClassVar, TypeAlias
 from llb import ops
 from llb.graph import Edge, Graph, Vertex
 from solver.passes.rewrite import Note, Rewritten, rebuild, unchanged, with_inputs
-from solver.passes.sight import named_inputs
 from solver.passes.unused import moved as moved_action
+from solver.passes.visibility import named_inputs
 
 _Result: TypeAlias = "Edge | None"
 """What an edge has become; None is scratch."""
@@ -66,7 +66,7 @@ class Identity:
             Note(
                 graph,
                 vertex,
-                "it cannot write to a read-only mount: who uses that output uses what is mounted",
+                "a read-only mount is never written: its output is replaced by its input",
             )
             for vertex in walk.passed
         )
@@ -78,11 +78,11 @@ class Identity:
 def _reason(vertex: Vertex) -> str:
     match vertex.op:
         case ops.Merge():
-            return "it lays at most one thing over nothing: that takes its place"
+            return "a merge of at most one input is that input"
         case ops.Diff(lower=lower) if lower < 0:
-            return "over nothing all is new: what is compared takes its place"
+            return "a diff against scratch is its upper input"
         case _:
-            return "nothing is new over itself, or over nothing: scratch takes its place"
+            return "a diff against itself is empty"
 
 
 def _is_candidate(vertex: Vertex) -> bool:
@@ -123,7 +123,7 @@ class _Walk:
         new = self.became[edge.vertex]
         if edge.vertex in self.hits:
             return new
-        assert new is not None, "only what is taken out becomes scratch"
+        assert new is not None, "only removed vertices become scratch"
         return Edge(new.vertex, edge.index)
 
     def visit(self, vertex: Vertex) -> None:

@@ -27,7 +27,7 @@ class Prune:
             return unchanged(graph)
         kept = tuple(vertex for vertex in graph.vertices if vertex in wanted)
         notes = tuple(
-            Note(graph, vertex, "the result does not need it")
+            Note(graph, vertex, "unreachable from the result")
             for vertex in graph.vertices
             if vertex not in wanted
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rebuilding a graph from a mapping of vertices, with the tables beside it, and saying what was done."""
+"""Rebuild a graph and its metadata from a mapping of vertices, and record what was rewritten."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def with_inputs(vertex: Vertex, op: Op, inputs: Sequence[Edge]) -> Vertex | None
     """
     if not understood(vertex):
         return None
-    assert type(op) is type(vertex.op), "a rewrite keeps the kind of op"
+    assert type(op) is type(vertex.op), "a rewrite must not change the kind of op"
     return Vertex.make(op, tuple(inputs), platform=vertex.platform, constraints=vertex.constraints)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read past file ops that only repeat a tree."""
+"""Bypass file ops that only copy a whole tree."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ScratchCopies:
     name: ClassVar[str] = "scratch-copies"
 
     def run(self, graph: Graph) -> Rewritten:
-        """Return the graph whose copies read the originals. The repeated trees go if nobody else needs them."""
+        """Return the graph whose copies read the originals. The copied trees are dropped if nothing else uses them."""
         work = Rewrite(graph)
         origin: dict[Edge, Edge] = {}
         for vertex in graph.vertices:
@@ -54,7 +54,7 @@ class ScratchCopies:
             below_root = isinstance(item.action, ops.Copy) and _below_root(item.action)
             roles[item.secondary_input] = roles.get(item.secondary_input, True) and below_root
             roles[item.input] = False
-        from solver.passes.sight import named_inputs
+        from solver.passes.visibility import named_inputs
 
         for item in op.actions:
             roles |= dict.fromkeys(named_inputs(item.action), False)
@@ -67,7 +67,7 @@ class ScratchCopies:
         if not passed or not work.put(vertex, op, [work.edge(edge) for edge in inputs]):
             return False
         work.notes += [
-            Note(work.graph, below, "it repeats a whole tree: what copies from it copies from the original")
+            Note(work.graph, below, "copies a whole tree: later copies read the original instead")
             for below in passed
         ]
         return True

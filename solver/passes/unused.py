@@ -43,7 +43,7 @@ class Unused:
                 work.follow(vertex)
                 continue
             if unused:
-                notes = [*notes, f"nothing in it refers to {_count(len(unused), 'input')}"]
+                notes = [*notes, f"{_count(len(unused), 'input')} unused"]
             left = [index for index in range(len(vertex.inputs)) if index not in unused]
             place = {old: new for new, old in enumerate(left)}
             inputs = work.inputs(vertex)
@@ -68,9 +68,7 @@ def _visible(op: ops.Op) -> tuple[ops.Op, list[str]]:
     if not hidden:
         return op, []
     kept = tuple(mount for mount in op.mounts if not any(mount is gone for gone in hidden))
-    return replace(op, mounts=kept), [
-        f"another mount at {mount.dest} covers the one before" for mount in hidden
-    ]
+    return replace(op, mounts=kept), [f"mount at {mount.dest} is shadowed by a later one" for mount in hidden]
 
 
 def _place(mount: ops.Mount) -> str:
@@ -94,7 +92,7 @@ def _unused(op: ops.Op, count: int) -> frozenset[int]:
         case ops.Exec(mounts=mounts):
             used = {mount.input for mount in mounts}
         case ops.File(actions=actions):
-            from solver.passes.sight import named_inputs
+            from solver.passes.visibility import named_inputs
 
             for action in actions:
                 used |= {action.input, action.secondary_input, *named_inputs(action.action)}

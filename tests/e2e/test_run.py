@@ -89,7 +89,7 @@ def test_rights_are_asked_for(cli, project, tmp_path) -> None:
         (b"%a = source local://x\nhead %b\n", 1, "did you mean %a?"),
         (b"%a = source x\nhead %a\n", 1, "has no scheme"),
         (b"%a = source local://x\nhead %a\n", 2, "--local x=DIR"),
-        (b'{"Op": 3}\n', 1, "line 1: Op is no JSON object"),
+        (b'{"Op": 3}\n', 1, "line 1: Op is not a JSON object"),
         (b"\x0a\x03abc", 1, "op 0 of the definition"),
     ],
 )

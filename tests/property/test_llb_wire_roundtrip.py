@@ -132,7 +132,7 @@ def test_bytes_that_are_no_op_are_refused_with_the_op_and_a_place(graph: Graph, 
     try:
         pb.Op.FromString(bytes(raw))
     except DecodeError:
-        with pytest.raises(DefinitionError, match=r"^op 0 of the definition is no pb\.Op: (?!is malformed)"):
+        with pytest.raises(DefinitionError, match=r"^op 0 of the definition is not a pb\.Op: (?!malformed)"):
             decode(pb.Definition(**{"def": [bytes(raw)]}).SerializeToString())
 
 

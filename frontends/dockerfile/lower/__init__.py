@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages to states: `convert` tells the story, one file for each family of instructions does the work."""
+"""Stages to states: `convert` is the entry point, with one module per family of instructions."""

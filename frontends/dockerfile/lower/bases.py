@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base images and named contexts of stages, resolved concurrently, each question asked once."""
+"""Base images and named contexts of stages, resolved concurrently, each one once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions that only change the image config: CMD, ENTRYPOINT, EXPOSE, HEALTHCHECK, USER and their like."""
+"""Instructions that only change the image config: CMD, ENTRYPOINT, EXPOSE, HEALTHCHECK, USER and the like."""
 
 from __future__ import annotations
 

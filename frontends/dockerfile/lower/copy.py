@@ -151,7 +151,7 @@ class _Copying:
         if found.keep_git_dir is not None:
             if self.keep_git_dir not in (None, found.keep_git_dir):
                 with pointed(partial(self.command.flags.span, "keep-git-dir")):
-                    raise errors.source("inconsistent keep-git-dir configuration", "say it in one place")
+                    raise errors.source("inconsistent keep-git-dir configuration", "set it in one place only")
             self.keep_git_dir = found.keep_git_dir
         if found.checksum:
             if self.checksum not in ("", found.checksum):

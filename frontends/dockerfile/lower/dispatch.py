@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stage: its settings, then its instructions one after the other."""
+"""One stage: its settings, then its instructions in order."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class _Remote(io.RawIOBase):
     def readinto(self, buffer: object) -> int:
         """Read the next bytes."""
         if self._stopped:
-            raise OSError(errno.ECANCELED, "nobody waits for the file any more")
+            raise OSError(errno.ECANCELED, "read canceled")
         view = memoryview(buffer)  # type: ignore[arg-type]
         reading = self._bridge.read_file(self._ref, self._path, offset=self._at, length=len(view))
         data = asyncio.run_coroutine_threadsafe(reading, self._loop).result()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mounts of RUN: options to what the process sees."""
+"""The mounts of RUN."""
 
 from __future__ import annotations
 

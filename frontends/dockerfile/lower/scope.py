@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ARG, ENV and LABEL: what later words see, and what the image keeps."""
+"""ARG, ENV and LABEL: variables for later words, and what the image config keeps."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of a file and the images they name: who needs whom, and what the target needs."""
+"""The stages of a file and the images they name: their dependencies, and what the target needs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONBUILD triggers: instructions that a base left for the stages built on it."""
+"""ONBUILD triggers: instructions in a base image that run in the stages built on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from frontends.dockerfile.reading import read_instruction
 from grammar import Diagnostic, DiagnosticError, Related, Source
 
 _TRIGGER = "ONBUILD"
-_WRONG_BASE = "the base image is wrong: build it again without that trigger"
+_WRONG_BASE = "rebuild the base image without this trigger"
 
 
 def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
@@ -45,7 +45,7 @@ def _located(first: Diagnostic, text: str, place: Place) -> DockerfileError:
     found = DockerfileError(first.message, code=first.code, hint=first.help).locate(place)
     spans = [span for span in first.spans if span.source.name == _TRIGGER]
     shown = spans[0] if spans else Source(_TRIGGER, text, "Dockerfile").lines(1, 1)
-    related = Related("the base image has this trigger", shown)
+    related = Related("from this trigger of the base image", shown)
     found.diagnostics = (replace(found.diagnostics[0], related=(related, *first.related)),)
     return found
 

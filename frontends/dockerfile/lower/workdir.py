@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WORKDIR, and the working directory that a base image brings."""
+"""WORKDIR, and the working directory inherited from the base image."""
 
 from __future__ import annotations
 

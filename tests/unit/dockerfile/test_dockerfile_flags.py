@@ -31,7 +31,7 @@ def fault(text: str, *, labs: bool = False) -> DockerfileError:
 
 
 WRONG = [
-    ("RUN --mount=type=cahce,target=/x y", "cahce", "types are"),
+    ("RUN --mount=type=cahce,target=/x y", "cahce", "valid types"),
     ("RUN --mount=type=cache,tagret=/x y", "tagret", "target"),
     ("RUN --mount=type=cache,target=/x,sharing=lokced y", "lokced", "locked"),
     ("RUN --mount=type=cache,target=/x,uid=me y", "me", "base 10"),
@@ -69,7 +69,7 @@ WRONG = [
     ("COPY --chmod=u+q a /", "u+q", "755"),
     ("COPY --link=perhaps a /", "perhaps", "true or false"),
     ("COPY --from=$X a /", "$X", "alias"),
-    ("COPY --from=7 a /", "7", "count from 0"),
+    ("COPY --from=7 a /", "7", "numbered 0"),
     ("COPY --chown=${ a /", "${", ""),
     ("ADD --checksum=md4:1 http://x.invalid/a /", "md4:1", "HTTP"),
     ("ADD --checksum=sha256:1 a /", "sha256:1", "HTTP"),

@@ -102,7 +102,7 @@ def test_the_answer_to_a_check_holds_the_first_and_tells_of_all() -> None:
     assert json.loads(answer["result.json"])["buildError"]["location"]["ranges"][0]["start"] == {"line": 3}
     told = answer["result.errors"].decode()
     assert "unknown flag: --form" in told
-    assert "no check is called WorkdirRelative" in told
+    assert "unknown check WorkdirRelative" in told
 
 
 def test_one_screen_shows_the_first_errors_and_counts_the_rest() -> None:

@@ -148,5 +148,5 @@ def test_what_was_expected_is_listed(folder: Path) -> None:
         syntax().parse(Source("s", "1 2"))
     (found,) = caught.value.diagnostics
     assert found.message == "unexpected '2'"
-    assert found.help == "expected '+' or the end"
+    assert found.help == "expected '+' or end of input"
     assert "^" in found.render()

@@ -30,7 +30,7 @@ WRONG = cast("Any", 3)
         (lambda: llb.scratch().user(WRONG), "user() argument 'name'"),
         (lambda: llb.scratch().copy(cast("Any", "src"), "/a", "/b"), "copy() argument 'source' must be State or Chain"),
         (lambda: llb.scratch().copy(llb.scratch(), "/a", "/b", include=cast("Any", "*.py")), "a sequence of str, not str"),
-        (lambda: llb.scratch().copy(llb.scratch(), "/a", "/b", owner=cast("Any", 1.5)), "an owner is user[:group]"),
+        (lambda: llb.scratch().copy(llb.scratch(), "/a", "/b", owner=cast("Any", 1.5)), "owner must be user[:group]"),
         (lambda: llb.scratch().mkfile("/a", WRONG), "mkfile() argument 'data' must be bytes or str, not int"),
         (lambda: llb.scratch().mkdir("/a", cast("Any", "755")), "mkdir() argument 'mode' must be int, not str"),
         (lambda: llb.scratch().mkdir("/a", True), "must be int, not bool"),

@@ -220,5 +220,5 @@ def test_a_resolver_pins_what_it_finds_and_is_asked_in_any_case() -> None:
     ],
 )
 def test_numbers_that_no_message_holds_are_refused(state: State) -> None:
-    with pytest.raises(DefinitionError, match="a number of the graph does not fit: "):
+    with pytest.raises(DefinitionError, match="number out of range in the graph: "):
         encode(state.graph())

@@ -113,7 +113,7 @@ def test_readable_contents_stand_in_lines_and_binary_ones_in_base64() -> None:
         ("head %files", "hed %files", "llb-word", "hed", "did you mean head?"),
         ("/src/out to", "/src/out into", "llb-syntax", "into", "expected 'to'"),
         ("linux/amd64", "linux", "llb-value", "linux", "write os/architecture[/variant]"),
-        ("-> 0", "-> 0 0", "llb-syntax", "0", "expected the end of the line"),
+        ("-> 0", "-> 0 0", "llb-syntax", "0", "expected end of line"),
         ("mode=0o600", "mode=99999999999", "llb-value", "%files", ""),
         ("mode=0o600", 'mode=1 text="\\ud800"', "llb-value", '"\\ud800"', ""),
         ('user "web" in %make', "beside %make", "llb-option", "%make", ""),

@@ -39,14 +39,14 @@ def _mount(kind: ops.MountType) -> ops.Mount:
 
 BROKEN = [
     (ops.Exec(meta=ops.Meta(args=()), mounts=(ROOT,)), "exec.meta.args: must not be empty"),
-    (ops.Exec(meta=META, mounts=(replace(ROOT, dest="/x"),)), 'exec.mounts: none has dest "/"'),
+    (ops.Exec(meta=META, mounts=(replace(ROOT, dest="/x"),)), 'exec.mounts: no mount with dest "/"'),
     (_exec(ops.Mount(dest="/m", input=1)), "exec.mounts: no such input"),
     (_exec(ops.Mount(dest="/m", input=-2)), "exec.mounts: no such input"),
-    (_exec(_mount(ops.MountType.CACHE)), "exec.mounts: a cache mount has no cacheOpt"),
-    (_exec(_mount(ops.MountType.SECRET)), "exec.mounts: a secret mount has no secretOpt"),
-    (_exec(_mount(ops.MountType.SSH)), "exec.mounts: an ssh mount has no SSHOpt"),
-    (ops.Source(identifier="alpine"), "source.identifier: has no scheme"),
-    (ops.Source(identifier="local://x"), "source: has inputs"),
+    (_exec(_mount(ops.MountType.CACHE)), "exec.mounts: cache mount without cacheOpt"),
+    (_exec(_mount(ops.MountType.SECRET)), "exec.mounts: secret mount without secretOpt"),
+    (_exec(_mount(ops.MountType.SSH)), "exec.mounts: ssh mount without SSHOpt"),
+    (ops.Source(identifier="alpine"), "source.identifier: missing scheme"),
+    (ops.Source(identifier="local://x"), "source: must not have inputs"),
     (_file(), "file.actions: must not be empty"),
     (_file(_mkdir(input=1)), "file.actions: no such input or action"),
     (_file(_mkdir(), _mkdir(input=3)), "file.actions: no such input or action"),
@@ -97,12 +97,12 @@ def test_a_broken_rule_is_named(op: ops.Op, message: str, check: Callable[[Graph
 def test_a_negative_output_index_is_refused() -> None:
     top = Vertex.make(ops.Merge(inputs=(0,)), (Edge(BASE, -1),))
     graph = Graph(vertices=(BASE, top), head=Edge(top))
-    with pytest.raises(DefinitionError, match=_says(graph, "inputs: an output index is negative")):
+    with pytest.raises(DefinitionError, match=_says(graph, "inputs: negative output index")):
         verify(graph)
 
 
 def test_every_rule_has_a_case() -> None:
-    shown = {message for _, message in BROKEN} | {"inputs: an output index is negative"}
+    shown = {message for _, message in BROKEN} | {"inputs: negative output index"}
     assert {rule.message for rule in RULES} == shown
 
 

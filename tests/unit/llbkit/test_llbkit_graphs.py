@@ -88,9 +88,9 @@ def test_verify_prints_every_problem_with_its_line(tmp_path, capsys) -> None:
     assert run(["llb", "verify", str(path)]) == 1
     said = capsys.readouterr().err
     for part in (
-        "source.identifier: has no scheme",
+        "source.identifier: missing scheme",
         "exec.meta.args: must not be empty",
-        'none has dest "/"',
+        'no mount with dest "/"',
     ):
         assert part in said
     assert f"{path}:2:1" in said
@@ -103,7 +103,7 @@ def test_verify_of_a_definition_names_op_and_field(tmp_path, capsys) -> None:
     bad = study("%a = source nowhere\nhead %a\n").graph
     (tmp_path / "bad.pb").write_bytes(encode(bad))
     assert run(["llb", "verify", str(tmp_path / "bad.pb")]) == 1
-    assert f"op {bad.vertices[0].digest}: source.identifier: has no scheme" in capsys.readouterr().err
+    assert f"op {bad.vertices[0].digest}: source.identifier: missing scheme" in capsys.readouterr().err
     (tmp_path / "good.pb").write_bytes(encode(_graph()))
     assert run(["llb", "verify", str(tmp_path / "good.pb")]) == 0
     assert "2 vertices, no problems" in capsys.readouterr().out

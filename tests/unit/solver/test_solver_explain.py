@@ -30,8 +30,8 @@ def texts(before: dict, after: dict) -> list[str]:
         ({"args": ["make"]}, {"args": ["make", "-j"]}, ['argument changed from ["make"] to ["make", "-j"]']),
         ({"env": ["A=1", "B=2"]}, {"env": ["B=3", "A=1"]}, ['env B changed from "2" to "3"']),
         ({"env": ["A=1"]}, {"env": ["A=1", "B="]}, ['env B is new: ""']),
-        ({"env": ["A=1"]}, {"env": []}, ['env A is gone: it was "1"']),
-        ({"env": ["A=1"]}, {}, ['env is gone: it was ["A=1"]']),
+        ({"env": ["A=1"]}, {"env": []}, ['env A was removed: "1"']),
+        ({"env": ["A=1"]}, {}, ['env was removed: ["A=1"]']),
         ({"mounts": [{"id": "x"}]}, {"mounts": [{"id": "y"}]}, ['mount[0] id changed from "x" to "y"']),
         ({"kind": "exec"}, {"kind": "file"}, ['kind changed from "exec" to "file"']),
         ({"cwd": "a" * 100}, {"cwd": "b"}, [f'cwd changed from "{"a" * 78}… to "b"']),
@@ -56,7 +56,7 @@ def test_inputs_differ_by_content_file_by_file() -> None:
     }
     assert texts(made(None, old), made(None, new)) == [
         'input 0 (COPY), file /b changed from "2" to "5"',
-        'input 0 (COPY), file /c is gone: it was "3"',
+        'input 0 (COPY), file /c was removed: "3"',
         'input 0 (COPY), file /d is new: "4"',
     ]
     assert texts(made(None, old), made(None, {**new, "content": "c1"})) == []
@@ -78,8 +78,8 @@ def test_inputs_differ_by_their_keys() -> None:
     assert texts(made(None, one), made(None, {**one, "selector": "/x"})) == [
         'input 0 (RUN make), path changed from "" to "/x"'
     ]
-    assert texts(made(None, one), made(None, one, one)) == ["input 1 (RUN make) is new: it was not there"]
-    assert texts(made(None, one, one), made(None, one)) == ["input 1 (RUN make) is gone: it was there"]
+    assert texts(made(None, one), made(None, one, one)) == ["input 1 (RUN make) is new: absent"]
+    assert texts(made(None, one, one), made(None, one)) == ["input 1 (RUN make) was removed: present"]
 
 
 def test_ingredients_of_another_shape_are_no_error() -> None:
@@ -115,13 +115,13 @@ def test_builds_explain_themselves(kind, tmp_path) -> None:
         return total("run", total("copy", number("dir", value), content=[0]), salt=salt)
 
     first = build(head(1), store, volatile=directory).explanations
-    assert {one.reason for one in first.values()} == {"nothing like it was executed before"}
+    assert {one.reason for one in first.values()} == {"no similar step was executed before"}
     changed = build(head(2), store, volatile=directory).explanations
     assert changed["copy"].reason == 'input 0 (int://dir?value=2&), file /value changed from "1" to "2"'
     assert changed["run"].reason == "input 0 (sum copy ) changed from one result to another"
     vertex = head(2)
     renewed = build(vertex, store, volatile=directory, metadata=ignoring(vertex)).explanations
-    assert renewed["run"].reason == "the cache was not to be asked"
+    assert renewed["run"].reason == "the cache was ignored"
     run_record = next(r for r in store.records() if r.name.startswith("sum run"))
     lost = build(head(2), store, volatile=directory, lost={run_record.tokens[0]}).explanations
     assert lost["run"].reason == "its result is no longer stored"

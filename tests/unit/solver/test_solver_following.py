@@ -99,9 +99,9 @@ def test_outputs_of_one_vertex_are_kept_apart() -> None:
 
 
 def test_an_output_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(SolveError, match="has 1 outputs"):
+    with pytest.raises(SolveError, match=r"output 4 of .* does not exist"):
         solve(FakeWorker(), Edge(number("one", 1), 4))
-    with pytest.raises(VertexError, match="has 1 outputs"):
+    with pytest.raises(VertexError, match=r"output 4 of .* does not exist"):
         solve(FakeWorker(), total("user", Edge(number("one", 1), 4)))
 
 

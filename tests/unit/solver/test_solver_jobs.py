@@ -119,7 +119,7 @@ def test_a_failure_names_its_vertex_and_cancels_the_rest() -> None:
     assert isinstance(caught.value.cause, ArithmeticError)
     assert worker.clock.time() - began == 1.0
     ended = {e.digest: e.error for e in events if isinstance(e, VertexCompleted)}
-    assert ended == {bad.digest: "bad does not add up", slow.digest: "context canceled"}
+    assert ended == {bad.digest: "inconsistent arithmetic in bad", slow.digest: "context canceled"}
 
 
 def test_two_jobs_share_running_work_and_a_leaver_cancels_only_what_nobody_wants() -> None:

@@ -178,7 +178,7 @@ def test_every_pass_is_listed() -> None:
     assert [one.name for one in FILES_PIPELINE] == names
     folder = Path(str(solver.passes.__file__)).parent
     files = {path.stem.replace("_", "-") for path in folder.glob("*.py")}
-    assert files - {"--init--", "rewrite", "sight"} == set(names)
+    assert files - {"--init--", "rewrite", "visibility"} == set(names)
 
 
 # -- one pass at a time

@@ -38,12 +38,12 @@ def test_references_are_normalised(text, full, familiar):
         ("", "empty"),
         ("Alpine", "must be lower case"),
         ("0" * 64, "identifier"),
-        ("a:b:c", "is not a tag"),
-        ("a@sha256:12", "is not a digest"),
+        ("a:b:c", "invalid tag"),
+        ("a@sha256:12", "invalid digest"),
         ("a@sha512:" + "0" * 64, "digest that can be checked"),
         ("a/" * 130 + "a", "must not be more than 255 characters"),
-        ("a//b", "is not a repository name"),
-        ("a b", "is not a repository name"),
+        ("a//b", "invalid repository name"),
+        ("a b", "invalid repository name"),
     ],
 )
 def test_what_is_no_reference_is_told_why(text, reason):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users can see of each result: its files only, or the layers they lie in.
+"""What the users of each result can observe: its files only, or its layers as well.
 
 The layers of a result are seen by whoever builds on them or hands them on: the head if it may be exported as an image, a
 mount whose changes are kept, a merge or diff (which are made of layers), the base of file actions, a cache mount (which is
