@@ -211,10 +211,12 @@ def secret(value: str) -> tuple[str, tuple[str, str]]:
             raise FlagError(f"--secret {name}: the environment variable {variable} is not set")
         return name, ("env", variable)
     path = path or name
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FlagError(
             f"--secret {name}: {path} does not exist", help="set it with src=FILE or env=VARIABLE"
         )
+    if Path(path).is_dir():
+        raise FlagError(f"--secret {name}: {path} is a directory", help="give a file")
     return name, ("file", str(Path(path).absolute()))
 
 

@@ -121,6 +121,8 @@ def test_wrong_attributes_are_found_before_there_is_a_result(tmp_path, kind, att
             {"oci-artifact": "true", "oci-mediatypes": "0"},
             '"oci-artifact=true" conflicts with "oci-mediatypes=false"',
         ),
+        ({"compression": ""}, "compression= has no value"),
+        ({"compression-level": ""}, "compression-level= has no value"),
         ({"oci-mediatypes": ""}, "is not a boolean"),
         ({"oci-artifact": ""}, "is not a boolean"),
         ({"force-compression": ""}, "is not a boolean"),

@@ -249,6 +249,9 @@ def image_options(request: ExportRequest, attrs: Attrs) -> ImageOptions:
     if attrs.text("name") == "*":
         names += request.metadata.get("image.name", b"").decode().split(",")
     names += [name for name in request.names if name not in names]
+    for key in ("compression", "compression-level"):
+        if attrs.values.get(key) == "":
+            raise ExportError(f"{key}= has no value", help=f"remove {key}=, or give a value")
     compression = attrs.choice("compression", ("gzip", "zstd", "uncompressed"), "gzip")
     level = attrs.number("compression-level")
     top = {"gzip": 9, "zstd": 22}.get(compression, 0)

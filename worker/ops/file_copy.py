@@ -81,6 +81,11 @@ def not_found(tree: Tree, path: str, origin: str) -> FileOpError:
     wanted = known or path.rpartition("/")[2]
     # What no step reads was never scanned, but is still what a misspelt name may have meant.
     beside = tree.beside(parent) if isinstance(tree, LocalTree) else list(tree.children(parent))
+    if (node := tree.children(parent).get(wanted)) is not None:
+        place = f"/{join(parent, wanted)}"
+        if node.is_link:
+            return FileOpError(message, help=f"{place} is a symbolic link to {node.link}, which is not there")
+        return FileOpError(message, help=f"{place} is no directory")
     close = nearest(wanted, beside)
     if close is not None:
         return FileOpError(message, help=f"did you mean /{join(parent, close)}?")

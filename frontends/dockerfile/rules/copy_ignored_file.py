@@ -18,6 +18,7 @@ RULE = Rule(
     name="CopyIgnoredFile",
     description="Attempting to Copy file that is excluded by .dockerignore",
 )
+_EVERYTHING = ("*", "**", "**/*")
 VALID = ("FROM alpine:3.20\nCOPY . /\n",)
 INVALID = ()
 
@@ -33,6 +34,8 @@ def check(
     if matcher is None:
         return
     path = posixpath.normpath(source).replace("//", "/")
+    if path in (".", "/") and all(pattern.text not in _EVERYTHING for pattern in matcher.patterns):
+        return  # the context itself; ".*" does not mean it
     try:
         ignored = matcher.matches_or_parent(path)
     except PatternError:

@@ -86,10 +86,12 @@ def test_a_secret_comes_from_file_or_environment(tmp_path, monkeypatch) -> None:
     assert secret("id=TOKEN") == ("TOKEN", ("env", "TOKEN"))
     assert secret("id=k,env=TOKEN") == ("k", ("env", "TOKEN"))
     assert secret("type=env,id=TOKEN") == ("TOKEN", ("env", "TOKEN"))
+    assert secret("id=k,src=/dev/null") == ("k", ("file", "/dev/null"))
 
 
 @pytest.mark.parametrize(
-    "text", ["src=", "id=k,src=/none", "id=k,env=NOT_SET_ANYWHERE", "id=k,what=x", "id=k,type=db"]
+    "text",
+    ["src=", "id=k,src=/none", "id=k,src=/", "id=k,env=NOT_SET_ANYWHERE", "id=k,what=x", "id=k,type=db"],
 )
 def test_a_wrong_secret_is_refused(text: str) -> None:
     with pytest.raises(FlagError):

@@ -557,3 +557,15 @@ def test_names_of_files_are_copied_as_hard_links_those_of_symbolic_links_are_not
     made = world.files(cp("/", "/x/"), source=source)
     counts = world.inside(made, lambda root: [(root / "x" / name).lstat().st_nlink for name in ("f", "l")])
     assert counts == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("/dangling", "/dangling is a symbolic link to nowhere, which is not there"), ("/danglin/x", "/dangling?"),
+     ("/dangling/x", "/dangling is a symbolic link to nowhere, which is not there"), ("/file/x", "/file is no directory")],
+)  # fmt: skip
+def test_what_is_there_is_not_suggested_instead_of_itself(world, path, said) -> None:
+    source = world.make({"dangling": "nowhere", "file": b"x"})
+    with pytest.raises(FileOpError) as caught:
+        world.files(cp(path, "/a"), source=source)
+    assert said in str(caught.value.help)
