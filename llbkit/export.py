@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from frontends.base import BuildResult, PlatformResult
 from llbkit.bridge import EngineRef
 from llbkit.csvflags import FlagError
+from llbkit.platformcheck import platform_warnings
 from llbkit.request import BuildRequest, Output
 from llbkit.shown import shown
 from solver.events import Progress
 from solver.flight import together
 from solver.passes import Seen
-from worker.base import Snapshot
+from worker.base import Snapshot, StatusReport
 from worker.localtree import LocalTree
 from worker.worker import LocalWorker
 
@@ -95,6 +96,8 @@ async def export_all(
     values = await together(*(_value(one, seen) for one in result.results))
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:
+        if warnings := platform_warnings(request, result):
+            await shown("verify", "Verifying build result", progress, _nothing, warnings=warnings)
         return {}
     from worker.exporters.base import ExportRequest, PlatformExport
 
@@ -120,7 +123,8 @@ async def export_all(
             dest=_file(output),
             stream=stdout if output.dest == "-" else None,
         )
-        response |= await _one(number, output, wanted, worker, progress)
+        warnings = platform_warnings(request, result) if number == 0 else []
+        response |= await _one(number, output, wanted, worker, progress, warnings)
     return response
 
 
@@ -135,6 +139,10 @@ def _attrs(output: Output, options: Mapping[str, str]) -> Mapping[str, str]:
     if value is None or EPOCH_ATTRIBUTE in output.attrs or (value and parse_epoch(value) is None):
         return output.attrs
     return {**output.attrs, EPOCH_ATTRIBUTE: value}
+
+
+async def _nothing(report: StatusReport) -> None:
+    """Do the work of a step that only warns."""
 
 
 def _file(output: Output) -> Path | None:
@@ -159,7 +167,12 @@ async def _snapshot(value: object, worker: LocalWorker) -> Snapshot:
 
 
 async def _one(
-    number: int, output: Output, wanted: ExportRequest, worker: LocalWorker, progress: Progress
+    number: int,
+    output: Output,
+    wanted: ExportRequest,
+    worker: LocalWorker,
+    progress: Progress,
+    warnings: Sequence[str],
 ) -> dict[str, str]:
     """Write one output, shown as a step of its own."""
     return await shown(
@@ -167,4 +180,5 @@ async def _one(
         _TITLES[output.type],
         progress,
         lambda report: worker.export(output.type, wanted, report),
+        warnings=warnings,
     )

@@ -5,20 +5,29 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus
+from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus, VertexWarning
 from worker.base import StatusReport
 
 T = TypeVar("T")
 
 
-async def shown(key: str, title: str, progress: Progress, work: Callable[[StatusReport], Awaitable[T]]) -> T:
-    """Await ``work(report)`` and show it under ``title``; ``key`` tells steps of one build apart."""
+async def shown(
+    key: str,
+    title: str,
+    progress: Progress,
+    work: Callable[[StatusReport], Awaitable[T]],
+    *,
+    warnings: Sequence[str] = (),
+) -> T:
+    """Await ``work(report)`` and show it under ``title`` with ``warnings``; ``key`` tells steps of one build apart."""
     digest = "sha256:" + hashlib.sha256(key.encode()).hexdigest()
     progress(VertexAdded(digest=digest, name=title, inputs=()))
     progress(VertexStarted(digest=digest, time=time.time()))
+    for warning in warnings:
+        progress(VertexWarning(digest=digest, short=warning))
     error = ""
     try:
         return await work(_reporter(digest, progress))

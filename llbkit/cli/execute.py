@@ -316,7 +316,9 @@ def report(
         return
     if done.warnings:
         count = "1 warning" if len(done.warnings) == 1 else f"{len(done.warnings)} warnings"
-        click.echo(f"\n {count} found (`--check` shows them with their source lines):", err=True)
+        located = any(warning.spans for warning in done.warnings)
+        more = " (`--check` shows them with their source lines)" if located else ""
+        click.echo(f"\n {count} found{more}:", err=True)
         for warning in done.warnings:
             click.echo(f" - {warning.short}", err=True)
     lines = done.summary.lines(response, outputs, size=done.value.size, seconds=done.seconds)
