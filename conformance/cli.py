@@ -66,7 +66,7 @@ def _world(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     found = json.loads(path.read_bytes())
-    assert isinstance(found, dict), "images.json is an object"
+    assert isinstance(found, dict), "images.json must be an object"
     return found
 
 

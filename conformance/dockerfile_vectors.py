@@ -100,7 +100,7 @@ class RecordedBridge:
 
     async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
         """Return a file of the case."""
-        assert isinstance(ref, _Ref), "a bridge is asked about its own refs only"
+        assert isinstance(ref, _Ref), "refs must come from this bridge"
         if not path:
             raise IsADirectoryError(path)
         found = self._files(_source_name(ref.state)).get(path)

@@ -138,7 +138,7 @@ def _change(
     """Return what changed between two vertices that match; None if nothing did."""
     one, other = old.vertices[before], new.vertices[after]
     fields = _own_changes(old, new, before, after, match)
-    fields += _beside(old.metadata(before), new.metadata(after), named=bool(fields))
+    fields += _metadata_changes(old.metadata(before), new.metadata(after), named=bool(fields))
     moved = []
     if old.normal[before] != new.normal[after]:
         if old.own[before] == new.own[after] or not fields:
@@ -197,8 +197,8 @@ def _looking(vertex: Vertex, op: ops.Op) -> Vertex:
     return vertex if op is vertex.op else replace(vertex, op=op)
 
 
-def _beside(one: Metadata, other: Metadata, *, named: bool) -> list[FieldChange]:
-    """Return what changed beside the op; ``named``: a new name is what one expects."""
+def _metadata_changes(one: Metadata, other: Metadata, *, named: bool) -> list[FieldChange]:
+    """Return the changes in metadata; ``named``: the op changed as well, so a new name is expected."""
     pairs: list[tuple[str, object, object]] = [
         ("ignore-cache", one.ignore_cache, other.ignore_cache),
         ("export-cache", one.export_cache, other.export_cache),

@@ -78,7 +78,7 @@ class Side:
         return own, "sha256:" + hashlib.sha256(raw).hexdigest()
 
     def metadata(self, number: int) -> Metadata:
-        """Return what is known of a vertex beside its op."""
+        """Return what is known of a vertex besides its op."""
         return self.graph.metadata_of(self.vertices[number].digest)
 
 

@@ -38,7 +38,7 @@ class Node(Protocol):
 
     @property
     def constraints(self) -> Constraints:
-        """What the step was given beside its own arguments."""
+        """What the step was given besides its own arguments."""
 
     @property
     def fixed_platform(self) -> Platform | None:

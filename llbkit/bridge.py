@@ -112,7 +112,7 @@ class EngineBridge:
             return ResolvedImage(ref=found.ref, digest=found.digest, config=found.config)
 
         about = parse(ref).with_default_tag().familiar
-        return await self._shown(log_name or f"[internal] load metadata for {ref}", ask, about)
+        return await self._as_display_step(log_name or f"[internal] load metadata for {ref}", ask, about)
 
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
@@ -135,7 +135,7 @@ class EngineBridge:
                 last_modified=found.last_modified,
             )
 
-        return await self._shown(log_name or f"[internal] load metadata for {identifier}", ask)
+        return await self._as_display_step(log_name or f"[internal] load metadata for {identifier}", ask)
 
     async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
         """Return a lazy handle on a state."""
@@ -177,8 +177,8 @@ class EngineBridge:
             )
         )
 
-    async def _shown(self, name: str, ask: Callable[[], Awaitable[T]], about: str = "") -> T:
-        """Show a question as a step of its own, and turn the worker's refusal into the frontend's error.
+    async def _as_display_step(self, name: str, ask: Callable[[], Awaitable[T]], about: str = "") -> T:
+        """Show a request as a step of its own, and turn the worker's refusal into the frontend's error.
 
         A frontend says itself which source it asked for, so the refusal does not begin with ``about`` again.
         """
@@ -199,7 +199,7 @@ class EngineBridge:
 
 
 async def _value(ref: Ref) -> object:
-    assert isinstance(ref, EngineRef), "a bridge is asked about its own refs only"
+    assert isinstance(ref, EngineRef), "refs must come from this bridge"
     return await ref.value()
 
 

@@ -74,12 +74,12 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "runtime": "OCI runtime: crun, runc or a path. Default: the fastest that works here. $LLBKIT_RUNTIME.",
         "snapshotter": "overlay or native. Default: overlay where it works. $LLBKIT_SNAPSHOTTER.",
         "passes": "on or off: whether graphs are optimized before they are solved. Default: on. $LLBKIT_PASSES.",
-        "parallel": "How many steps run at once (exec), transfers (net), copies (disk), compressions (cpu).",
+        "parallel": "Limits on concurrent steps (exec), transfers (net), copies (disk) and compressions (cpu).",
         "registry": 'One table for each host, [registry."HOST"], with mirrors, http, insecure and ca.',
-        "registry.mirrors": 'Hosts that are asked first for this host\'s images, in this order: ["127.0.0.1:5000"].',
-        "registry.http": "true: talk plain HTTP to this host. Default: only to loopback addresses that speak no TLS.",
+        "registry.mirrors": 'Hosts to try first for this host\'s images, in order: ["127.0.0.1:5000"].',
+        "registry.http": "true: use plain HTTP for this host. Default: only for loopback addresses without TLS.",
         "registry.insecure": "true: do not verify this host's certificate.",
-        "registry.ca": "File with the certificate authority (PEM) of this host.",
+        "registry.ca": "PEM file with the certificate authority of this host.",
     }
 )
 """Every setting, and what it means."""
@@ -160,7 +160,7 @@ def _from_file(settings: Settings, path: Path) -> Settings:
                     for host, entry in _typed(path, key, value, dict).items()
                 }
             case _:
-                raise ConfigError(f"{path}: unknown key {key!r}; keys are {', '.join(sorted(_KEYS))}")
+                raise ConfigError(f"{path}: unknown key {key!r}; valid keys: {', '.join(sorted(_KEYS))}")
     return replace(settings, **known)
 
 

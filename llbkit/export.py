@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from frontends.base import BuildResult, PlatformResult
 from llbkit.bridge import EngineRef
 from llbkit.csvflags import FlagError
+from llbkit.display_step import as_display_step
 from llbkit.platformcheck import platform_warnings
 from llbkit.request import BuildRequest, Output
-from llbkit.shown import shown
 from solver.events import Progress
 from solver.flight import together
 from solver.passes import Seen
@@ -97,7 +97,7 @@ async def export_all(
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:
         if warnings := platform_warnings(request, result):
-            await shown("verify", "Verifying build result", progress, _nothing, warnings=warnings)
+            await as_display_step("verify", "Verifying build result", progress, _nothing, warnings=warnings)
         return {}
     from worker.exporters.base import ExportRequest, PlatformExport
 
@@ -175,7 +175,7 @@ async def _one(
     warnings: Sequence[str],
 ) -> dict[str, str]:
     """Write one output, shown as a step of its own."""
-    return await shown(
+    return await as_display_step(
         f"export-{number}",
         _TITLES[output.type],
         progress,

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 from llb import Platform
 from llb import platform as platforms
 from llb.reference import parse
-from llbkit.shown import shown
+from llbkit.display_step import as_display_step
 from solver.events import Progress, discard
 from worker.base import CancelToken, Session, SourceError, StatusReport
 from worker.content.provider import descriptor_from
@@ -164,7 +164,7 @@ class Images:
     async def _run(
         self, title: str, pool: str, work: Callable[[CancelToken, StatusReport], T], progress: Progress
     ) -> T:
-        return await shown(
+        return await as_display_step(
             title,
             title,
             progress,

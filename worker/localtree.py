@@ -91,7 +91,7 @@ class LocalTree:
         if not os.path.isdir(self.base):
             raise SourceError(
                 f"local directory {name!r}: {self.base} is not a directory",
-                help="check the path that was given",
+                help="check the path",
             )
 
     def root(self) -> Node:
@@ -157,7 +157,7 @@ class LocalTree:
         tree = self._tree()
         self.cache.save(join(path, name) for path, entries in tree.items() for name in entries)
 
-    def beside(self, path: str) -> list[str]:
+    def siblings(self, path: str) -> list[str]:
         """Return the names in a directory that the ignore file does not exclude, whether a step reads them or not."""
         with suppress(OSError):
             ignored = PatternMatcher(self._exclude)

@@ -30,7 +30,7 @@ from worker.base import (
 )
 from worker.content.store import ContentStore
 from worker.oci import Descriptor
-from worker.ops.nul import refuse_nul
+from worker.ops.nul_bytes import refuse_nul
 from worker.pools import Pools, can_mount
 from worker.snapshot.layers import LayerStore
 from worker.statedir import StateDir

@@ -32,12 +32,12 @@ def parse_on(source: Source) -> ParsedFile:
     try:
         return parse(source)
     except DiagnosticError as error:
-        error.diagnostics = (*error.diagnostics, *_further(source, error.diagnostics))
+        error.diagnostics = (*error.diagnostics, *_remaining_errors(source, error.diagnostics))
         raise
 
 
-def _further(source: Source, found: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Return the errors of what is left without the lines that are at fault; at most some of them."""
+def _remaining_errors(source: Source, found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return the errors that remain once the faulty lines are blanked out; limited in number."""
     out: list[Diagnostic] = []
     text, last = source.text, list(found)
     while last and len(out) < _MOST:

@@ -128,11 +128,11 @@ def field_words(value: Any, *said: str, but: Mapping[str, object] | None = None)
     for name, shape in shapes(type(value)).items():
         found = getattr(value, name)
         if name not in said and found != (but[name] if but and name in but else shape.usual):
-            words += _told(name, found)
+            words += _value_words(name, found)
     return words
 
 
-def _told(name: str, value: Any) -> list[str]:
+def _value_words(name: str, value: Any) -> list[str]:
     match value:
         case bool():
             return [name if value else f"{name}=no"]
@@ -145,11 +145,11 @@ def _told(name: str, value: Any) -> list[str]:
         case bytes():
             return [f"{name}={packed(value)}"]
         case tuple():
-            return [one for item in value for one in _told(name, item)]
+            return [one for item in value for one in _value_words(name, item)]
         case _ if is_dataclass(value):
             return [f"{name}({' '.join(field_words(value))})"]
         case _:
-            raise TypeError(f"{name}: there is no text for a {type(value).__name__}")
+            raise TypeError(f"{name}: cannot print a {type(value).__name__}")
 
 
 def valued(kind: type[Any], text: str) -> Any:

@@ -173,7 +173,7 @@ def content(statement: Statement, parts: Sequence[object]) -> bytes:
 
 
 def metadata_of(statement: Statement, parts: Sequence[object]) -> Metadata | None:
-    """Return what the lines of a vertex say beside its op; None if they say nothing."""
+    """Return what the lines of a vertex say besides its op; None if they say nothing."""
     description: dict[str, str] = {}
     given: dict[str, Any] = {"description": description}
     said = False

@@ -25,7 +25,7 @@ _INSTEAD = {
     "--memory": "--resource memory=SIZE limits a step",
     "--cpu-shares": "--resource cpu-shares=NUMBER limits a step",
     "--cache-from": "steps are cached in the state directory only",
-    "--builder": "there is one builder, this process",
+    "--builder": "the only builder is this process",
     "--cache-to": "steps are cached in the state directory only",
 }
 

@@ -53,17 +53,17 @@ class Call:
         method, *rest = fields("--call", text)
         if method not in _REQUESTS:
             close = nearest(method, _REQUESTS)
-            known = "methods are " + ", ".join(_REQUESTS)
+            known = "valid methods: " + ", ".join(_REQUESTS)
             hint = f"did you mean {close}? {known}" if close else known
             raise FlagError(f"--call: unknown method {method!r}", help=hint)
         options = pairs("--call", rest, bare=("ignorestatus",))
         form = options.pop("format", "text")
         if form not in ("json", "text", ""):
-            raise FlagError(f"--call: unknown format {form!r}", help="formats are json and text")
+            raise FlagError(f"--call: unknown format {form!r}", help="valid formats: json, text")
         ignored = boolean("--call", "ignorestatus", options.pop("ignorestatus", "false"))
         if options:
             raise FlagError(
-                f"--call: unknown option {min(options)!r}", help="options are format and ignorestatus"
+                f"--call: unknown option {min(options)!r}", help="valid options: format, ignorestatus"
             )
         return cls(_REQUESTS[method], form == "json", ignored)
 

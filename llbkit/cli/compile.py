@@ -47,13 +47,13 @@ def _vertices(count: int) -> str:
     "--format",
     "form",
     type=click.Choice(list(_FORMATS)),
-    help="Format.  [default: text on a terminal, else pb]",
+    help="Output format.  [default: text on a terminal, else pb]",
 )
 @click.option(
     "--output",
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File.  [default: standard output]",
+    help="Output file.  [default: standard output]",
 )
 @click.option(
     "--explain-passes",
@@ -83,7 +83,7 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> None:
         with Engine(root=ctx.obj["root"]) as engine:
             compiled = run_loop(engine.compile_explained(request))
     if len(compiled) != 1:
-        raise FlagError("compile writes one graph", help="give one --platform")
+        raise FlagError("compile writes a single graph", help="use a single --platform")
     (done,) = compiled.values()
     if values["explain_passes"]:
         click.echo(explain(done))

@@ -64,7 +64,7 @@ def explain(key: str | None) -> None:
         near = nearest(key, MEANINGS)
         raise FlagError(
             f"unknown setting {key!r}",
-            help=f"did you mean {near!r}?" if near else "settings are " + ", ".join(MEANINGS),
+            help=f"did you mean {near!r}?" if near else "settings: " + ", ".join(MEANINGS),
         )
     for name in [key] if key is not None else MEANINGS:
         click.echo(f"{name}\n    {MEANINGS[name]}")

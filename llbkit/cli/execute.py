@@ -82,7 +82,11 @@ _REPORT_FLAGS: tuple[Callable[[F], F], ...] = (
 )
 _PROGRESS_FLAGS: tuple[Callable[[F], F], ...] = (
     click.option(
-        "--progress", type=click.Choice(MODES), envvar="BUILDKIT_PROGRESS", default="auto", help="Display."
+        "--progress",
+        type=click.Choice(MODES),
+        envvar="BUILDKIT_PROGRESS",
+        default="auto",
+        help="Type of progress output.",
     ),
     click.option("--quiet", "-q", is_flag=True, help="Print the image id only."),
 )
@@ -94,7 +98,7 @@ def result_flags(function: F) -> F:
 
 
 def report_flags(function: F) -> F:
-    """Add the flags that say what is told of the build."""
+    """Add the flags for progress and result files."""
     return _with(function, (*_REPORT_FLAGS, *_PROGRESS_FLAGS))
 
 
@@ -196,7 +200,7 @@ def _entitlements(values: Mapping[str, Any]) -> frozenset[str]:
         if right.partition("=")[0] not in ("network.host", "security.insecure", "device"):
             raise FlagError(
                 f"--allow: unknown entitlement {right!r}",
-                help="entitlements are network.host, security.insecure, device",
+                help="valid entitlements: network.host, security.insecure, device",
             )
     if values.get("network") == "host":
         allowed.add("network.host")

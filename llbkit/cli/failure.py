@@ -69,7 +69,7 @@ def _known(error: BaseException) -> tuple[str, int] | None:
         case ResolveError():
             return _plain(str(error), getattr(error, "help", "")), FAILED
         case LLBError():
-            return _plain(str(error), _mended(error)), FAILED
+            return _plain(str(error), _next_step(error)), FAILED
         case FlagError():
             return _plain(str(error), error.help), USAGE
         case ConfigError():
@@ -80,7 +80,7 @@ def _known(error: BaseException) -> tuple[str, int] | None:
             return None
 
 
-def _mended(error: BaseException) -> str:
+def _next_step(error: BaseException) -> str:
     from llb.errors import DefinitionError
 
     return "regenerate the graph" if isinstance(error, DefinitionError) else ""

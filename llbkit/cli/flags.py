@@ -50,7 +50,10 @@ _SOURCE_FLAGS: tuple[Callable[[F], F], ...] = (
         help="Limit resources of RUN steps: memory, cpu-quota, ...",
     ),
     click.option(
-        "--frontend", default="dockerfile.v0", metavar="NAME", help="Language.  [default: dockerfile.v0]"
+        "--frontend",
+        default="dockerfile.v0",
+        metavar="NAME",
+        help="Frontend to use.  [default: dockerfile.v0]",
     ),
     click.option("--opt", "opts", multiple=True, metavar="K=V", help="Set a frontend attribute."),
 )
@@ -178,7 +181,7 @@ def _limits(items: Iterable[str]) -> dict[str, str]:
     for key, value in key_values("--resource", items).items():
         if key not in _RESOURCES:
             raise FlagError(
-                f"--resource: unknown resource {key!r}", help="resources are " + ", ".join(_RESOURCES)
+                f"--resource: unknown resource {key!r}", help="valid resources: " + ", ".join(_RESOURCES)
             )
         if key in ("memory", "memory-swap") and value != "-1":
             out[_RESOURCES[key]] = str(size(f"--resource {key}", value))
@@ -199,9 +202,9 @@ def secret(value: str) -> tuple[str, tuple[str, str]]:
     path = parts.pop("src", "") or parts.pop("source", "")
     variable = parts.pop("env", "")
     if parts:
-        raise FlagError(f"--secret: unknown key {next(iter(parts))!r}", help="keys are id, type, src, env")
+        raise FlagError(f"--secret: unknown key {next(iter(parts))!r}", help="valid keys: id, type, src, env")
     if kind not in ("", "file", "env"):
-        raise FlagError(f"--secret: unknown type {kind!r}", help="types are file and env")
+        raise FlagError(f"--secret: unknown type {kind!r}", help="valid types: file, env")
     name = name or variable or os.path.basename(path)
     if not name:
         raise FlagError("--secret: id= is missing")

@@ -46,7 +46,7 @@ def _output(function: F) -> F:
         "--output",
         "-o",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="File.  [default: standard output]",
+        help="Output file.  [default: standard output]",
     )(function)
 
 

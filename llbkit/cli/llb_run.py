@@ -36,7 +36,7 @@ from llbkit.request import Output
 @click.option(
     "--image-config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Config (JSON) of an image made of the result.",
+    help="Image config (JSON) to export the result with.",
 )
 @report_flags
 @click.pass_context

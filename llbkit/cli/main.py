@@ -23,7 +23,7 @@ _COMMANDS = {
     "build": "Build an image from a Dockerfile or another language.",
     "compile": "Compile to LLB without executing anything.",
     "config": "Show and explain the configuration.",
-    "completion": "Print the completion script of a shell.",
+    "completion": "Print a shell completion script.",
     "doctor": "Check the host and show how to fix what is missing.",
     "du": "Show disk usage and what can be reclaimed.",
     "images": "List local images.",
@@ -85,7 +85,7 @@ class _LazyGroup(click.Group):
             if plugin is None:
                 return None
             command = plugin.load()
-        assert isinstance(command, click.Command), f"{name} is no command"
+        assert isinstance(command, click.Command), f"{name} is not a command"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -25,33 +25,37 @@ if TYPE_CHECKING:
 @click.argument("image")
 @click.argument("words", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--interactive", "-i", is_flag=True, help="Connect standard input.")
-@click.option("--tty", "-t", is_flag=True, help="Give the command a terminal.")
-@click.option("--env", "-e", "environment", multiple=True, metavar="K[=V]", help="Set a variable.")
+@click.option("--tty", "-t", is_flag=True, help="Allocate a pseudo-TTY.")
+@click.option(
+    "--env", "-e", "environment", multiple=True, metavar="K[=V]", help="Set an environment variable."
+)
 @click.option(
     "--env-file",
     "env_files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Read variables from a file, one K=V a line.",
+    help="Read environment variables from a file, one K=V per line.",
 )
-@click.option("--volume", "-v", "volumes", multiple=True, metavar="HOST:DEST[:ro]", help="Mount a host path.")
-@click.option("--tmpfs", multiple=True, metavar="DEST", help="Mount a tmpfs.")
+@click.option(
+    "--volume", "-v", "volumes", multiple=True, metavar="HOST:DEST[:ro]", help="Bind mount a host path."
+)
+@click.option("--tmpfs", multiple=True, metavar="DEST", help="Mount a tmpfs directory.")
 @click.option("--workdir", "-w", default="", metavar="DIR", help="Working directory.")
 @click.option("--user", "-u", default="", metavar="USER[:GROUP]", help="User to run as.")
-@click.option("--entrypoint", metavar="COMMAND", help="Replace the image's entrypoint.")
-@click.option("--hostname", "-h", default="", metavar="NAME", help="Host name.")
+@click.option("--entrypoint", metavar="COMMAND", help="Override the entrypoint of the image.")
+@click.option("--hostname", "-h", default="", metavar="NAME", help="Host name of the container.")
 @click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP", help="Add a host to /etc/hosts.")
 @click.option(
-    "--network", type=click.Choice(["host", "none"]), default="host", help="Network.  [default: host]"
+    "--network", type=click.Choice(["host", "none"]), default="host", help="Network mode.  [default: host]"
 )
 @click.option("--read-only", "readonly", is_flag=True, help="Mount the root filesystem read-only.")
-@click.option("--privileged", is_flag=True, help="Give the command every capability.")
+@click.option("--privileged", is_flag=True, help="Grant all capabilities to the command.")
 @click.option("--platform", metavar="OS/ARCH", help="Platform of the image.")
 @click.option(
     "--pull",
     type=click.Choice(["missing", "always", "never"]),
     default="missing",
-    help="When to ask the registry.  [default: missing]",
+    help="When to pull the image.  [default: missing]",
 )
 @click.option("--rm", is_flag=True, hidden=True, expose_value=False)  # what we do anyway
 @click.option("--name", hidden=True, expose_value=False)  # there is nothing to name once it has ended

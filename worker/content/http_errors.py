@@ -135,7 +135,7 @@ def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
             if endpoint.registry
             else "use an https:// URL",
         )
-    code, said = _said(response)
+    code, said = _error_detail(response)
     told = f": {said}" if said else ""
     log_in = f"log in: docker login {endpoint.host}" if endpoint.registry else "give credentials"
     match status:
@@ -163,7 +163,7 @@ def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
     return HttpError(message, status=status, code=code, help=hint)
 
 
-def _said(response: Response) -> tuple[str, str]:
+def _error_detail(response: Response) -> tuple[str, str]:
     """Return code and message of the distribution API's error format, "" where the body is none."""
     import json
 

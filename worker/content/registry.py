@@ -44,7 +44,7 @@ class RegistryProvider:
         try:
             return self._try_all(ref, lambda endpoint: self._resolve_at(endpoint, ref, cancel))
         except SourceError as error:
-            raise self._told(ref, error, cancel) from error
+            raise self._with_alternatives(ref, error, cancel) from error
 
     def manifest(self, ref: Reference, descriptor: Descriptor, cancel: CancelToken) -> bytes:
         """Return the bytes of a manifest or index.
@@ -65,7 +65,7 @@ class RegistryProvider:
         try:
             return self._try_all(ref, ask)
         except SourceError as error:
-            raise self._told(ref.with_digest(descriptor.digest), error, cancel) from error
+            raise self._with_alternatives(ref.with_digest(descriptor.digest), error, cancel) from error
 
     def chunks(
         self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
@@ -168,8 +168,8 @@ class RegistryProvider:
         path = f"{ref.path}/{rest}"
         return with_query(path, ns=ref.domain) if endpoint.mirror else path
 
-    def _told(self, ref: Reference, error: SourceError, cancel: CancelToken) -> SourceError:
-        """Return the error with the image's name, and with what there is in place of what is not found."""
+    def _with_alternatives(self, ref: Reference, error: SourceError, cancel: CancelToken) -> SourceError:
+        """Return the error with the image's name; if it was not found, with the similar tags that exist."""
         if isinstance(error, WrongDigestError):
             return error
         if not isinstance(error, HttpError) or error.status != 404:

@@ -16,7 +16,7 @@ from worker.base import StorageError
 from worker.content.archive import write_directory, write_tar
 from worker.content.layout import IMAGE_NAME, REF_NAME
 from worker.content.store import DamagedBlobError
-from worker.exporters import moment
+from worker.exporters import rfc3339
 from worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
 from worker.exporters.commit import Image
 
@@ -39,7 +39,7 @@ def dated(image: Image, options: ImageOptions, run: Run) -> Image:
     """Return the image with the time of its making, or SOURCE_DATE_EPOCH, as an annotation of its root."""
     epoch = options.epochs.whole
     seconds = int(epoch if epoch is not None else run.tools.clock())
-    annotations = {CREATED: moment.write(seconds * 1_000_000_000), **image.root.annotations}
+    annotations = {CREATED: rfc3339.write(seconds * 1_000_000_000), **image.root.annotations}
     return replace(image, manifests=(*image.manifests[:-1], replace(image.root, annotations=annotations)))
 
 

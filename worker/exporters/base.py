@@ -193,7 +193,9 @@ class Attrs:
             if not key.startswith(tuple(prefixes)):
                 near = difflib.get_close_matches(key, {*self._known, "dest", "type"}, n=1)
                 hint = (
-                    f"did you mean {near[0]}?" if near else f"attributes are {', '.join(sorted(self._known))}"
+                    f"did you mean {near[0]}?"
+                    if near
+                    else f"valid attributes: {', '.join(sorted(self._known))}"
                 )
                 raise ExportError(f"unknown attribute {key!r}", help=hint)
         return left

@@ -15,7 +15,7 @@ from typing import Any
 from llb.ops import Platform
 from worker.content.archive import compact
 from worker.content.provider import read_json
-from worker.exporters import moment
+from worker.exporters import rfc3339
 from worker.exporters.base import ExportError
 
 COMMENT = "buildkit.exporter.image.v0"
@@ -87,7 +87,7 @@ def complete_history(
     entries = [dict(entry) for entry in history]
     for entry in entries:
         if entry.get("created"):
-            entry["created"] = moment.normal(str(entry["created"]))
+            entry["created"] = rfc3339.normal(str(entry["created"]))
     full = [entry for entry in entries if not entry.get("empty_layer")]
     for entry in full[len(layers) :]:
         entry["empty_layer"] = True
@@ -97,7 +97,7 @@ def complete_history(
         if not entry.get("empty_layer"):
             layer = next(facts)
             if not entry.get("created") and layer.created is not None:
-                entry["created"] = moment.write(layer.created)
+                entry["created"] = rfc3339.write(layer.created)
     _fill_times(entries)
     return entries
 
@@ -131,7 +131,7 @@ def _shared_prefix(history: Sequence[Mapping[str, Any]], base_config: bytes | No
     for own, other in zip(history, base, strict=False):
         theirs = dict(other)
         if theirs.get("created"):
-            theirs["created"] = moment.normal(str(theirs["created"]))
+            theirs["created"] = rfc3339.normal(str(theirs["created"]))
         if any((own.get(key) or None) != (theirs.get(key) or None) for key in _HISTORY_KEYS):
             break  # an entry that the base has without a time was filled in: it is not the base's any more
         count += 1
@@ -143,5 +143,5 @@ def _clamped(entry: dict[str, Any], clamp: int) -> dict[str, Any]:
 
 
 def _earlier(text: object, clamp: int) -> str:
-    then = moment.parse(str(text)) if text else None
-    return moment.write(clamp) if then is None or then > clamp else str(text)
+    then = rfc3339.parse(str(text)) if text else None
+    return rfc3339.write(clamp) if then is None or then > clamp else str(text)

@@ -80,16 +80,16 @@ def not_found(tree: Tree, path: str, origin: str) -> FileOpError:
         parent = join(parent, part)
     wanted = known or path.rpartition("/")[2]
     # What no step reads was never scanned, but is still what a misspelt name may have meant.
-    beside = tree.beside(parent) if isinstance(tree, LocalTree) else list(tree.children(parent))
+    siblings = tree.siblings(parent) if isinstance(tree, LocalTree) else list(tree.children(parent))
     if (node := tree.children(parent).get(wanted)) is not None:
         place = f"/{join(parent, wanted)}"
         if node.is_link:
-            return FileOpError(message, help=f"{place} is a symbolic link to {node.link}, which is not there")
-        return FileOpError(message, help=f"{place} is no directory")
-    close = nearest(wanted, beside)
+            return FileOpError(message, help=f"{place} is a dangling symbolic link to {node.link}")
+        return FileOpError(message, help=f"{place} is not a directory")
+    close = nearest(wanted, siblings)
     if close is not None:
         return FileOpError(message, help=f"did you mean /{join(parent, close)}?")
-    names = beside
+    names = siblings
     if not names:
         return FileOpError(message, help=f"/{parent} is empty there")
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

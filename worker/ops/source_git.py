@@ -51,12 +51,12 @@ class GitOperation:
         )
         flags = (str(spec.keep_git_dir), str(spec.submodules), str(spec.commit_mtime))
         remote = (
-            spec.shown if spec.keep_git_dir or spec.submodules else ""
+            spec.redacted if spec.keep_git_dir or spec.submodules else ""
         )  # relative submodules, .git/config
         return CacheMap(
             digest=key_digest("git", found.commit, spec.subdir, remote, *flags, *refs),
             ingredients={
-                "remote": spec.shown,
+                "remote": spec.redacted,
                 "ref": spec.ref,
                 "commit": found.commit,
                 "subdir": spec.subdir,

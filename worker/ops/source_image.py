@@ -12,7 +12,7 @@ from llb.ops import Platform, Source
 from solver.ports import CacheMap, ContentKey, Result, Step
 from worker.base import SCRATCH, Session, Snapshot, Snapshotter
 from worker.content.provider import Blobs
-from worker.exporters import moment
+from worker.exporters import rfc3339
 from worker.oci import Descriptor
 from worker.pools import Pools, Token
 from worker.sources.file import retry_damaged, write_file
@@ -104,7 +104,7 @@ class ImageOperation:
         for position, (descriptor, diff_id) in enumerate(found.layers):
             token.check()
             entry: Mapping[str, Any] = found.history[position] if position < len(found.history) else {}
-            created = moment.parse(str(entry.get("created", "")))
+            created = rfc3339.parse(str(entry.get("created", "")))
             numbers.append(
                 self._layers.add_remote(
                     descriptor,

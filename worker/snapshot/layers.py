@@ -333,4 +333,4 @@ def layers_of(token: str) -> tuple[int, ...] | None:
 def _no_fetch(
     descriptor: Descriptor, source: str, cancel: CancelToken, progress: Callable[[int, int], None] | None
 ) -> None:
-    raise RuntimeError("the layer store was given no way to fetch blobs")
+    raise RuntimeError("the layer store cannot fetch blobs")

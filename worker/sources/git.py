@@ -81,7 +81,7 @@ class GitSource:
             found = _select(spec, listing.decode())
         if not any(sha.startswith(spec.checksum) for sha in (found.commit, found.tag)):
             raise SourceError(
-                f"{spec.shown}: {spec.ref or 'HEAD'} is {found.commit}, not {spec.checksum}",
+                f"{spec.redacted}: {spec.ref or 'HEAD'} is {found.commit}, not {spec.checksum}",
                 help="the ref has moved; update the checksum or use the commit",
             )
         return found
@@ -95,7 +95,7 @@ class GitSource:
             SourceError: it cannot be fetched.
         """
         with (
-            self._repositories.hold(spec.remote, spec.shown, cancel) as bare,
+            self._repositories.hold(spec.remote, spec.redacted, cancel) as bare,
             self._environment(spec, session) as env,
         ):
             self._fetch(bare, spec, found, env, cancel)
@@ -110,7 +110,7 @@ class GitSource:
             SourceError: the commit or directory is not there.
         """
         with (
-            self._repositories.hold(spec.remote, spec.shown, cancel) as bare,
+            self._repositories.hold(spec.remote, spec.redacted, cancel) as bare,
             self._environment(spec, session) as env,
         ):
             self._fetch(bare, spec, found, env, cancel)
@@ -145,7 +145,7 @@ class GitSource:
         self._first_of(ways, env, cancel, spec)
         if not self._has(bare, f"{found.commit}^{{tree}}", env):
             raise SourceError(
-                f"{spec.shown} commit {found.commit} not found", help="check the commit id, or build again"
+                f"{spec.redacted} commit {found.commit} not found", help="check the commit id, or build again"
             )
 
     def _fetch_tag(
@@ -158,7 +158,7 @@ class GitSource:
         rest = ["--", spec.remote, found.ref]
         self._first_of([[*fetch, "--depth=1", *rest], [*fetch, *rest]], env, cancel, spec)
         if not self._has(bare, found.tag, env):
-            raise SourceError(f"{spec.shown}: the tag {spec.ref} has moved", help="build again")
+            raise SourceError(f"{spec.redacted}: the tag {spec.ref} has moved", help="build again")
 
     def _export(
         self,
@@ -173,7 +173,7 @@ class GitSource:
         kind = self._kind(bare, tree, env)
         if kind != "tree":
             raise SourceError(
-                f"{spec.shown}: there is no directory {spec.subdir!r} at {spec.ref or found.commit}",
+                f"{spec.redacted}: directory {spec.subdir!r} does not exist at {spec.ref or found.commit}",
                 help="check the subdirectory after the colon",
             )
         with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
@@ -202,7 +202,7 @@ class GitSource:
             fetch = [*at, "fetch", "--quiet", "--depth=1", "--no-tags", "--update-head-ok", f"file://{bare}"]
             refs = found.kept_refs(spec).items() if spec.keep_git_dir else ()
             self._git([*fetch, found.commit, *(f"{what}:{name}" for name, what in refs)], env, cancel, spec)
-            self._git([*at, "remote", "add", "origin", spec.shown], env, cancel, spec)
+            self._git([*at, "remote", "add", "origin", spec.redacted], env, cancel, spec)
             self._git([*at, "checkout", "--quiet", "--detach", "--force", found.commit], env, cancel, spec)
             if modules:
                 own = {**env, "GIT_ALLOW_PROTOCOL": _protocols(spec)}
@@ -318,7 +318,7 @@ def _authorization(spec: GitSpec, session: Session) -> dict[str, str]:
             text = header_value(value().decode().strip())
         except ValueError as error:
             raise SourceError(
-                f"{spec.shown}: the secret {name} cannot be sent in a header: not a single line of Latin-1 text",
+                f"{spec.redacted}: the secret {name} cannot be sent in a header: not a single line of Latin-1 text",
                 help="provide the token or header value only",
             ) from error
         if is_token:
@@ -343,7 +343,7 @@ def _ssh(spec: GitSpec, session: Session, home: Path) -> dict[str, str]:
         out["SSH_AUTH_SOCK"] = str(socket)
     elif spec.ssh and not spec.remote.startswith(("http", "file")):
         raise SourceError(
-            f"{spec.shown} needs the SSH agent {spec.ssh!r}, which the build was not given",
+            f"{spec.redacted} requires the SSH agent {spec.ssh!r}",
             help=f"add --ssh {spec.ssh}",
         )
     return {**out, "GIT_SSH_COMMAND": command}
@@ -361,7 +361,7 @@ def _named_commit(spec: GitSpec) -> str:
     elif not is_commit_id(spec.checksum):
         message = f'fetch-by-commit requires a full commit SHA checksum, got "{spec.checksum}"'
     if message:
-        raise SourceError(f"{spec.shown}: {message}", help="use the full 40-digit commit id")
+        raise SourceError(f"{spec.redacted}: {message}", help="use the full 40-digit commit id")
     return spec.checksum
 
 
@@ -380,7 +380,7 @@ def _select(spec: GitSpec, listing: str) -> GitCommit:
                 peeled = refs.get(f"{name}^{{}}")
                 return GitCommit(commit=peeled or refs[name], ref=name, tag=refs[name] if peeled else "")
     raise SourceError(
-        f"{spec.shown} has no branch or tag {spec.ref!r}" if spec.ref else f"{spec.shown} is empty",
+        f"{spec.redacted} has no branch or tag {spec.ref!r}" if spec.ref else f"{spec.redacted} is empty",
         help="list refs with git ls-remote; commit ids need all 40 digits",
     )
 
@@ -406,7 +406,7 @@ def _move(work: Path, subdir: str, target: Path, spec: GitSpec) -> None:
         source /= part
         if source.is_symlink() or not source.is_dir():
             raise SourceError(
-                f"{spec.shown}: there is no directory {subdir!r}",
+                f"{spec.redacted}: directory {subdir!r} does not exist",
                 help="check the subdirectory after the colon",
             )
     for entry in sorted(os.listdir(source)):

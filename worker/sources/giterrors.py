@@ -49,7 +49,7 @@ def git_failure(spec: GitSpec, said: str) -> SourceError:
     """Return the error for a run of git that failed and wrote ``said``."""
     lines = [line for line in said.strip().splitlines() if line]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR"))] or lines[-1:]
-    text = (fatal[0] if fatal else "git failed").replace(spec.remote, spec.shown)
+    text = (fatal[0] if fatal else "git failed").replace(spec.remote, spec.redacted)
     text = re.sub(r"^(fatal|error|ERROR): ", "", text)
     hint = "check the address and the network"
     for pattern, meaning, advice in _MEANINGS:
@@ -58,4 +58,4 @@ def git_failure(spec: GitSpec, said: str) -> SourceError:
             hint = advice.format(token=spec.token_secret)
             break
     text = "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])
-    return SourceError(f"git: {spec.shown}: {text}", help=hint)
+    return SourceError(f"git: {spec.redacted}: {text}", help=hint)

@@ -46,7 +46,7 @@ class GitSpec:
         return self.remote.partition(":")[0].rpartition("@")[2]
 
     @property
-    def shown(self) -> str:
+    def redacted(self) -> str:
         """The remote without what is secret in it."""
         if "://" not in self.remote:
             return self.remote

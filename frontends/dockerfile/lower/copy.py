@@ -55,7 +55,7 @@ class _Copying:
     dest: str = ""
     contents: tuple[tuple[str, str], ...] = ()
     mode: int | str | None = None
-    shown: str = ""
+    display_name: str = ""
     target: str = ""
 
     def expand(self) -> None:
@@ -81,14 +81,14 @@ class _Copying:
             self.mode = read_mode(self.chmod)
         with pointed(partial(command.flags.span, "checksum")):
             self._check_checksum()
-        name = stage.shown(command.code)
-        self.shown = self._numbered(name)
+        name = stage.display_text(command.code)
+        self.display_name = self._numbered(name)
         actions: list[ActionSpec] = []
         for written, source in zip(command.sources, self.sources, strict=True):
             with pointed(partial(command.span_of, written)):
                 actions.append(self._one(source))
         actions += [self._document(path, data) for path, data in self.contents]
-        options = stage.step_options(self.step, self.shown)
+        options = stage.step_options(self.step, self.display_name)
         if command.link and not self.chmod and stage.conversion.options.supports("mergeop"):
             self._link(actions, options, name)
         else:
@@ -102,7 +102,7 @@ class _Copying:
     def _link(self, actions: list[ActionSpec], options: StepOptions, name: str) -> None:
         """Copy to an empty filesystem and lay the result over the stage's: both are shown as one."""
         stage = self.stage
-        weak, strong = progress_groups(secrets.token_hex(13)[:25], self.shown)
+        weak, strong = progress_groups(secrets.token_hex(13)[:25], self.display_name)
         copied: StepOptions = {
             **options,
             "platform": stage.runs_on,
@@ -167,7 +167,7 @@ class _Copying:
             checksum=self.checksum,
             skip_submodules=found.submodules is False,
             fetch_by_commit=bool(found.fetch_by_commit),
-            name=self.shown,
+            name=self.display_name,
         )
         return self._plain(state, "/")
 
@@ -185,7 +185,7 @@ class _Copying:
             source,
             filename=filename,
             checksum=self.checksum,
-            name=self.shown,
+            name=self.display_name,
             description={COMMAND: ""},
         )
         return self._plain(state, filename, unpack=bool(self.command.unpack))

@@ -40,7 +40,7 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     stage.conversion.charge(sum(map(len, stage.env.values())) + sum(map(len, args)))
     require_utf8((command.code, *args, *(device.name for device in devices)), command.span)
     env = stage.env | {m.env: _MASK for m in mounts if isinstance(m, SecretSpec) and m.env}
-    shown = stage.shown(command.code + summary, raw=True, env=env)
+    shown = stage.display_text(command.code + summary, raw=True, env=env)
     platform = stage.state.settings.at(stage.conversion.target).platform
     step_options = stage.step_options(step, stage.numbered(shown, platform, stage.env, onbuild=step.onbuild))
     step_options["description"] = {COMMAND: command.code}

@@ -214,7 +214,7 @@ class StageState:
         """Expand words, one after the other. Raises DockerfileError."""
         return [self.expand(step, word) for word in words]
 
-    def shown(self, text: str, *, raw: bool = False, env: Mapping[str, str] | None = None) -> str:
+    def display_text(self, text: str, *, raw: bool = False, env: Mapping[str, str] | None = None) -> str:
         """Return an instruction's text for display, its word in upper case and its variables expanded.
 
         A malformed text stays as it is. ``raw`` keeps quotes and variables that are not set.

@@ -30,7 +30,9 @@ def lower_workdir(stage: StageState, step: Step, command: Workdir) -> None:
     stage.workdir_set = True
     folder = enter(stage, path)
     if folder != "/":
-        name = stage.numbered(stage.shown(command.code), stage.runs_on, stage.env, onbuild=step.onbuild)
+        name = stage.numbered(
+            stage.display_text(command.code), stage.runs_on, stage.env, onbuild=step.onbuild
+        )
         stage.state = stage.state.mkdir(
             folder,
             0o755,

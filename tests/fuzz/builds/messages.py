@@ -16,7 +16,7 @@ _CLASSES = (
     ("digest", r"digest mismatch|wrong digest"),
     (
         "not found",
-        r"not found|no such file or directory|lstat .*: no such|does not exist in its source|nothing in .* matches|does not contain ref|there is no directory|has no branch or tag",
+        r"not found|no such file or directory|lstat .*: no such|does not exist in its source|nothing in .* matches|does not contain ref|directory .* does not exist|has no branch or tag",
     ),
     ("parse error", r"dockerfile parse error|parse error|unknown instruction|unknown flag"),
     ("not a file", r"cannot replace (?:to )?directory"),

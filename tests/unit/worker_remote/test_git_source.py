@@ -273,7 +273,7 @@ def test_dangerous_names_are_refused(remote, fragment):
 
 
 def test_secrets_do_not_show(repo):
-    assert parse("git://x", {"git.fullurl": "https://me:pw@host/x"}).shown == "https://me:xxxxx@host/x"
+    assert parse("git://x", {"git.fullurl": "https://me:pw@host/x"}).redacted == "https://me:xxxxx@host/x"
 
 
 def test_a_missing_git_is_a_lack_of_the_host(tmp_path, token):

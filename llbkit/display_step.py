@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work beside the graph, such as an export, shown in the progress display as a step of its own."""
+"""Work outside the graph, such as an export, shown as a step of its own in the progress display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.base import StatusReport
 T = TypeVar("T")
 
 
-async def shown(
+async def as_display_step(
     key: str,
     title: str,
     progress: Progress,

@@ -7,7 +7,7 @@ import pytest
 
 from llb import ops
 from worker.base import WorkerError
-from worker.ops.nul import refuse_nul
+from worker.ops.nul_bytes import refuse_nul
 
 
 def file_op(action: ops.MkDir | ops.MkFile | ops.Copy) -> ops.File:
