@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs as the vectors write them."""
+"""Graphs in the JSON form of the vectors."""
 
 from __future__ import annotations
 

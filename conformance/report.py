@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a vector run gives, and how differences are made readable."""
+"""The report of a vector run, with readable differences."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A build's request from a program's arguments: ``Engine.build(".", tags=["app:1"], args={"VERSION": "2"})``."""
+"""Make a `BuildRequest` from a program's arguments: ``Engine.build(".", tags=["app:1"], args={"VERSION": "2"})``."""
 
 from __future__ import annotations
 

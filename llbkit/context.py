@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build contexts: what ``PATH | URL | -``, ``--file`` and ``--build-context`` mean for the frontend.
+"""Build contexts: the meaning of ``PATH | URL | -``, ``--file`` and ``--build-context`` for the frontend.
 
 Local directories are read in place. What comes on standard input is kept below a scratch directory that the caller
 owns. Everything remote stays a URL that the frontend turns into a source.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an `llbkit.Engine` raises, in one place. Each is loaded when it is named.
+"""All exceptions that `llbkit.Engine` raises, imported on first use.
 
 DiagnosticError          a program or a text is wrong; ``diagnostics`` say where
 LLBError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a frontend's result to the outputs that were asked for."""
+"""Export a frontend's result to the requested outputs."""
 
 from __future__ import annotations
 

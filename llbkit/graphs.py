@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs in files: three forms, told apart by their content, and the pictures that are only written."""
+"""Graphs in files: three formats, detected by content, and pictures, which are only written."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build needs before its frontend runs: files from the network, and contexts that are other targets.
+"""Inputs fetched before the frontend runs: remote files, and contexts that are other targets.
 
 A named context ``target:STAGE`` is another stage of the same program, built with the same options. It reaches the
 frontend as buildx hands on linked targets: as an input, with the image config in the input's metadata, for one

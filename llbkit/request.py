@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build is asked for, as plain values: the engine's input, made by the command line or by a program."""
+"""Build requests as plain values: the engine's input, from the command line or a program."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process in an image, in the foreground: what `docker run --rm` is used for beside a build."""
+"""Run one process in an image, in the foreground, like `docker run --rm`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What solving a graph gives to a program: its files, and what the exporters answered."""
+"""The result of solving a graph, for programs: its files, and the exporters' responses."""
 
 from __future__ import annotations
 

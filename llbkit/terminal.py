@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text for people: nothing that came from outside may steer the terminal on which it is printed.
+"""Terminal output: escape control characters in untrusted text before it is printed.
 
 Names of steps, errors, source lines, images and descriptions come from Dockerfiles, registries and files. They pass one of
 two doors: the standard streams of the command line are `SafeStream`, and the live table, which steers the terminal itself,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``--ssh``: sockets of running agents, or an agent of our own that holds the given keys while the build lasts."""
+"""``--ssh``: sockets of running agents, or a private agent with the given keys for the duration of the build."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker's nouns and the contracts between its parts.
+"""The worker's types and the interfaces between its parts.
 
 Threads: everything below ``worker/ops`` is synchronous and thread-safe, and runs on a thread of `worker.pools.Pools`
 (whose threads live in one private mount namespace, so mounts die with the process). Only operations are ``async``.
@@ -87,7 +87,7 @@ class Snapshotter(Protocol):
 
 
 class CancelToken(Protocol):
-    """Tells blocking code that nobody wants its result any more."""
+    """Tells blocking code that its result is no longer wanted."""
 
     @property
     def cancelled(self) -> bool:

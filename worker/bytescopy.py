@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of one file into another, by the fastest way that the file systems allow; and whether they are the same.
+"""Copy a file's bytes by the fastest method that the filesystems support, and compare files.
 
 A reflink, else ``copy_file_range``, else reads and writes; of a sparse file its data ranges only.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cache mounts: directories that outlive builds, shared between steps under three rules.
+"""Cache mounts: directories that outlive builds, shared between steps in three modes.
 
 ``<root>/<key>/`` is one cache, its key made of the id and of the base it started from. ``<key>/<n>/data`` are its
 *instances*: shared and locked users have number 0; private users take the first that nobody holds. An instance is held

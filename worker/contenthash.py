@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Digests of selected files: what a content key is made of.
+"""Digests of selected files, from which content keys are made.
 
 What counts: the path below the selection, type, permissions, owner, link target, device number, extended attributes
 and content. Times do not. The digest is the same whether the files lie in a local directory or in a snapshot. It is

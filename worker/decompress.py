@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decompressors of whole files: gzip, bzip2, xz and zstd, told apart by how a file begins."""
+"""Decompressors of whole files: gzip, bzip2, xz and zstd, detected by magic number."""
 
 from __future__ import annotations
 

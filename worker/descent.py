@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories of any depth through descriptors: one is open at a time, no path grows long, no call recurses.
+"""Walk directories of any depth by descriptor: one open at a time, no long paths, no recursion.
 
 A build step may leave directories a thousand deep. What walks them by recursion, or keeps a descriptor for each level,
 fails there, and a state directory that cannot be cleaned stays broken.
@@ -116,7 +116,7 @@ def _empty(descent: Descent) -> None:
 
 
 def _unlink_files(directory: int) -> list[str]:
-    """Remove what is no directory, and return the names of the directories."""
+    """Remove everything but directories, and return the names of the directories."""
     folders = []
     with os.scandir(directory) as entries:
         for entry in entries:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What directories take on disk."""
+"""Disk usage of directories."""
 
 from __future__ import annotations
 

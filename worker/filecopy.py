@@ -195,7 +195,7 @@ class _Copier:
             os.close(out)
 
     def _finish(self, job: _Job, full: str) -> None:
-        """Give a node that is no file its metadata; times last."""
+        """Set the metadata of a node that is not a regular file; times last."""
         status = job.pick.node.stat
         os.lchown(full, *self._owner(status))
         for name, value in self._tree.xattrs(job.pick.path, job.pick.node):
@@ -205,7 +205,7 @@ class _Copier:
         os.utime(full, ns=self._times(status), follow_symlinks=False)
 
     def _clear(self, target: str) -> None:
-        """Make way for something that is no directory."""
+        """Make way for a non-directory."""
         status = self._root.lstat(target)
         if status is None:
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Telling filesystems apart: whether what lies at a path today is the filesystem that lay there yesterday.
+"""Filesystem identity: whether a path is still on the same filesystem as before.
 
 A file's inode number, size and times say that it did not change only on a filesystem whose times are kept by the kernel. An
 image (squashfs, erofs, ISO 9660) has whatever times its maker wrote, and any image may be changed while it is not mounted. So

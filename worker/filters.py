@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Include and exclude patterns on a walk: what is taken, and which directories are worth entering."""
+"""Include and exclude patterns on a walk: which files are selected, and which directories need to be entered."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be read of a local directory so that paths mean there what they mean in a copy: links included."""
+"""Select the paths to read from a local directory, following symbolic links, as BuildKit's FollowPaths."""
 
 from __future__ import annotations
 

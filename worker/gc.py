@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the state directory holds, and garbage collection.
+"""Disk usage of the state directory, and garbage collection.
 
 Roots are the names of the image store, what living processes hold (`worker.leases`), and the solver's records. A record
 keeps the layers of its results and their blobs; pruning forgets records, least recently used first, then deletes what no

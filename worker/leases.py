@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leases: what a living process uses and nobody may prune.
+"""Leases: resources in use by a running process, protected from pruning.
 
 A process is known by its *owner* name, whose lock file tells whether it lives (`worker.statedir`): a lock goes with its
 process however that ends, and unlike a process number it is never reused. Rows of the dead are dropped by whoever opens

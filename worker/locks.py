@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File locks among threads and processes. A holder's death, however it comes, frees what it held."""
+"""File locks between threads and processes, released when the holder dies in any way."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OCI nouns: descriptors, media types, digests, platforms of images. No I/O."""
+"""OCI types: descriptors, media types, digests, platforms of images. No I/O."""
 
 from __future__ import annotations
 

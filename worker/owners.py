@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Owners of what file actions make, by number or by a name in the files of an input.
+"""Owners for file actions, by id or by a name in an input's passwd and group files.
 
 Source of behaviour: Dockerfile reference, ``--chown``: a user's number alone is also the group's; a user's name alone
 takes the group from its passwd entry; a group alone leaves the user at 0. As in BuildKit a name that is in no file counts

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door to blocking work: named thread pools whose threads share a private mount namespace.
+"""Blocking work: named thread pools whose threads share a private mount namespace.
 
 The first thread of a `Pools` copies the host's mount namespace (as a slave, so later host mounts are seen); the others
 join it. What is mounted there is invisible to the host, and gone when the process is, however it ends.
@@ -49,7 +49,7 @@ class Token:
             raise Cancelled
 
     def cancel(self) -> None:
-        """Say that nobody wants the work any more; idempotent."""
+        """Cancel the work; idempotent."""
         with self._lock:
             if self._cancelled:
                 return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking into results on behalf of a frontend: files, directories, one path's metadata. Blocking.
+"""Read results on behalf of a frontend: files, directories, one path's metadata. Blocking.
 
 Links are followed inside the result only, and what a local directory's filters hide is not there.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths inside a root filesystem that never lead out of it, whatever symbolic links it holds."""
+"""Resolve paths inside a root filesystem, without ever escaping it through symbolic links."""
 
 from __future__ import annotations
 

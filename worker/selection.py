@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one copy takes from its source: the single rule behind both its content key and its execution.
+"""The files that a copy selects from its source: the single rule behind both its content key and its execution.
 
 Source of behaviour: BuildKit's file copy. Wildcards choose roots; links are followed to the roots only; patterns are
 relative to a root; a directory between a root and something taken is taken along.

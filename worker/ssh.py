@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forwarding of an SSH agent into a container: a socket with the owner and mode that the step asked for.
+"""Forwarding of an SSH agent into a container: a socket with the requested owner and mode.
 
 The agent's own socket belongs to the user who builds and may sit anywhere; a step sees a socket of ours, and every
 connection to it is joined to a connection to the agent. No key ever passes, only the agent protocol. One thread serves

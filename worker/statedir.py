@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state directory: its layout, the processes that use it, and what a dead one left behind.
+"""The state directory: its layout, the processes that use it, and cleanup after dead ones.
 
 Every process holds a lock on a file of its own below ``run/owners``, and on its directory below ``work`` in case somebody
 removes the file. At opening, files whose lock is free belong to dead processes: what they left in ``work``, ``layers`` and

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls that Python has no function for: mounting."""
+"""System calls missing from Python's standard library: mounting."""
 
 from __future__ import annotations
 

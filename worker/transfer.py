@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole images on the move: between the local store, registries and archives.
+"""Transfer of whole images between the local store, registries and archives.
 
 An image keeps its bytes on every way: what is pulled, saved, loaded and pushed has the digest it had.
 Every function blocks: call it on the ``net`` or ``disk`` pool.

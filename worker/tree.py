@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories as trees of nodes: the one way in which contexts and snapshots are read.
+"""Directories as trees of nodes: the common view of contexts and snapshots.
 
 A `Tree` is asked for the children of a directory and answers from one `scandir`, kept for later questions. Paths are
 relative to the tree, "/"-separated, without leading slash; "" is the root. Names are text with undecodable bytes as
@@ -70,7 +70,7 @@ class Tree(Protocol):
 
 
 class DirectoryTree:
-    """A `Tree` over a directory that nobody changes meanwhile: a snapshot's view."""
+    """A `Tree` over a directory that does not change meanwhile, such as a snapshot's view."""
 
     keeps_owners = True
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the databases are as they were left.
+"""Detect databases that changed while no process used them.
 
 The last process to close the state directory notes their size, times and place. If they are different when the next one
 opens it (the machine crashed, a backup was restored, a disk or a person changed bytes), every page is read once, and a

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A writable root file system that file actions work on: paths never lead out of it.
+"""A writable root filesystem for file actions: paths never escape it.
 
 Only one action writes at a time, so a path that was resolved here, link by link, stays what it is.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``docker buildx build`` accepts beyond our own flags, so that scripts written for it run.
+"""What ``docker buildx build`` accepts beyond our own flags, for compatibility with existing scripts.
 
 Flags that change nothing in a build without a daemon say so in a warning; attestations must be off, because leaving
 them out in silence would change what is published. ``--flag=true`` and ``--flag=false`` are read as Docker reads them.

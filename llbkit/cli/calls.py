@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit build --call``: what a frontend is asked instead of building, and how its answer is shown.
+"""``llbkit build --call``: subrequests to a frontend, and the display of their results.
 
 Texts are made of the JSON answer, as buildx makes them, since only the client knows where the Dockerfile lies.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in the text of a failed step the cause is: a word that its error, or the end of its output, complains about."""
+"""Locate the cause in the source of a failed step: a word that its error, or the end of its output, mentions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit config``: the settings in force, and what can be set."""
+"""``llbkit config``: the settings in effect, and the available ones."""
 
 from __future__ import annotations
 

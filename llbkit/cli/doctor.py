@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit doctor``: what this host lacks."""
+"""``llbkit doctor``: check the host's prerequisites."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit du``, and how usage is shown."""
+"""``llbkit du``, and the display of disk usage."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``build`` and ``llb run`` share: the flags for results and rights, the engine with its display, the report."""
+"""Code shared by ``build`` and ``llb run``: flags for outputs and entitlements, the engine with its display, the report."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns every failure into one screen of text and an exit code. Nothing else in the product renders errors."""
+"""Turn every failure into one screen of text and an exit code. Errors are rendered nowhere else."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit llb``: graphs looked into. Inputs are files, or ``-``, in any form that is read: see `llbkit.graphs`."""
+"""``llbkit llb``: inspect graphs. Inputs are files, or ``-``, in any form that `llbkit.graphs` reads."""
 
 from __future__ import annotations
 

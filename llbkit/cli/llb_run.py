@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit llb run``: a graph from a file."""
+"""``llbkit llb run``: execute a graph from a file."""
 
 from __future__ import annotations
 

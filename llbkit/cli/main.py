@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command group: subcommands are imported when they are named."""
+"""The command group: subcommands are imported on first use."""
 
 from __future__ import annotations
 

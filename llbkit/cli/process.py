@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process inherits and is sent: standard streams, the treatment of children, signals.
+"""Process setup: standard streams, SIGCHLD handling, signals.
 
 SIGINT, SIGTERM and SIGHUP end a command in the same way: the first cancels what runs, so that containers are killed and
 mounts and directories removed, and the exit code is 128 and the signal's number. The second ends the process whatever it

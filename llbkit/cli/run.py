@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``llbkit run``: a command in an image."""
+"""``llbkit run``: run a command in an image."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a running build is shown. One model of events, several displays."""
+"""Progress displays: one event model, several renderings."""
 
 from __future__ import annotations
 

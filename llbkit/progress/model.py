@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a build as its events tell it: what every display reads."""
+"""The state of a build, derived from its events; the input of every display."""
 
 from __future__ import annotations
 

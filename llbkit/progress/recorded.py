@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build's recorded events (``--progress rawjson``, BuildKit's and ours) say became of each vertex."""
+"""The outcome of each vertex, read from a build's recorded events (``--progress rawjson``, BuildKit's and ours)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a finished build made, in a few lines: name, digest, size, time, what was cached, the slowest step."""
+"""The summary of a finished build, in a few lines: name, digest, size, time, what was cached, the slowest step."""
 
 from __future__ import annotations
 

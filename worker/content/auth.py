@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens: how a registry's challenge is answered, and to whom credentials are sent.
+"""Registry authentication: answer challenges, and decide which hosts may receive credentials.
 
 Flow (distribution token specification): a request is answered 401 with a challenge; Basic is answered with the
 credentials, Bearer with a token fetched from the challenge's realm: by POST if there is a secret (falling back to

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an unpacked layer owes, filled in from the layers below.
+"""Parts of an unpacked layer that depend on the layers below, and are completed from them.
 
 Layers unpack on their own, in parallel. A tar may count on what is below: it names files in directories that it does not
 mention (their attributes are those below, or they are symbolic links there, which lead elsewhere), and it links to files

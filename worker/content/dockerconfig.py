@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Docker's configuration file: who we are to a registry, and the proxies of builds. Secrets never appear in messages."""
+"""Docker's configuration file: registry credentials, and the proxies of builds. Secrets never appear in messages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTTP exchange that always ends: urllib3 whose sockets can be shut down by cancellation and by a deadline.
+"""A single HTTP exchange with guaranteed termination: urllib3 sockets that cancellation or a deadline can shut down.
 
 A blocking call on a socket returns as soon as another thread shuts the socket down. So each exchange keeps a duplicate
 of every descriptor that it uses, from before the connection is made (connecting, a TLS handshake and a proxy's tunnel

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of HTTP and of the distribution API: what a server's refusal or silence means, and what to do about it."""
+"""Errors of HTTP and of the distribution API: the meaning of failures and timeouts, and the next step."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def broken(error: BaseException) -> str:
 
 
 def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
-    """Return what to tell of an answer that nobody expected; reads its body."""
+    """Return the error for an unexpected response; reads its body."""
     status, where = response.status, endpoint.host
     if not response.own:
         where = f"{shown_host(response.url)} (redirected from {endpoint.host})"

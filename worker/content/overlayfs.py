@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The marks of overlayfs in a layer directory, and a stack of layer directories read without mounting it.
+"""Overlayfs whiteouts and opaque markers in a layer directory, and a stack of layer directories read without mounting it.
 
 A whiteout is a 0/0 character device; an opaque directory carries ``trusted.overlay.opaque=y`` (``user.overlay.opaque``
 where a process may not set the former). Kernel documentation, filesystems/overlayfs.

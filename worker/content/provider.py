@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where images come from: one protocol for registries, OCI layouts and archives, and the one way to fetch a blob."""
+"""Image providers: one protocol for registries, OCI layouts and archives, and the common way to fetch a blob."""
 
 from __future__ import annotations
 

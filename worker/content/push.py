@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing to registries: what is there is not sent, what another repository of the same registry has is mounted.
+"""Push to registries: existing blobs are skipped, and blobs of other repositories on the same registry are mounted.
 
 Blobs go first, in parallel; then manifests, children before parents, the tag last: an image that can be named is whole.
 """

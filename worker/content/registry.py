@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading from registries: the distribution API as a `worker.content.provider.Provider`.
+"""Pull from registries: the distribution API as a `worker.content.provider.Provider`.
 
 Mirrors are tried first; what a mirror lacks or refuses is asked of the registry itself. A blob whose connection breaks
 goes on where it stopped (``Range``), and starts over in place where the host does not know ranges.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer to a request: its body within limits of size and time, its connection given back or shut."""
+"""HTTP responses: bodies within limits of size and time; the connection is released or closed."""
 
 from __future__ import annotations
 

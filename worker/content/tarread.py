@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading tar streams: V7, ustar, PAX and GNU headers are told apart; one entry after the other.
+"""Reading tar streams: V7, ustar, PAX and GNU headers, one entry after the other.
 
 Whatever the bytes are, memory stays small: what a header may claim is bounded here, and content is never held. Global PAX
 headers are passed over, as Go's archive/tar and so the engines that use it do.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of sparse files in tars: where the stored pieces of a file belong. Source: the manual of GNU tar, "Sparse Formats"."""
+"""Maps of sparse files in tars: the offsets of a file's stored segments. Source: the manual of GNU tar, "Sparse Formats"."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 512
 
 
 class TarError(ValueError):
-    """The stream is no tar, is cut off, or claims what cannot be."""
+    """The stream is not a tar, is truncated, or has impossible values."""
 
 
 class Segment(NamedTuple):

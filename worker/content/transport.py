@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP for registries: which host to ask and how, authorization, redirects, retries, and errors that help.
+"""HTTP for registries: endpoints, authorization, redirects, retries, and actionable errors.
 
 Every call blocks and belongs on a thread of the ``net`` pool; cancellation and deadlines end it at once, whatever it
 waits for (`worker.content.exchange`). Behaviour follows containerd's client as BuildKit uses it: mirrors first, at most

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A layer's tar into a layer directory, safely: nothing is ever written outside of it.
+"""Unpack a layer's tar into a layer directory; nothing is ever written outside of it.
 
 Every directory on the way to an entry is known to be a real directory, or is resolved with the layer directory as root.
 What a tar leaves to the layers below (directories it does not mention, hard links to files it does not hold) is reported,

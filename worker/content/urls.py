@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""URLs that come from other hosts: redirects, realms of token servers, places to upload to.
+r"""URLs received from servers: redirects, token realms, upload locations.
 
 One parser, urllib3's, decides what a URL's host is, as it is the one that connections are made by: two parsers that
 disagree about ``http://a\@b/`` would send one host's credentials to the other.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotations as users give them: ``annotation[-TYPE][[PLATFORM]].KEY=VALUE``.
+"""Annotation attributes: ``annotation[-TYPE][[PLATFORM]].KEY=VALUE``.
 
 TYPE is ``manifest`` (the default), ``index``, ``manifest-descriptor`` or ``index-descriptor``; a platform in literal
 brackets limits it to that platform's manifest.

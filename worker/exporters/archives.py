@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ``oci`` and ``docker`` outputs share: the index of names, and where the archive is written."""
+"""Code shared by the ``oci`` and ``docker`` exporters: the index of names, and the destination of the archive."""
 
 from __future__ import annotations
 

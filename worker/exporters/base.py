@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export is asked for, what it works with, and how its attributes are read.
+"""Export requests, the exporters' environment, and the parsing of attributes.
 
 Source of attribute names and defaults: BuildKit's exporters at compatibility version 30.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From results to an image: layers to blobs, configs, manifests and, where needed, an index, in the content store.
+"""Commit results as an image: layers to blobs, configs, manifests and, where needed, an index, in the content store.
 
 Manifests and indexes are JSON indented by two spaces in the order of the specification's structs: the bytes that
 BuildKit writes. Layers that came from a registry and were never needed stay there: their blob is named in the manifest
@@ -74,7 +74,7 @@ class Image:
             run.tools.fetch(blob, self.origins.get(blob.digest, ""), run.cancel, None)
 
     def response(self, names: Sequence[str]) -> dict[str, str]:
-        """Return what the client is told, by BuildKit's keys."""
+        """Return the exporter response, with BuildKit's keys."""
         text = compact(self.root.to_json())
         out = {
             "containerimage.descriptor": base64.b64encode(text).decode(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image config of a result: the frontend's, completed with what only the exporter knows.
+"""The image config of a result: the frontend's, completed with rootfs, history and creation time.
 
 Rules as BuildKit's: ``rootfs`` is replaced, missing ``history`` entries and times are filled in, ``created`` is the
 last time of the history where the frontend gave none, SOURCE_DATE_EPOCH is the latest time that may occur (what comes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one entrance to the exporters."""
+"""The entry point of the exporters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _READERS: Mapping[str, Callable[[ExportRequest], object]] = {
 
 
 def check(kind: str, request: ExportRequest) -> None:
-    """Find what is wrong with a request that has no results yet, so that nobody waits for a build in vain.
+    """Find what is wrong with a request that has no results yet, so that it fails before the build runs.
 
     Raises:
         ExportError: an attribute is not known or makes no sense, or a name is missing.
@@ -41,7 +41,7 @@ def check(kind: str, request: ExportRequest) -> None:
 def export(
     kind: str, request: ExportRequest, tools: ExportTools, *, cancel: CancelToken, report: StatusReport
 ) -> dict[str, str]:
-    """Export a result as ``kind`` and return what the client is told, by BuildKit's keys.
+    """Export a result as ``kind`` and return the exporter response, with BuildKit's keys.
 
     Blocking: call it on a thread of the pools (it looks at snapshots).
 

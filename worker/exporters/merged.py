@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several platforms' files in one tree (``platform-split=false``): directories are shared, nothing else may be."""
+"""Several platforms' files in one tree (``platform-split=false``): only directories may overlap."""
 
 from __future__ import annotations
 

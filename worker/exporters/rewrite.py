@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers whose files must not be younger than SOURCE_DATE_EPOCH: the tar is streamed through with clamped times."""
+"""Clamp the times of a layer's files to SOURCE_DATE_EPOCH, by streaming its tar."""
 
 from __future__ import annotations
 

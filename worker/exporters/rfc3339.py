@@ -10,7 +10,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\
 
 
 def parse(text: str) -> int | None:
-    """Return nanoseconds since 1970, None if ``text`` is no RFC 3339 time."""
+    """Return nanoseconds since 1970, None if ``text`` is not an RFC 3339 time."""
     match = _TIME.fullmatch(text)
     if match is None:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operation of diff ops: what one stack of layers changes over another."""
+"""The operation of diff ops: the changes of one stack of layers over another."""
 
 from __future__ import annotations
 

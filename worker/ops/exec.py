@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The key of an exec. What executes it is loaded only once it must be executed (`worker.ops.exec_run`)."""
+"""The operation of exec ops: its key. Execution is imported on demand (`worker.ops.exec_run`)."""
 
 from __future__ import annotations
 

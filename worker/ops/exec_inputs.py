@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that knows how a solver result becomes a directory that a container can see."""
+"""Convert solver results to directories that a container can mount."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache key of an exec: what of it can change its result, readable, and digested from just that.
+"""The cache key of an exec: a digest of the readable ingredients that can affect its result.
 
 Left out, as in BuildKit: proxies, resource limits, export hints, the addresses of extra hosts (their names are in), the
 ids and sharing of cache mounts (what lies in a cache is no part of the key either). The cgroup's parent is left out, too.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that is mounted into one step: inputs, cache mounts, memory, secrets, agents, and its /etc files."""
+"""The mounts of one step: inputs, cache mounts, memory, secrets, agents, and its /etc files."""
 
 from __future__ import annotations
 

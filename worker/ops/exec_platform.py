@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can this host run programs of a platform? Natively, or through an interpreter registered with the kernel."""
+"""Whether this host can run programs of a platform: natively, or through a registered binfmt_misc interpreter."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mount points in a step's root: made where they are missing, removed afterwards, and no trace left of either.
+"""Mount points in a step's root: created where missing, and removed afterwards without a trace.
 
 A mount needs something to sit on. What is made for that purpose is not the step's doing, so it must not end up in the
 result, nor may the times of the directories around it change (the exported layer would differ at every build).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The copy action: where things go, and what is said when there is nothing to copy.
+"""The copy action: destination paths, and the errors for missing sources.
 
 Source of behaviour: BuildKit's file copy. A destination with a trailing slash is a directory; a file copied to an
 existing directory goes into it; a directory's contents merge into the destination (``dir_copy_contents``), or the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process in an image, attached to the caller's streams; what it changes is thrown away."""
+"""Run a process in an image, attached to the caller's streams; its changes are discarded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.runtime.spec import MountSpec
 
 
 class _Unreported:
-    """A `solver.ports.Step` whose reports nobody reads."""
+    """A `solver.ports.Step` that discards its reports."""
 
     name = ""
 

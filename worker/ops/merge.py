@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operation of merge ops: stacks of layers laid over each other."""
+"""The operation of merge ops: stacks of layers on top of each other."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text that holds a NUL byte: no path, argument or address of an operating system can."""
+"""Reject text with NUL bytes, which paths, arguments and URLs cannot contain."""
 
 from __future__ import annotations
 

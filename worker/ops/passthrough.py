@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passthrough: some inputs unchanged, once all of them are there."""
+"""Passthrough: return some inputs unchanged, once all of them are solved."""
 
 from __future__ import annotations
 

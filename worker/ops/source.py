@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operation a source identifier asks for, and what is known of a source without fetching it."""
+"""Map source identifiers to operations, and resolve source metadata without fetching."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which OCI runtime this host can use, found by trying.
+"""Detect a working OCI runtime by trying each.
 
 Hosts differ in ways that versions do not tell: a runtime may refuse hybrid cgroups, or lack the right to load a device
 filter. So each runtime found is asked to run a process, in one *mode* after the other, and the fastest that answers

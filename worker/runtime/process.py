@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running one process in a container: start, output as it comes, exit code, and a sure end on cancellation."""
+"""Run one process in a container: start, streamed output, exit code, and reliable cancellation."""
 
 from __future__ import annotations
 

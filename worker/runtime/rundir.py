@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The directory in which one process keeps its running containers, and the cleaning up after processes that died.
+"""The directory of one process's running containers, and cleanup after processes that died.
 
 ``<root>/<token>/`` belongs to the process that holds a lock on ``<root>/<token>/lock``; the kernel drops the lock
 however the process ends. Below it: ``pids/<container>`` (the number of its first process) and ``work/``, a tmpfs in the

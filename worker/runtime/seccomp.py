@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default system call filter: what a build step may ask of the kernel.
+"""The default system call filter: the system calls that a build step may use.
 
 Everything that is not listed fails with ENOSYS, so that programs fall back, and what is known and refused fails with
 EPERM, so that they say so. Three groups: calls that are always fine; calls that a capability unlocks; calls that depend

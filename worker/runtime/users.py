@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who a process runs as: names and numbers looked up in the root filesystem's own passwd and group files.
+"""The user of a process: names and ids, looked up in the root filesystem's passwd and group files.
 
 Rules as BuildKit's: no user means root without supplementary groups; ``uid:gid`` in numbers needs no files and may be
 any of the kernel's; a number alone takes its group from the passwd file (0 if it is not there); supplementary groups

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lazy layers brought in: fetched, unpacked, verified, put in their place.
+"""Materialize lazy layers: fetch, unpack, verify, and move into place.
 
 Each layer is worked on under its own lock, by one thread of one process; who comes later finds it done. Whoever holds a
-layer's lock waits for that layer's parents only, so nobody waits in a circle.
+layer's lock waits for that layer's parents only, so there is no deadlock.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of layers: what is known of each, its parent, and the blobs it was pulled or exported as.
+"""The rows of layers: metadata, parent, and the blobs a layer was pulled or exported as.
 
 A layer's number is drawn at random and never used again. The solver's records (``cache.db``) and directories on disk name
 layers by it, and any of the three may be lost, or be replaced by an older copy, without the others: a number then names

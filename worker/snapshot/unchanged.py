@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step only touched leaves its layer, so that the layer holds changes and nothing else.
+"""Remove files that a step touched but did not change from its layer.
 
 overlayfs copies a file up as soon as something is done to it, even if nothing becomes of it: ``chown -R`` to the owner
 that all files have copies them all, and each leaves its hard links. BuildKit's differ compares with the layers below, and

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images, repositories, files and directories from outside."""
+"""Sources: images, git repositories, HTTP files and local directories."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ``.git`` directory that a checkout keeps: which refs it has, and nothing in it that tells of this machine.
+"""The ``.git`` directory that a checkout keeps: its refs, without anything specific to this machine.
 
 Refs are those of BuildKit on a fresh state: a ref that was asked for is there as a branch and as a tag, an annotated tag
 as a tag only, so that ``git describe --tags`` names it. HEAD is detached.

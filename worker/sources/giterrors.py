@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What git's messages mean, and what to do about it."""
+"""Translate git's messages into errors with a next step."""
 
 from __future__ import annotations
 

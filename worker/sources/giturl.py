@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a git source names: a remote, a ref, a directory, and how to check it out."""
+"""The attributes of a git source: a remote, a ref, a directory, and how to check it out."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files over HTTP. What was fetched once is asked for again with its validators, and not sent if it is unchanged.
+"""Files over HTTP. Cached files are revalidated with their ETag or Last-Modified.
 
 The body is a blob of the content store; a table remembers url, ETag, Last-Modified, name and digest.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which manifest of an index suits a platform: normalised, then the best of what it can run (containerd's order)."""
+"""Select the manifest of an index for a platform: normalised, then the best of what it can run (containerd's order)."""
 
 from __future__ import annotations
 

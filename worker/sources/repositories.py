@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bare git repositories below the state directory, one a remote: what was ever fetched, kept for the next build.
+"""Bare git repositories below the state directory, one per remote, with all objects fetched so far.
 
 ``<key>/`` is a repository, ``<key>.lock`` the lock of who works in it; the lock file holds the remote's address as it may
 be shown, and its time is that of the last use.
