@@ -562,7 +562,7 @@ def test_names_of_files_are_copied_as_hard_links_those_of_symbolic_links_are_not
 @pytest.mark.parametrize(
     ("path", "said"),
     [("/dangling", "/dangling is a dangling symbolic link to nowhere"), ("/danglin/x", "/dangling?"),
-     ("/dangling/x", "/dangling is a dangling symbolic link to nowhere"), ("/file/x", "/file is no directory")],
+     ("/dangling/x", "/dangling is a dangling symbolic link to nowhere"), ("/file/x", "/file is not a directory")],
 )  # fmt: skip
 def test_what_is_there_is_not_suggested_instead_of_itself(world, path, said) -> None:
     source = world.make({"dangling": "nowhere", "file": b"x"})
