@@ -2,7 +2,7 @@
 """Subrequests' answers as text, made of their JSON values: BuildKit's layout, whichever frontend answered.
 
 A frontend puts these texts into ``result.txt``; a client that knows more, such as the path of a file that the frontend
-knows by its name only, makes them anew. Shapes: BuildKit's ``frontend/subrequests``.
+knows by its name only, makes them again. Shapes: BuildKit's ``frontend/subrequests``.
 """
 
 from __future__ import annotations

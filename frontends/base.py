@@ -114,7 +114,7 @@ class Bridge(Protocol):
         """Return digest and config of an image (from a registry, or of an OCI layout if ``oci_store`` is set).
 
         Raises:
-            ResolveError: there is no such image or platform, or it cannot be reached.
+            ResolveError: the image or platform does not exist, or it cannot be reached.
         """
 
     async def resolve_source(

@@ -79,7 +79,7 @@ def load(name: str, lexer: type[Lexer] | None = None) -> Grammar:
         lexer: A Lark lexer class that yields the tokens; Lark's contextual lexer if left out.
 
     Raises:
-        OSError: There is no such file.
+        OSError: the file does not exist.
         lark.exceptions.GrammarError: The grammar is wrong.
     """
     key = (name, lexer)

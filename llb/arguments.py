@@ -17,10 +17,10 @@ def expect(function: str, name: str, value: object, *kinds: type) -> None:
 
 
 def expect_all(function: str, name: str, values: Iterable[object], *kinds: type) -> None:
-    """Check a sequence and the types of its items; a text is no sequence of texts.
+    """Check a sequence and the types of its items; a text is not a sequence of texts.
 
     Raises:
-        TypeError: it is no sequence, or an item has another type.
+        TypeError: not a sequence, or an item has another type.
     """
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
         raise TypeError(

@@ -18,7 +18,7 @@ _KEPT_IN_PATH = re.compile(r"[A-Za-z0-9\-_.~$&+,/:;=@]")
 
 
 class URLError(ValueError):
-    """An address is no URL."""
+    """An address is not a URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

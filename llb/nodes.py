@@ -48,7 +48,7 @@ class Node(Protocol):
         """Return the outputs it reads, in visiting order."""
 
     def index_of(self, slot: int | str) -> int:
-        """Return the output index of a slot. Raises StateError if the slot is no output."""
+        """Return the output index of a slot. Raises StateError if the slot is not an output."""
 
     def make(self, base: Base, edge: Callable[[Output], Edge]) -> VertexSpec:
         """Return what the step is for a platform; ``edge`` turns outputs it reads into edges."""

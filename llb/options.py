@@ -46,7 +46,7 @@ class Options(TypedDict, total=False):
     """Keyword options of every step.
 
     ``platform`` fixes the step's platform; ``name`` is what users see, ``description`` further words; ``ignore_cache``
-    executes again; ``export_cache`` says whether a cache export shall hold the step; ``require`` are worker filters;
+    executes again; ``export_cache`` says whether a cache export includes the step; ``require`` are worker filters;
     ``resources`` limits the process without changing its key; ``at`` says where the step comes from.
     """
 
@@ -97,7 +97,7 @@ def as_platform(value: Platform | str | None) -> Platform | None:
     """Return a platform given as a value or as text.
 
     Raises:
-        llb.platform.PlatformError: the text is no platform.
+        llb.platform.PlatformError: the text is not a platform.
     """
     if isinstance(value, str):
         return platforms.parse(value)

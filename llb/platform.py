@@ -19,7 +19,7 @@ _OSES = frozenset(
 
 
 class PlatformError(ValueError):
-    """A text is no platform."""
+    """Invalid platform."""
 
 
 def parse(text: str) -> Platform:

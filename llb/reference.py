@@ -31,7 +31,7 @@ _TOO_LONG = f"repository name must not be more than {_MAX_PATH} characters"
 
 
 class InvalidDigestError(LLBError):
-    """A text is no digest that can be checked; the message is that of Go's digest package."""
+    """Invalid digest; the message is that of Go's digest package."""
 
 
 def check_digest(text: str) -> None:

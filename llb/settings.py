@@ -113,7 +113,7 @@ def image_settings(config: bytes | str) -> Change:
     """Return the change that an image config makes to settings.
 
     Raises:
-        StateError: it is no image config.
+        StateError: not an image config.
     """
     text = config if isinstance(config, str) else config.decode("utf-8", "replace")
     try:

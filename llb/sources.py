@@ -305,7 +305,7 @@ def git(
     found_ref, found_subdir = giturl.split_fragment(fragment) if fragment else (remote.ref, remote.subdir)
     ref, subdir = ref or found_ref, subdir or found_subdir
     identifier = f"git://{remote.location}"
-    if remote.scheme and (ref or subdir):  # what is no address is left as it is
+    if remote.scheme and (ref or subdir):  # what is not an address is left as it is
         identifier += f"#{ref}" + (f":{subdir}" if subdir else "")
     attrs = {"git.fullurl": remote.full}
     caps = {"source.git", "source.git.fullurl"}

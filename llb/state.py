@@ -211,7 +211,7 @@ class State:
         """Take environment, directory and platform from an image config (JSON); its user is not taken, as in BuildKit.
 
         Raises:
-            StateError: it is no image config.
+            StateError: not an image config.
 
         >>> from llb import image
         >>> configured = image("alpine").with_image_config('{"config": {"Env": ["A=1"], "WorkingDir": "/app"}}')

@@ -13,7 +13,7 @@ from llb.graph import Graph, Vertex
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``holds`` must be true of every vertex whose op is a ``kind``; ``message`` says what is not."""
+    """``holds`` must be true of every vertex whose op is a ``kind``; ``message`` describes the violation."""
 
     kind: type[object]
     holds: Callable[[Vertex], bool]

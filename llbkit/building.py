@@ -101,7 +101,7 @@ def outputs_of(function: str, outputs: Sequence[Output | str]) -> tuple[Output, 
     """Read outputs given as values or texts.
 
     Raises:
-        TypeError: they are no sequence of these.
+        TypeError: not a sequence of these.
         FlagError: a text makes no sense.
     """
     expect_all(function, "outputs", outputs, Output, str)
@@ -112,7 +112,7 @@ def entitlements_of(function: str, allow: frozenset[str] | Sequence[str]) -> fro
     """Read entitlements.
 
     Raises:
-        TypeError: they are no sequence or set of texts.
+        TypeError: not a sequence or set of texts.
     """
     if not isinstance(allow, set | frozenset):
         expect_all(function, "allow", allow, str)

@@ -180,7 +180,7 @@ class Engine:
         The reference is pinned to the digest that it has now. Without ``pull`` an image of the local store comes first.
 
         Raises:
-            worker.base.SourceError: there is no such image or platform, or its registry cannot be reached.
+            worker.base.SourceError: the image or platform does not exist, or its registry cannot be reached.
         """
         expect("image", "ref", ref, str)
         wanted = as_platform(platform) or self.worker.platforms[0]

@@ -66,7 +66,7 @@ def load(where: str, *, stdin: BinaryIO) -> GraphFile:
     """Return the graph of a file, or of ``stdin`` for ``-``. Rules are not checked: see `GraphFile.problems`.
 
     Raises:
-        FlagError: there is no such file, or what it holds is no graph.
+        FlagError: the file does not exist, or what it holds is not a graph.
         grammar.DiagnosticError: it is a text with mistakes.
         llb.DefinitionError: it is a definition or JSON with mistakes.
     """
@@ -114,7 +114,7 @@ def parse(name: str, data: bytes) -> GraphFile:
 def form_of(data: bytes) -> str:
     """Return the form of a graph's bytes: ``pb``, ``json``, ``text``, or "" for none of them.
 
-    The text form is known by its first line that is no comment. A definition has control characters in its first bytes,
+    The text form is known by its first line that is not a comment. A definition has control characters in its first bytes,
     which JSON never has.
     """
     head = data[:_LOOKED_AT]

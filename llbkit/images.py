@@ -53,7 +53,7 @@ class Images:
         """Return what Docker's ``image inspect`` prints of an image.
 
         Raises:
-            SourceError: there is no such image, or none for the platform.
+            SourceError: the image does not exist, or not for the platform.
         """
         return self._worker.transfer.inspect(name, self._platform(platform))
 
@@ -61,7 +61,7 @@ class Images:
         """Give an image a second name.
 
         Raises:
-            SourceError: there is no such image.
+            SourceError: the image does not exist.
         """
         self._worker.images.tag(source, target)
 
@@ -69,7 +69,7 @@ class Images:
         """Forget a name, or the only name of an image given by its id; `prune` frees what only it used.
 
         Raises:
-            SourceError: there is no such image, or the id has several names.
+            SourceError: the image does not exist, or the id has several names.
         """
         image = self._worker.images.find(name)
         info = self._info(image)
@@ -98,7 +98,7 @@ class Images:
         """Send an image to the registry of its name; return its digest.
 
         Raises:
-            SourceError: there is no such image, or the registry refuses it.
+            SourceError: the image does not exist, or the registry refuses it.
         """
         root = await self._run(
             f"pushing {name}",
@@ -112,7 +112,7 @@ class Images:
         """Write images to a stream as one archive that `docker load` reads, and that is an OCI layout too.
 
         Raises:
-            SourceError: there is no such image.
+            SourceError: the image does not exist.
         """
         await self._worker.pools.run(
             "disk",

@@ -60,7 +60,7 @@ def process_of(request: RunRequest, config: bytes) -> Meta:
     """Return the process of a request in an image with this config.
 
     Raises:
-        NoCommandError: nobody says what to run.
+        NoCommandError: no command is given.
     """
     inner: dict[str, Any] = json.loads(config).get("config") or {}
     entrypoint = request.entrypoint
@@ -96,7 +96,7 @@ async def run(
     ``solve`` brings in the image. ``progress`` sees that, not the process.
 
     Raises:
-        NoCommandError: nobody says what to run.
+        NoCommandError: no command is given.
         WorkerError: the image cannot be had, or the process cannot be started.
     """
     from worker.ops.foreground import Foreground

@@ -30,7 +30,7 @@ class Solution:
         """Return a file's content; ``length`` 0 is to its end.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
         return await self._worker.read_file(self._value, path, offset=offset, length=length)
 
@@ -38,7 +38,7 @@ class Solution:
         """Return a directory's entries, sorted by name; ``include`` is a pattern for names.
 
         Raises:
-            FileNotFoundError: there is no such directory.
+            FileNotFoundError: the directory does not exist.
         """
         return await self._worker.read_dir(self._value, path, include=include)
 
@@ -46,6 +46,6 @@ class Solution:
         """Return what is known of one path.
 
         Raises:
-            FileNotFoundError: there is no such path.
+            FileNotFoundError: the path does not exist.
         """
         return await self._worker.stat_file(self._value, path)

@@ -43,7 +43,7 @@ class Execution:
     """The `solver.ports.Step` of a running vertex, and the work itself when called.
 
     It runs as its first job brought it (operation, session, inputs); the others watch. ``record_id`` is None if the result
-    shall not be remembered.
+    must not be remembered.
     """
 
     def __init__(self, tools: Tools, work: Work, record_id: str | None) -> None:
@@ -156,7 +156,7 @@ class Execution:
 
 
 def forget_others(store: CacheStore, work: Work, known: Sequence[KnownInput], *, keep: str) -> None:
-    """Delete what a renewed vertex was found as until now: a later build shall find the new result only."""
+    """Delete what a renewed vertex was found as until now: later builds must find only the new result."""
     if all(item.keys for item in known):
         inputs = [(item.selector, frozenset(item.keys)) for item in known]
         found = store.find(work.cache_map.digest, inputs)

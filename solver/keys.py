@@ -34,7 +34,7 @@ def vertex_key(cache_map: CacheMap, inputs: Sequence[KnownInput]) -> str | None:
 
 
 def renewed_key(key: str, tokens: Sequence[str], now: float) -> str:
-    """Return the id of a record made by executing anew what had a record with id ``key``.
+    """Return the id of a record made by executing again what had a record with id ``key``.
 
     It must be another one: users of the earlier result are linked to its id.
     """

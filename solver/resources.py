@@ -44,7 +44,7 @@ class Resources:
         nothing lies idle.
 
         Raises:
-            KeyError: there is no such resource.
+            KeyError: the resource does not exist.
         """
         wanted = {name: min(amount, self._total[name]) for name, amount in needs.items() if amount > 0}
         if wanted:

@@ -170,7 +170,7 @@ class VertexSolver:
         known = work.known(trusted=False)
         record_id = keys.vertex_key(work.cache_map, known)
         mine = Execution(self._tools, work, record_id)
-        # What has no key cannot be shared, nor can what its user wants to be made anew.
+        # What has no key cannot be shared, nor can what its user wants to be made again.
         shared = record_id is not None and not work.ignores_cache
         key = record_id if shared else (id(self), work.vertex.digest)
         try:

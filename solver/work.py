@@ -60,7 +60,7 @@ class Work:
     status_began: dict[str, float] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Forget how far the search had come: it was cancelled and may begin anew."""
+        """Forget how far the search had come: it was cancelled and may begin again."""
         self.looked_up, self.wanted = asyncio.Event(), asyncio.Event()
 
     @property

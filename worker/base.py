@@ -102,7 +102,7 @@ class CancelToken(Protocol):
 
 Fetch = Callable[[Descriptor, str, CancelToken, Callable[[int, int], None] | None], None]
 """``fetch(descriptor, source, cancel, progress)`` brings a blob of ``source`` (an identifier such as ``docker-image://...``)
-into the content store. Blocking; verified. ``progress(current, total)`` is told of bytes."""
+into the content store. Blocking; verified. ``progress(current, total)`` reports bytes."""
 
 StatusReport = Callable[[str, str, int, int, bool], None]
 """``report(id, name, current, total, done)``: sub-progress, as `solver.ports.Step.status`."""
@@ -110,7 +110,7 @@ StatusReport = Callable[[str, str, int, int, bool], None]
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """What one build brings along: directories, secrets, agents, stores, permissions. Never stored.
+    """The inputs of one build: directories, secrets, agents, stores, permissions. Never stored.
 
     ``locals`` maps names to directories; ``secrets`` maps ids to functions that return the value;
     ``ssh`` maps ids to agent socket paths; ``oci_stores`` maps store ids to OCI layout directories;

@@ -2,7 +2,7 @@
 """Cache mounts: directories that outlive builds, shared between steps in three modes.
 
 ``<root>/<key>/`` is one cache, its key made of the id and of the base it started from. ``<key>/<n>/data`` are its
-*instances*: shared and locked users have number 0; private users take the first that nobody holds. An instance is held
+*instances*: shared and locked users have number 0; private users take the first that is free. An instance is held
 by a lock on ``<key>/<n>/lock``, so a holder's death, however it comes, frees it, among threads and among processes
 alike. All users hold ``<key>/use`` shared, so that pruning knows. ``<key>/about.json`` says what the cache is.
 """
@@ -87,7 +87,7 @@ class CacheMounts:
         return tuple(sorted(found, key=lambda info: info.last_used_at))
 
     def remove(self, key: str) -> bool:
-        """Delete a cache that nobody uses; tell whether it is gone."""
+        """Delete a cache that is not in use; return whether it was deleted."""
         cache = self._root / key
         lock = try_lock(cache / "use", fcntl.LOCK_EX)
         if lock is None:

@@ -4,7 +4,7 @@
 Roots are the names of the image store, what living processes hold (`worker.leases`), and the solver's records. A record
 keeps the layers of its results and their blobs; pruning forgets records, least recently used first, then deletes what no
 root reaches. Whatever happens in between, no root loses what it needs: rows go before files, and a layer or blob is looked
-at and deleted in one transaction, in which nobody can come to hold it.
+at and deleted in one transaction, in which no new lease can appear.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class ImageStore:
         """Give the image ``source`` a second name.
 
         Raises:
-            SourceError: there is no such image.
+            SourceError: the image does not exist.
         """
         self.put(str(parse(target).with_default_tag()), self.find(source).descriptor)
 
@@ -73,7 +73,7 @@ class ImageStore:
         """Forget a name, in any spelling, or the only name of an image given by its id; return what it was.
 
         Raises:
-            SourceError: there is no such image, or the id has several names.
+            SourceError: the image does not exist, or the id has several names.
         """
         matching = self._matching(name)
         if len(matching) > 1:
@@ -88,7 +88,7 @@ class ImageStore:
         """Return the image of a name, in any spelling, or of an id: a digest or the first 7 or more digits of one.
 
         Raises:
-            SourceError: there is no such image.
+            SourceError: the image does not exist.
         """
         return self._matching(name)[0]
 
@@ -103,7 +103,7 @@ class ImageStore:
         """Return what a reference points to.
 
         Raises:
-            SourceError: there is no such image.
+            SourceError: the image does not exist.
         """
         image = self.get(str(ref.with_default_tag()))
         if image is not None:

@@ -99,7 +99,7 @@ class LocalTree:
         return Node(os.stat(self.base), stat.S_IFDIR)
 
     def children(self, path: str) -> Mapping[str, Node]:
-        """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
+        """Return the entries of a directory in order of their names; nothing if ``path`` is not a directory."""
         return self._tree().get(path, _NOTHING)
 
     def xattrs(self, path: str, node: Node) -> Xattrs:

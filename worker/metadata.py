@@ -55,7 +55,7 @@ class _Held:
 class Metadata:
     """Connections to ``path``, one for each thread. Methods raise `StorageError` if the disk or the file fails.
 
-    A damaged file is put aside when that is found, ``notice`` is told, and `DamagedDatabaseError` is raised from then on:
+    A damaged file is moved aside when that is found, ``notice`` is called, and `DamagedDatabaseError` is raised from then on:
     what this process knows of layers and leases was in it.
     """
 
@@ -105,7 +105,7 @@ class Metadata:
     def register(self, name: str, version: int, ddl: str) -> None:
         """Create the tables of one owner, once. ``ddl`` holds statements separated by semicolons.
 
-        The version is part of the stored name: another version's tables are not touched, so ``ddl`` names its tables anew
+        The version is part of the stored name: another version's tables are not touched, so ``ddl`` creates its own
         when their shape changes.
         """
         key = f"{name}:{version}"

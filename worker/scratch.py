@@ -22,7 +22,7 @@ def lock_directory(path: Path) -> int:
 
     Raises:
         BlockingIOError: somebody else holds the lock.
-        OSError: it is no directory, or not there.
+        OSError: not a directory, or not there.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -37,7 +37,7 @@ _ATTEMPTS = 100
 class StateDir:
     """A state directory in use by this process. Cheap to open; close it at the end.
 
-    ``notice`` is told, in one line each, what was damaged and put aside. ``alone`` says whether no other process used the
+    ``notice`` receives, in one line each, what was damaged and moved aside. ``alone`` says whether no other process used the
     directory when it was opened, ``is_new`` whether nothing was known of what it holds.
 
     Raises:
@@ -85,7 +85,7 @@ class StateDir:
                 self.metadata = Metadata(self.root / "metadata.db", notice)
                 self.lease = Leases(self.metadata, self.owner)
                 return
-            except DamagedDatabaseError:  # it was put aside
+            except DamagedDatabaseError:  # it was moved aside
                 self.metadata.close()
                 if last:
                     raise

@@ -31,7 +31,7 @@ from worker.sources.platform import choose, show
 _CHUNK = 1 << 20
 
 NOT_A_PLATFORM = "unknown"
-"""The operating system that an index gives for what is no image, such as an attestation."""
+"""The operating system that an index gives for what is not an image, such as an attestation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class ImageTransfer:
         """Return what `docker image inspect` prints of an image.
 
         Raises:
-            SourceError: there is no such image, or it is damaged.
+            SourceError: the image does not exist, or it is damaged.
         """
         image = self._images.find(name)
         manifest, _, data = self.image_for(image.descriptor, platform)
@@ -189,7 +189,7 @@ class ImageTransfer:
         """Send a stored image to the registry of its name; return its root.
 
         Raises:
-            SourceError: there is no such image, or the registry refuses it.
+            SourceError: the image does not exist, or the registry refuses it.
         """
         image = self._images.find(name)
         content = self.content(image.descriptor)
@@ -237,7 +237,7 @@ class ImageTransfer:
         """Write images as one archive that `docker load` reads, and that is an OCI layout too.
 
         Raises:
-            SourceError: there is no such image, or the store lacks a part of it.
+            SourceError: the image does not exist, or the store lacks a part of it.
         """
         blobs: dict[str, Descriptor] = {}
         entries: list[dict[str, Any]] = []

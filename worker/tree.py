@@ -60,7 +60,7 @@ class Tree(Protocol):
         """Return the node of the root directory."""
 
     def children(self, path: str) -> Mapping[str, Node]:
-        """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
+        """Return the entries of a directory in order of their names; nothing if ``path`` is not a directory."""
 
     def xattrs(self, path: str, node: Node) -> tuple[tuple[str, bytes], ...]:
         """Return the extended attributes that a copy keeps, sorted."""
@@ -83,7 +83,7 @@ class DirectoryTree:
         return Node(os.stat(self.base), stat.S_IFDIR)
 
     def children(self, path: str) -> Mapping[str, Node]:
-        """Return the entries of a directory in order of their names; nothing if ``path`` is no directory."""
+        """Return the entries of a directory in order of their names; nothing if ``path`` is not a directory."""
         known = self._children.get(path)
         if known is None:
             # The kernel would follow a link in the path, out of the tree.

@@ -3,7 +3,7 @@
 
 The last process to close the state directory notes their size, times and place. If they are different when the next one
 opens it (the machine crashed, a backup was restored, a disk or a person changed bytes), every page is read once, and a
-database that is not sound is put aside before anybody trusts it. A normal start costs a stat for each.
+database that is not sound is moved aside before it is used. A normal start costs a stat for each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Vetting:
         self._notice = notice
 
     def before(self) -> None:
-        """Put aside what is not sound. Nobody else uses the databases.
+        """Move damaged databases aside. No other process uses them.
 
         Raises:
             sqlite3.Error: one cannot be read, for another reason than its content.

@@ -64,7 +64,7 @@ class LocalWorker:
         runtime: an OCI runtime's name or path; "" is the fastest that works.
         snapshotter: ``overlay``, or "" for what works.
         registries: options by host.
-        notice: is told, in one line each, what of the state directory was damaged and put aside.
+        notice: receives, in one line each, what of the state directory was damaged and moved aside.
 
     Raises:
         StorageError: the state directory cannot be used.

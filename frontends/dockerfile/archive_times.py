@@ -38,7 +38,7 @@ class Readable(Protocol):
 def newest_time(file: Readable) -> int | None:
     """Return the newest time of the regular files in a tar archive, in whole seconds since 1970.
 
-    The archive may be compressed with gzip, bzip2, xz or zstd. None: it has no regular file, or ``file`` is no archive.
+    The archive may be compressed with gzip, bzip2, xz or zstd. None: it has no regular file, or ``file`` is not an archive.
     Cost: linear in its length; the memory of the decompressor's window.
 
     Raises:

@@ -90,7 +90,7 @@ def read_time(name: str, text: str) -> int:
     """Return the time of a HEALTHCHECK flag in nanoseconds, 0 if it is not given.
 
     Raises:
-        DockerfileError: it is no duration, or shorter than a millisecond.
+        DockerfileError: not a duration, or shorter than a millisecond.
     """
     if not text:
         return 0
@@ -107,7 +107,7 @@ def read_retries(text: str) -> int:
     """Return the retries of a HEALTHCHECK, 0 if they are not given.
 
     Raises:
-        DockerfileError: they are no number, or negative.
+        DockerfileError: not a number, or negative.
     """
     if not text:
         return 0

@@ -28,7 +28,7 @@ def _names(words: Iterable[str], what: str) -> str:
 
 
 def no_frontend(name: str, written: str, known: str, span: Span | None) -> DockerfileError:
-    """The file, or the build, names a frontend that is not here; ``written`` is how, ``known`` what there is."""
+    """The file or the build requests an unknown frontend; ``written`` is how, ``known`` lists the installed ones."""
     if not name:
         return DockerfileError(
             f"{written} does not name a frontend",
@@ -50,7 +50,7 @@ def empty_file() -> DockerfileError:
 
 
 def no_file(name: str, cause: str) -> DockerfileError:
-    """There is no Dockerfile."""
+    """The Dockerfile does not exist."""
     return DockerfileError(
         f"failed to read dockerfile: {cause}",
         code="no-dockerfile",
@@ -107,7 +107,7 @@ def _likeness(word: str) -> Callable[[str], tuple[bool, bool, str]]:
 
 
 def unknown_instruction(word: str, known: Iterable[str], span: Span) -> DockerfileError:
-    """The first word of a line is no instruction. The help names the likeliest of several equally near ones."""
+    """Unknown instruction. The help names the likeliest of several equally close ones."""
     names = sorted(known)
     close = suggest(word, names, case_sensitive=False)
     likely = suggest(word, sorted(names, key=_likeness(word)), case_sensitive=False)
@@ -182,7 +182,7 @@ def not_utf8(byte: int, span: Span | None) -> DockerfileError:
 
 
 def too_much() -> DockerfileError:
-    """A file of some lines makes more text than any build can use."""
+    """The expansion of the file exceeds the size limit."""
     return DockerfileError(
         "variable expansion exceeds the size limit of a build",
         code="too-much",
@@ -194,7 +194,7 @@ def too_much() -> DockerfileError:
 
 
 def misspelt_stage(name: str, close: str, span: Span | None) -> Diagnostic:
-    """A name is no stage's, but nearly one. It may be an image; so it is a warning."""
+    """A name close to a stage's. It may be an image, so this is a warning."""
     return Diagnostic(
         code="stage-name",
         message=f"unknown stage {name} (did you mean {close}?)",
@@ -214,7 +214,7 @@ def blank_base(written: str) -> DockerfileError:
 
 
 def reference(name: str, cause: str, hint: str = "") -> DockerfileError:
-    """A base or ``--from`` is no image reference."""
+    """A base or ``--from`` is not a valid image reference."""
     return DockerfileError(f"failed to parse stage name {go_quote(name)}: {cause}", code=REFERENCE, hint=hint)
 
 

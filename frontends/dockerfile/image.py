@@ -224,7 +224,7 @@ class _Members:
     Names are found in any case, and the last of equal ones counts. What is wrong is told of in the decoder's words.
 
     Raises:
-        ValueError: it is no object, or a member has another type.
+        ValueError: not an object, or a member has another type.
     """
 
     def __init__(self, raw: object, path: str, kind: str) -> None:

@@ -46,7 +46,7 @@ class _Names:
         self._order.append(name)
 
     def misspelt(self, name: str, span: Span | Callable[[], Span | None] | None) -> Iterator[Diagnostic]:
-        """Yield a warning about a name that is no stage's, but close to one's: it would be asked for as an image."""
+        """Yield a warning about a name that is not a stage's, but close to one's: it would be asked for as an image."""
         wanted = name.lower()
         if not name or "$" in name or wanted in self._known or len(self._compared) > MOST:
             return

@@ -267,7 +267,7 @@ def mount_from(written: Value) -> tuple[str, Span | None]:
 def read_device(written: Value) -> CDIDevice:
     """Read the value of one ``--device``: a CDI name, or ``name=NAME``, and ``required``. Errors point at the option.
 
-    The first word that is no option is the name, an equals sign in it or not. No name at all is no error.
+    The first word that is not an option is the name, an equals sign in it or not. No name at all is not an error.
 
     Raises:
         DockerfileError: an option is unknown or malformed.

@@ -92,7 +92,7 @@ def read_options(
     _check_utf8(attrs)
     build_args = {k.removeprefix(_BUILD_ARG): v for k, v in attrs.items() if k.startswith(_BUILD_ARG)}
     _check_removed(attrs, build_args)
-    # In BuildKit's order, which decides what is told of first.
+    # In BuildKit's order, which decides what is reported first.
     wanted = _platforms(attrs.get("platform", ""))
     resolve_mode = _resolve_mode(attrs.get("image-resolve-mode", ""))
     extra_hosts = _hosts(attrs.get("add-hosts", ""))

@@ -2,7 +2,7 @@
 """The parameters of a target: build arguments, secrets and SSH agents, collected while stages are lowered.
 
 An argument counts if the target's chain of stages declares it, or if a FROM on the chain expands it, or if the default
-of one that counts does. The nearest stage's declaration is the one that is told of.
+of one that counts does. The nearest stage's declaration is the one reported.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MountFact:
 
 @dataclass(slots=True)
 class Outline:
-    """What one stage takes. A secret's or agent's first mount is the one that is told of."""
+    """What one stage takes. A secret's or agent's first mount is the one reported."""
 
     args: dict[str, ArgFact] = field(default_factory=dict)
     used: dict[str, None] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Outline:
         return out
 
     def declare(self, name: str, fact: ArgFact | None) -> None:
-        """Note an ARG; None: the value is the global argument's, which is told of in its stead."""
+        """Note an ARG; None: the value is the global argument's, which is reported instead."""
         self.used[name] = None
         if fact is not None:
             self.args[name] = fact

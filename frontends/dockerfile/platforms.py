@@ -70,7 +70,7 @@ NAMES = _SYSTEMS | _ARCHITECTURES
 
 
 class SpecifierError(ValueError):
-    """A text is no platform; the message is containerd's."""
+    """Invalid platform; the message is containerd's."""
 
     def __init__(self, message: str, kind: str = ": invalid argument") -> None:
         super().__init__(message + kind)

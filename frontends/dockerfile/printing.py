@@ -2,7 +2,7 @@
 """The generic tree back to text, one line for each instruction: for formatters, and for languages that write Dockerfiles.
 
 What is printed parses to the same tree again, places apart. White space, continuations and comments that belong to no
-instruction are not in the tree; quotes of flags are written anew. Only an instruction that no line can hold is continued.
+instruction are not in the tree; quotes of flags are written again. Only an instruction that no line can hold is continued.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PAIRS = ("env", "label")
 _LISTS = ("add", "copy", "volume", "expose", "from", "arg")
 _NOT_PLAIN = re.compile(f"[{SPACE}\x85\xa0'\"\\\\]")
 _BARE = "\v"
-"""White space that is no JSON's, and after which no line goes on."""
+"""White space that is not JSON's, and after which no line goes on."""
 
 
 def print_file(file: ParsedFile) -> str:
@@ -44,7 +44,7 @@ def print_file(file: ParsedFile) -> str:
         head.append(f"# escape={file.escape}")
     body = [line for node in file.nodes for line in _lines(node, file.escape)]
     if head or (body and (is_directive(body[0]) or body[0].startswith(("\ufeff", "#!")))):
-        head.append("")  # which ends the directives, and is no byte order mark
+        head.append("")  # which ends the directives, and is not a byte order mark
     return "\n".join([*head, *body, ""])
 
 

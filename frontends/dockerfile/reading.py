@@ -50,7 +50,7 @@ def read_instruction(node: Node) -> AnyInstruction:
     """Return what a node other than FROM means.
 
     Raises:
-        DockerfileError: it is no instruction, or its flags or arguments are wrong.
+        DockerfileError: not an instruction, or its flags or arguments are wrong.
     """
     reader = _READERS.get(node.keyword)
     if reader is None:

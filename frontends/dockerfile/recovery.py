@@ -2,7 +2,7 @@
 """Error recovery: blank out faulty instructions and parse the rest again.
 
 The parser stops where it cannot cut a line: a malformed JSON array, a pair without ``=``, an open heredoc, a line too long. The error is
-the parser's own, as BuildKit has it; what this module finds is told of after it.
+the parser's own, as BuildKit has it; what this module finds is reported after it.
 """
 
 from __future__ import annotations

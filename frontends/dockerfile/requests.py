@@ -39,7 +39,7 @@ Json = Mapping[str, object]
 def check_caps(wanted: str) -> None:
     """Raise a DockerfileError if a client needs what this frontend cannot do.
 
-    ``wanted`` is a list of capabilities; what follows a ``+`` is said to whoever chooses the frontend.
+    ``wanted`` is a list of capabilities; what follows a ``+`` is meant for the caller that chooses the frontend.
     """
     for cap in wanted.split(",") if wanted else ():
         name = cap.partition("+")[0]

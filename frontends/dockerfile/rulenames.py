@@ -13,7 +13,7 @@ from grammar import Diagnostic, Span, nearest
 
 
 def unknown_rules(file: ParsedFile) -> Iterator[Diagnostic]:
-    """Yield a note about each name in the file's ``check`` directive that is no rule's, with the nearest one that is."""
+    """Yield a note about each name in the file's ``check`` directive that is not a rule's, with the nearest one that is."""
     directive = file.directives.get("check")
     if directive is None:
         return

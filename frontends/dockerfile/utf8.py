@@ -24,7 +24,7 @@ def is_utf8(text: str) -> bool:
 
 
 def replaced(text: str) -> str:
-    """Return a text with U+FFFD for what is not UTF-8."""
+    """Return a text with U+FFFD in place of invalid UTF-8."""
     return text if text.isascii() else UNDECODED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

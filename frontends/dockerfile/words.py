@@ -306,7 +306,7 @@ class _Expander:
         """Expand a word inside of braces.
 
         As in BuildKit, the outer word's beginning is lost to the split, and an error at the very end of the text
-        is told as the missing end.
+        is reported as the missing end.
         """
         self.words.forget()
         outer, self._raw_escapes = self._raw_escapes, raw_escapes

@@ -33,7 +33,7 @@ _BARE = re.compile(r"[\w./:=+,-][\w./:=@+,~%-]*")
 
 
 class ValueFault(Exception):  # noqa: N818 - it becomes a diagnostic, where the place is known
-    """A word is no value of its field; the text says why."""
+    """Invalid value of a field; the message says why."""
 
     def __init__(self, message: str, *, help: str = "") -> None:  # noqa: A002
         super().__init__(message)

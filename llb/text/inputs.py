@@ -40,7 +40,7 @@ class Names:
         """Return the edge that ``%name`` or ``%name.index`` means; None for scratch.
 
         Raises:
-            DiagnosticError: there is no such vertex before this place. It is empty if the vertex was lost.
+            DiagnosticError: the vertex does not exist before this place. It is empty if the vertex was lost.
         """
         if place.text == "scratch":
             return None

@@ -50,7 +50,7 @@ def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> V
     """Return the vertex that a statement describes.
 
     Raises:
-        DiagnosticError: a line has no meaning, or names what is not there.
+        DiagnosticError: a line has no meaning, or refers to something that does not exist.
     """
     inputs = Inputs(statement, names)
     platform: ops.Platform | None = None

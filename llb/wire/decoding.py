@@ -25,7 +25,7 @@ def decode(data: bytes, *, verified: bool = True) -> Graph:
     """Return the graph of a ``pb.Definition``; ``verified`` False: also one that breaks rules of `llb.verify`.
 
     Raises:
-        DefinitionError: the bytes are no definition, an input is missing, or a rule is broken.
+        DefinitionError: the bytes are not a definition, an input is missing, or a rule is broken.
     """
     try:
         definition = pb.Definition.FromString(data)
@@ -140,7 +140,7 @@ def decode_vertex(raw: bytes, inputs: Sequence[Edge]) -> Vertex:
     """Return the vertex of an op's bytes; ``inputs`` are those that they name, in order.
 
     Raises:
-        DefinitionError: the bytes are no op, or name other inputs.
+        DefinitionError: the bytes are not an op, or name other inputs.
     """
     message = _parse(raw, 0)
     digest = "sha256:" + hashlib.sha256(raw).hexdigest()
@@ -156,7 +156,7 @@ def canonical(message: pb.Op, inputs: Sequence[tuple[str, int]]) -> bytes:
     """Return the bytes that this version writes for an op, with these (digest, index) inputs.
 
     Raises:
-        DefinitionError: it is no op that this version knows.
+        DefinitionError: not an op that this version knows.
     """
     from llb.wire.encoding import encode_op
 
@@ -172,7 +172,7 @@ def decode_op(raw: bytes) -> tuple[ops.Op, tuple[tuple[str, int], ...]]:
     """Return an op and its (digest, index) inputs.
 
     Raises:
-        DefinitionError: the bytes are no op.
+        DefinitionError: the bytes are not an op.
     """
     message = _parse(raw, 0)
     return op_of(message, "op", raw), tuple((i.digest, i.index) for i in message.inputs)

@@ -70,7 +70,7 @@ def read(text: str, *, verified: bool = True) -> Graph:
     """Return the graph of lines of JSON.
 
     Raises:
-        DefinitionError: a line is no JSON or holds what it should not, or the graph breaks a rule.
+        DefinitionError: a line is not JSON or holds what it should not, or the graph breaks a rule.
     """
     definition = pb.Definition()
     out: list[bytes] = []

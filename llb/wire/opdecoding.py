@@ -28,7 +28,7 @@ def op_of(message: pb.Op, name: str, raw: bytes) -> ops.Op:
     """Return the op of a message, read from ``raw``; errors call it ``name``.
 
     Raises:
-        DefinitionError: it is no op that this version knows, or a field of it makes no sense.
+        DefinitionError: not an op that this version knows, or a field of it makes no sense.
     """
     kind = message.WhichOneof("op")
     try:

@@ -31,7 +31,7 @@ _SCALARS = {
 
 
 class MalformedError(Exception):
-    """Bytes are no message; the text says what is wrong with them."""
+    """Malformed protobuf message; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     """Yield the fields of a message in their order.
 
     Raises:
-        MalformedError: the bytes are no message, from here on.
+        MalformedError: the bytes are not a message, from here on.
     """
     place = 0
     while place < len(data):
@@ -149,7 +149,7 @@ def _fits(field: FieldDescriptor, kind: int) -> bool:
 
 
 def _merged(field: FieldDescriptor) -> Descriptor | None:
-    """Return the kind of the messages that appending merges; None for lists, maps, definitions and what is no message."""
+    """Return the kind of the messages that appending merges; None for lists, maps, definitions and what is not a message."""
     kind = field.message_type
     return None if kind is None or field.is_repeated or kind.name == "Definition" else kind
 
@@ -171,7 +171,7 @@ def _tag(data: bytes, place: int) -> tuple[int, int, int]:
 
 
 def _past(data: bytes, place: int, kind: int) -> tuple[int, int]:
-    """Return where the payload of a field that is no group begins and ends."""
+    """Return where the payload of a field that is not a group begins and ends."""
     match kind:
         case 0:
             return place, _end_of_varint(data, place)

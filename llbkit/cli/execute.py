@@ -174,7 +174,7 @@ def local_inputs(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the flags bring along, as fields of a `BuildRequest`: secrets, agents, rights, names.
 
     Raises:
-        FlagError: a value is malformed, or names what is not there.
+        FlagError: a value is malformed, or refers to something that does not exist.
     """
     return {
         "secrets": dict(secret(text) for text in values["secrets"]),

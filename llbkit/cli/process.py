@@ -150,7 +150,7 @@ def flush_output() -> None:
     """Hand what was printed to the system, once: the interpreter would try again at its end.
 
     Raises:
-        OSError: nobody can receive it.
+        OSError: it cannot be delivered.
     """
     try:
         sys.stdout.flush()

@@ -73,7 +73,7 @@ class SQLiteStore:
     """A `solver.ports.CacheStore` in one file.
 
     One connection, guarded by a lock: statements take microseconds. It is a cache, so a file of another version is emptied.
-    A damaged one is put aside, whenever that is found, and the store goes on with an empty one; ``notice`` is told.
+    A damaged one is moved aside, whenever that is found, and the store goes on with an empty one; ``notice`` is called.
 
     Raises:
         sqlite3.Error: the file cannot be opened or written.

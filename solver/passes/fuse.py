@@ -36,7 +36,7 @@ class Fuse:
 
     ``head`` says what of the head is seen. A lower op is fused into the upper one that stands on it if
 
-    - the only use of the lower one is as the base of the upper one: it is no head, nobody copies from it, mounts it, merges it
+    - the only use of the lower one is as the base of the upper one: it is not a head, nobody copies from it, mounts it, merges it
       or looks owners up in it;
     - the upper one is used for its files only (`solver.passes.visibility`), or is fused, or stands below such a chain, itself;
     - the lower one has one result, and the upper one begins with it, once;

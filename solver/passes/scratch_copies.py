@@ -26,7 +26,7 @@ class ScratchCopies:
 
     Results are equal because a copy of everything to scratch that changes no owner, mode or time has every file of the
     original, links, devices, attributes and times included. Only its root directory is another, so a user that could
-    see the root itself is left alone, as are users that see layers. ``x`` is no local directory: what is copied from one
+    see the root itself is left alone, as are users that see layers. ``x`` is not a local directory: what is copied from one
     gets other owners. The user is known by the content of what it copies, which is the same, so it is found in the cache
     whichever way it was built.
     """
@@ -123,7 +123,7 @@ def _is_root(path: str) -> bool:
 
 
 def _below_root(copy: ops.Copy) -> bool:
-    """Whether a copy reads something below the root only, by a name that is no pattern."""
+    """Whether a copy reads something below the root only, by a name that is not a pattern."""
     return not _is_root(copy.src) and ".." not in copy.src.split("/") and not set(copy.src) & set("*?[\\")
 
 

@@ -28,7 +28,7 @@ class Unused:
 
     What becomes of a vertex depends on the vertex alone, not on who uses it, so every build gives it the same key. A hidden
     mount stays if its changes are a result, if it is the root, or if it is a cache, secret or agent, whose mounting can be
-    waited for or fail. A passthrough's inputs are what it is there for. Outputs that nobody uses stay: docs/passes.md says why.
+    waited for or fail. A passthrough's inputs are what it is there for. Outputs that nothing uses stay: docs/passes.md says why.
     """
 
     name: ClassVar[str] = "unused"

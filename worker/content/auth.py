@@ -55,7 +55,7 @@ class Challenge:
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Read ``WWW-Authenticate`` headers, each of which may hold several challenges; what is no challenge is skipped."""
+    """Read ``WWW-Authenticate`` headers, each of which may hold several challenges; what is not a challenge is skipped."""
     found: list[Challenge] = []
     for header in headers:
         if len(header) > _MAX_CHALLENGE:

@@ -220,7 +220,7 @@ def manager(tls: bool, insecure: bool, ca: str, proxy: str) -> urllib3.PoolManag
 
     Raises:
         OSError: the file ``ca`` cannot be read or holds no certificates.
-        urllib3.exceptions.HTTPError: ``proxy`` is no URL of a proxy.
+        urllib3.exceptions.HTTPError: ``proxy`` is not a proxy URL.
     """
     settings: dict[str, Any] = {"num_pools": 16, "maxsize": 8}
     if tls:

@@ -28,7 +28,7 @@ class Layout:
     With ``legacy`` an archive of an older `docker save`, which has a ``manifest.json`` only, is accepted as well.
 
     Raises:
-        SourceError: ``path`` is no OCI layout.
+        SourceError: ``path`` is not an OCI layout.
     """
 
     def __init__(self, path: Path, *, legacy: bool = False) -> None:
@@ -103,7 +103,7 @@ class Layout:
         """Open a file by its name in the archive; return it with its size in bytes.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: the file does not exist.
         """
         return self._open(name)
 

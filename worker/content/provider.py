@@ -20,7 +20,7 @@ MAX_MANIFEST = 4 << 20
 
 MANIFESTS = frozenset({MANIFEST, DOCKER_MANIFEST})
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""How half of a surrogate pair is written, which is no text; whole pairs are."""
+"""Matches the escape of an unpaired surrogate, which is not valid text."""
 
 _DAMAGED = "the image is damaged or not a container image; build and push it again"
 INDEXES = frozenset({INDEX, DOCKER_LIST})
@@ -125,7 +125,7 @@ def fetch(
 ) -> None:
     """Bring a blob into the store unless it is there; verified while it is written.
 
-    A download goes on where an earlier one stopped; if that left damaged content, it begins anew.
+    A download goes on where an earlier one stopped; if that left damaged content, it begins again.
 
     Raises:
         SourceError: it cannot be read, or is not what its descriptor says.

@@ -21,7 +21,7 @@ def proxy_for(url: str) -> str:
     """Return the URL of the proxy for a request, "" for none.
 
     Raises:
-        SourceError: the environment names what is no HTTP proxy.
+        SourceError: the environment names what is not an HTTP proxy.
         ValueError: ``url`` is not a URL.
     """
     scheme, host, port = origin(url)

@@ -60,7 +60,7 @@ class Response:
 
     @property
     def length(self) -> int:
-        """What ``Content-Length`` says, -1 if that is no number."""
+        """What ``Content-Length`` says, -1 if that is not a number."""
         text = str(self.headers.get("Content-Length", ""))
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
 

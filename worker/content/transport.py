@@ -167,7 +167,7 @@ class Transport:
         Raises:
             UnreachableError: no answer.
             HttpError: any other status.
-            SourceError: it redirects without end or to what is no URL; its token server refuses.
+            SourceError: it redirects without end or to what is not a URL; its token server refuses.
             worker.pools.Cancelled: ``cancel`` was cancelled, at whatever moment.
         """
         url = target if "://" in target else f"{endpoint.base}/v2/{target}"

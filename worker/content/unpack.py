@@ -54,7 +54,7 @@ class Unpacker:
         """Read all entries and return what is deferred.
 
         Raises:
-            TarError: the stream is no tar, or an entry cannot be part of a layer.
+            TarError: the stream is not a tar, or an entry cannot be part of a layer.
             OSError: the disk fails.
         """
         for entry in reader:

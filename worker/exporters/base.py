@@ -139,7 +139,7 @@ class Attrs:
         """Return a boolean attribute; an empty value is true where ``bare`` says so.
 
         Raises:
-            ExportError: it is no boolean.
+            ExportError: not a boolean.
         """
         text = self.text(key, str(default).lower())
         if text in ("1", "t", "T", "true", "TRUE", "True") or (bare and not text):
@@ -163,7 +163,7 @@ class Attrs:
         """Return an integer attribute, None if it is not given.
 
         Raises:
-            ExportError: it is no integer.
+            ExportError: not an integer.
         """
         text = self.text(key)
         if not text:
@@ -183,7 +183,7 @@ class Attrs:
             raise ExportError(f"{key} is not supported yet", help=f"remove it or set {key}=false")
 
     def rest(self, prefixes: Collection[str] = ()) -> dict[str, str]:
-        """Return the attributes that nobody asked for and that start with one of ``prefixes``.
+        """Return the attributes that were not requested and start with one of ``prefixes``.
 
         Raises:
             ExportError: there are others.
@@ -319,7 +319,7 @@ def files_options(request: ExportRequest, attrs: Attrs) -> tuple[bool, Epochs]:
 
 
 def parse_epoch(text: str) -> int | None:
-    """Return SOURCE_DATE_EPOCH in seconds since 1970; None if it is no whole number, or out of a calendar's range."""
+    """Return SOURCE_DATE_EPOCH in seconds since 1970; None if it is not a whole number, or out of a calendar's range."""
     if not _SECONDS.fullmatch(text):
         return None
     seconds = int(text)
@@ -330,7 +330,7 @@ def epochs(request: ExportRequest, attrs: Attrs) -> Epochs:
     """Return the times of the results: that of the attribute (empty: none), else those that the frontend says.
 
     Raises:
-        ExportError: one is no number.
+        ExportError: one is not a number.
     """
     given = attrs.text(EPOCH_ATTRIBUTE)
     if EPOCH_ATTRIBUTE in attrs.values:

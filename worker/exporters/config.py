@@ -3,7 +3,7 @@
 
 Rules as BuildKit's: ``rootfs`` is replaced, missing ``history`` entries and times are filled in, ``created`` is the
 last time of the history where the frontend gave none, SOURCE_DATE_EPOCH is the latest time that may occur (what comes
-from the base image keeps its times). Keys nobody here knows are kept. Encoding: compact, top-level keys sorted.
+from the base image keeps its times). Unknown keys are kept. Encoding: compact, top-level keys sorted.
 """
 
 from __future__ import annotations

@@ -62,4 +62,4 @@ def export(
             written = request.stream is not None or (request.dest is not None and request.dest.is_fifo())
             if written or error.digest in removed:
                 raise
-            removed.add(error.digest)  # so that now it is made or fetched anew
+            removed.add(error.digest)  # so that now it is made or fetched again

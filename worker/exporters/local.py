@@ -228,7 +228,7 @@ class _Writer:
             os.unlink(temporary, dir_fd=go)  # renaming onto a link of the same file leaves both
 
     def directory(self, parent: int, name: str) -> int:
-        """Open a directory in ``parent``, made if missing; what is no directory is replaced."""
+        """Open a directory in ``parent``, made if missing; what is not a directory is replaced."""
         try:
             return os.open(name, _DIRECTORY, dir_fd=parent)
         except FileNotFoundError:

@@ -64,7 +64,7 @@ def union(trees: Sequence[tuple[str, Path]], cancel: CancelToken) -> frozenset[s
 
 
 def prune(directory: int, wanted: frozenset[str]) -> None:
-    """Remove from an open directory what is not wanted; links are removed, never followed."""
+    """Remove unwanted entries from an open directory; links are removed, never followed."""
     place = Descent(os.dup(directory))
     try:
         path: list[str] = []

@@ -63,7 +63,7 @@ def as_snapshot(result: object) -> Snapshot:
     """Return ``result`` as a snapshot; None is scratch.
 
     Raises:
-        TypeError: it is no result of a worker.
+        TypeError: not a result of a worker.
     """
     match result:
         case None:

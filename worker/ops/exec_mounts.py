@@ -168,7 +168,7 @@ class Mounting:
         return path
 
     def _sealed(self, number: int, source: Path) -> Path:
-        """Return a place that shows a directory so that nobody can write there.
+        """Return a place that shows a directory read-only.
 
         A runtime makes missing mount points where it finds itself, and it finds itself in what is mounted already: it
         would make them in a layer.

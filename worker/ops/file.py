@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operation of file ops: a chain of actions on writable snapshots.
 
-A chain works on one writable file system as long as nobody else needs a state in between; a result that is wanted
+A chain works on one writable file system as long as no intermediate state is needed elsewhere; a result that is wanted
 later in that state, as an output or as the base of two actions, is committed and stacked upon.
 """
 

@@ -19,7 +19,7 @@ class GitOperation:
 
     Args:
         op: the source.
-        session: what the build brought along.
+        session: the build's session.
         source: resolves and checks out repositories.
         snapshotter: makes the snapshot.
         pools: runs blocking work.

@@ -20,7 +20,7 @@ class HttpOperation:
 
     Args:
         op: the source.
-        session: what the build brought along.
+        session: the build's session.
         source: fetches files.
         store: holds their content.
         snapshotter: makes the file's snapshot.

@@ -42,7 +42,7 @@ class ImageOperation:
     Args:
         op: the source.
         platform: which of an index's images.
-        session: what the build brought along.
+        session: the build's session.
         resolver: finds images.
         layers: knows layers.
         pools: runs blocking work.
@@ -123,7 +123,7 @@ class BlobOperation:
 
     Args:
         op: the source.
-        session: what the build brought along.
+        session: the build's session.
         resolver: fetches blobs.
         store: holds them.
         snapshotter: makes the file's snapshot.
@@ -153,7 +153,7 @@ class BlobOperation:
         return {"net": 1}
 
     async def cache_map(self, step: Step) -> CacheMap:
-        """Return a key of digest, name and permissions; asks nobody."""
+        """Return a key of digest, name and permissions; no requests are made."""
         mode, uid, gid = permissions(self._op.attrs)
         digest = self._op.identifier.rpartition("@")[2]
         name = self._name(digest)

@@ -208,7 +208,7 @@ class LayerStore:
         """Return a layer as a blob in the content store.
 
         A pulled layer's own blob is used, in whatever compression unless ``force``; it may not be in the store any more,
-        and is then fetched again by whoever reads it. A layer that is made anew must be unpacked or have its own blob.
+        and is then fetched again by whoever reads it. A layer that is made again must be unpacked or have its own blob.
 
         Raises:
             SourceError: a blob cannot be fetched or is damaged.
@@ -281,7 +281,7 @@ class LayerStore:
         return size
 
     def remove_unused(self, layers: Iterable[int]) -> list[int]:
-        """Forget those of ``layers`` that nobody needs, delete their directories, and say which they were.
+        """Forget those of ``layers`` that nothing needs, delete their directories, and say which they were.
 
         Needed is what living processes hold, and what lazy layers that stay were made on.
         """
@@ -322,7 +322,7 @@ class LayerStore:
 
 
 def layers_of(token: str) -> tuple[int, ...] | None:
-    """Return the layers that a token names; None if it is no snapshot's."""
+    """Return the layers that a token names; None if it is not a snapshot's."""
     kind, _, text = token.partition(":")
     parts = text.split(",") if text else []
     if kind != "layers" or not all(part.isdigit() for part in parts):

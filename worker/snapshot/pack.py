@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers turned into blobs: the tar of a layer's directory, or the tar inside of a pulled blob, compressed anew."""
+"""Layers turned into blobs: the tar of a layer's directory, or the tar inside of a pulled blob, compressed again."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 
 A layer's number is drawn at random and never used again. The solver's records (``cache.db``) and directories on disk name
 layers by it, and any of the three may be lost, or be replaced by an older copy, without the others: a number then names
-the layer that it always named, or none. Counted numbers would begin anew, and old records would find other content.
+the layer that it always named, or none. Counted numbers would begin again, and old records would find other content.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class GitSource:
         """Return the commit of a ref; asks the remote unless the ref is a commit, or a commit is to be fetched by its id.
 
         Raises:
-            SourceError: there is no such remote or ref, it is not the one that the checksum says, or no commit is named.
+            SourceError: the remote or ref does not exist, it is not the one that the checksum says, or no commit is named.
             EnvironmentLackError: git is not installed.
         """
         if spec.is_commit:

@@ -19,7 +19,7 @@ def kept_refs(asked: str, full: str, commit: str, tag: str) -> Mapping[str, str]
 
     Args:
         asked: the ref as the source names it, "" for the remote's HEAD.
-        full: the ref that it stands for, ``refs/heads/main``; "" for a commit, or a remote whose HEAD is no branch.
+        full: the ref that it stands for, ``refs/heads/main``; "" for a commit, or a remote whose HEAD is not a branch.
         commit: what is checked out.
         tag: the tag object if ``full`` is an annotated tag, else "".
     """

@@ -103,7 +103,7 @@ class ImageResolver:
         """Return the digest and config of an image.
 
         Raises:
-            SourceError: there is no such image or platform, or it cannot be reached.
+            SourceError: the image or platform does not exist, or it cannot be reached.
         """
         parsed = parse(ref).with_default_tag()
         root, place = self._root(parsed, mode, cancel, session, self._layout(session, oci_store, ref))
@@ -123,7 +123,7 @@ class ImageResolver:
         """Return what a ``docker-image://`` or ``oci-layout://`` source consists of, without its layers' content.
 
         Raises:
-            SourceError: there is no such image or platform, or ``image.checksum`` is not its digest.
+            SourceError: the image or platform does not exist, or ``image.checksum`` is not its digest.
         """
         ref, layout = self._target(identifier, attrs, session)
         mode = attrs.get("image.resolvemode", "default")
@@ -165,7 +165,7 @@ class ImageResolver:
         """Ask the registry for an image's manifest or index; return it and the source that `fetch` understands.
 
         Raises:
-            SourceError: there is no such image, or the registry cannot be reached.
+            SourceError: the image does not exist, or the registry cannot be reached.
         """
         root, place = self._root(ref, "pull", cancel, session, None)
         return root, place.source

@@ -64,7 +64,7 @@ class Repositories:
         return tuple(sorted(found, key=lambda info: info.last_used_at))
 
     def remove(self, key: str) -> bool:
-        """Delete a repository that nobody uses; tell whether it is gone."""
+        """Delete a repository that is not in use; return whether it was deleted."""
         bare = self._root / key
         lock = try_lock(_lock_of(bare))
         if lock is None:

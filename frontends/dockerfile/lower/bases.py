@@ -59,7 +59,7 @@ class Images:
 
 
 async def resolve_bases(stages: Stages, images: Images, reachable: Collection[StageState]) -> None:
-    """Resolve the stages that stand on no other stage; of those that nobody needs only the name is checked.
+    """Resolve the stages that stand on no other stage; of those that nothing needs only the name is checked.
 
     Raises:
         DockerfileError: a base is malformed or, if none is, cannot be found; the first one in the file's order.
@@ -79,7 +79,7 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
             state.resolved = state in reachable
             group.create_task(one(state), name=f"resolve {state.base_name}")
     collector = ErrorCollector(stages.conversion.lint.findings.mute)
-    # What is no reference is known at once, before any answer can come.
+    # What is not a reference is known at once, before any answer can come.
     failed = [state for state in pending if state in failures]
     for state in sorted(failed, key=lambda state: failures[state].diagnostics[0].code != errors.REFERENCE):
         collector.keep(failures[state])

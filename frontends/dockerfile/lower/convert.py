@@ -102,7 +102,7 @@ def check_file(file: ParsedFile, program: Program, lint: Linter, args: Mapping[s
 
 
 def _check_defaults(program: Program, lint: Linter, mode: Mode, args: Mapping[str, str]) -> None:
-    """See whether the file can be built without build arguments; a word that is wrong is told of later."""
+    """See whether the file can be built without build arguments; a word that is wrong is reported later."""
     try:
         known, _ = global_args(program, args, {}, mode)
         for stage in program.stages:

@@ -160,7 +160,7 @@ async def resolve_epoch(
     Where there is no time after all, it is taken out of them. ``args`` are the global arguments.
 
     Raises:
-        DockerfileError: it is no number, and names nothing whose time can be found.
+        DockerfileError: not a number, and names nothing whose time can be found.
     """
     value = build_args.get(NAME, args.get(NAME) or None)
     if value is None:

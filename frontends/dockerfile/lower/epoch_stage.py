@@ -32,7 +32,7 @@ def source_of_stage(stage: Stage, args: StageArgs) -> State:
     """Return what the stage loads.
 
     Raises:
-        DockerfileError: located at the stage's FROM, shown where it is; it is no such stage, or a word is malformed.
+        DockerfileError: located at the stage's FROM, shown where it is; it is not such a stage, or a word is malformed.
     """
     try:
         return _source(stage, args)

@@ -40,7 +40,7 @@ def test_references_are_normalised(text, full, familiar):
         ("0" * 64, "identifier"),
         ("a:b:c", "invalid tag"),
         ("a@sha256:12", "invalid digest"),
-        ("a@sha512:" + "0" * 64, "digest that can be checked"),
+        ("a@sha512:" + "0" * 64, "unsupported or malformed digest"),
         ("a/" * 130 + "a", "must not be more than 255 characters"),
         ("a//b", "invalid repository name"),
         ("a b", "invalid repository name"),
