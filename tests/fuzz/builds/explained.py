@@ -131,7 +131,7 @@ EXPLAINED: tuple[Explained, ...] = (
         name="dangling links in a context that is copied whole but for exclusions",
         reason="BuildKit follows the links on top, as it does for sources that are links themselves, and misses their targets",
         kind="outcome", theirs=r'failed to compute cache key: failed to calculate checksum of ref \S+: "/[^/"]*": not found', ours="succeeds",
-        case=r'(COPY|ADD)[^\n]* --exclude=[^\n]* (\./|\.|/) .*"kind": "link"',
+        case=r'(COPY|ADD)[^\n]* --exclude=[^\n]* "?(\./|\.|/)"?,? .*"kind": "link"',
     ),
     Explained(
         name="changed modes of directories, cached",
@@ -156,7 +156,7 @@ EXPLAINED: tuple[Explained, ...] = (
     Explained(
         name="directories of an archive that become dangling links",
         reason="BuildKit sets the directory's times in the end, through the link that has taken its place",
-        kind="outcome", theirs=r"chtimesat [^:]*: no such file or directory", ours="succeeds", case=REPLACED_DIRECTORY,
+        kind="outcome", theirs=r"chtimesat [^:]*: (no such file or directory|path escapes from parent)", ours="succeeds", case=REPLACED_DIRECTORY,
     ),
     Explained(
         name="directories of an archive that become something else",
@@ -217,6 +217,17 @@ EXPLAINED: tuple[Explained, ...] = (
         name="the first name of such a hard link is in the layer",
         reason="a link needs its file in the same layer",
         kind=r"layers\.names", place=r"\d+: bin/busybox \(file\)", theirs="absent", ours=r"\+", case="ln /bin/busybox /bin/again",
+    ),
+    Explained(
+        name="which of several failures comes first",
+        reason="BuildKit looks for the sources of every COPY before it runs a step; ours fails where it meets the first",
+        kind="message", theirs=r'failed to compute cache key: .*: "/.*": not found|lstat /.*: no such file or directory',
+        ours=r".*: damaged archive: .*|.* cannot be stored in an image: .*|.* did not complete successfully: .*|unable to find (user|group) .*",
+    ),
+    Explained(
+        name="excluded names with a backslash",
+        reason="BuildKit copies a file that is named and excluded; ours too, unless its name has a backslash",
+        kind=r"layers\.names|root\.entry", place=r".*d(/b\\s\.txt)?( \((dir|file)\))?", theirs=r"\+|file", ours="absent", case=r"--exclude=\*\.txt [^\n]*b\\+s\.txt",
     ),
     Explained(
         name="no layers",
