@@ -332,11 +332,14 @@ class ImageTransfer:
     ) -> Descriptor:
         """Copy what is below a root of a layout into the store; platforms that the layout lacks are left out."""
         ref = Reference("localhost", "layout", digest=root.digest)
-        pending, seen = [root], set[str]()
+        pending, manifests, seen = [root], set[str](), set[str]()
         while pending:
             descriptor = pending.pop()
-            if descriptor is not root and not layout.holds(descriptor.digest):
+            if descriptor.digest in manifests or (
+                descriptor is not root and not layout.holds(descriptor.digest)
+            ):
                 continue
+            manifests.add(descriptor.digest)
             data = layout.manifest(ref, descriptor, cancel)
             self._store.put(data)
             what = f"the manifest {descriptor.digest[:19]}"

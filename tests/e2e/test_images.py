@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -151,3 +152,27 @@ def test_images_are_found_by_id_and_listed_with_sizes(app) -> None:
     assert "no such image" in app.run("rmi", short, code=1).stderr
     app.run("rmi", "-f", short)
     app.run("image", "ls")
+
+
+def test_an_index_that_names_another_twice_is_read_once(cli, tmp_path: Path) -> None:
+    """Forty levels of two entries would be read a million million times."""
+    layout = tmp_path / "layout"
+    blobs = layout / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def put(body: dict) -> dict:
+        data = json.dumps(body).encode()
+        (blobs / hashlib.sha256(data).hexdigest()).write_bytes(data)
+        return {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
+
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", **put({"rootfs": {"diff_ids": []}})}
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    entry = {"mediaType": kind, **put({"mediaType": kind, "config": config, "layers": []})}
+    kind = "application/vnd.oci.image.index.v1+json"
+    for _ in range(40):
+        entry = {"mediaType": kind, **put({"mediaType": kind, "manifests": [entry, entry]})}
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    named = {**entry, "annotations": {"io.containerd.image.name": "docker.io/library/twice:1"}}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+    cli.run("load", "-i", layout)
+    assert "twice" in cli.run("images").stdout

@@ -189,9 +189,12 @@ class ImageResolver:
         Raises:
             SourceError: one cannot be had.
         """
-        place, pending = self._place(source), [root]
+        place, pending, seen = self._place(source), [root], set[str]()
         while pending:
             descriptor = pending.pop()
+            if descriptor.digest in seen:
+                continue
+            seen.add(descriptor.digest)
             body = self._read(descriptor, place, cancel)
             if descriptor.media_type in INDEXES:
                 what = place.ref.familiar
