@@ -115,7 +115,9 @@ class TarReader:
                     raise TarError(f"an entry has more than {_RECORDS:,} extended attributes")
                 continue
             entry = _entry(block, kind, size, extra)
-            self._left = 0 if entry.kind in _WITHOUT_CONTENT else entry.size
+            if entry.kind in _WITHOUT_CONTENT:
+                entry.size = 0  # some writers give hard links the size of the file
+            self._left = entry.size
             self._padding = -self._left % _BLOCK
             if kind == OLD_GNU or not DIALECTS.isdisjoint(extra):
                 self._sparse(entry, block, extra)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import os
 import stat
+import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.support.tars import END, extension, header, member, pax, record, spar
 from worker.base import FileOpError, SourceError
 from worker.content.tarread import TarError, TarReader
 from worker.descent import remove_tree
+from worker.exporters.rewrite import _copy
 from worker.pools import Pools, Token
 from worker.snapshot.native import NativeSnapshotter
 from worker.snapshot.overlay import OverlaySnapshotter
@@ -300,3 +303,18 @@ def test_what_is_in_the_way_is_told_with_the_archives_name(add, tmp_path) -> Non
     data = member(b"f", b"x") + member(b"f/g", b"x") + END
     with pytest.raises(FileOpError, match=r"^evil\.tar: cannot unpack f/g: "):
         add(data)
+
+
+def test_the_size_of_a_hard_link_is_not_copied() -> None:
+    """Some writers repeat the size of the file in the link's header, with no content behind it."""
+    file, link = tarfile.TarInfo("f"), tarfile.TarInfo("l")
+    file.size, link.size = 700, 700
+    link.type, link.linkname = tarfile.LNKTYPE, "f"
+    data = (
+        file.tobuf() + b"x" * 700 + bytes(-700 % 512) + link.tobuf() + tarfile.TarInfo("last").tobuf() + END
+    )
+    out = io.BytesIO()
+    _copy(TarReader(io.BytesIO(data).read), out.write, 0)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as copied:
+        assert [(one.name, one.size) for one in copied] == [("f", 700), ("l", 0), ("last", 0)]
