@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _XZ_MEMORY = 512 << 20  # bytes; xz -9 needs 65 MiB
 _PIECE = 1 << 16
 _BUFFER = 1 << 17
+_LONGEST_TEXT = 512  # bytes of a name or comment in a gzip header, its end included; Go has the same limit
 _TRAILING = 1024  # pieces read behind the end of a tar
 _GARBAGE = re.compile("gzip: garbage|Input format not supported|Unknown frame descriptor")
 """What decompressors say of what is none of theirs, and so of garbage behind their content."""
@@ -82,12 +83,18 @@ class _Gzip(io.RawIOBase):
         if flags & 4:
             self._exactly(int.from_bytes(self._exactly(2), "little"))
         for flag in (8, 16):  # the name, a comment
-            while flags & flag and self._exactly(1) != b"\0":
-                pass
+            if flags & flag:
+                self._skip_text()
         if flags & 2:
             self._exactly(2)
         self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
         self._checksum, self._length, self._begun = 0, 0, True
+
+    def _skip_text(self) -> None:
+        for _ in range(_LONGEST_TEXT):
+            if self._exactly(1) == b"\0":
+                return
+        raise ValueError(f"gzip: name or comment of {_LONGEST_TEXT} bytes or more")
 
     def _exactly(self, size: int) -> bytes:
         data, self._input = self._input[:size], self._input[size:]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,3 +51,10 @@ def test_a_header_with_everything_is_passed_over() -> None:
     plain = gzip.compress(b"content", mtime=0)
     header = b"\x1f\x8b\x08\x1e" + bytes(6) + b"\x03\x00abc" + b"name\0" + b"comment\0" + b"\0\0"
     assert drained(header + plain[10:], 100) == b"content"
+
+
+def test_an_endless_name_in_a_header_is_refused() -> None:
+    """Whoever looked for its end byte by byte in what was read ahead would take quadratic time."""
+    member = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * 10_000_000
+    with pytest.raises(TarError, match="name or comment of 512 bytes or more"):
+        DecompressedStream(open_gzip(io.BytesIO(member))).read(1)
