@@ -81,5 +81,12 @@ def remove_left_over(parent: Path) -> None:
     """Remove what killed processes left of `scratch`."""
     for name in os.listdir(parent):
         path = parent / name
-        if path.is_dir() and not is_locked(path):
+        try:
+            # Held until it is gone: whoever has made the directory just now and not locked it yet makes another one.
+            descriptor = lock_directory(path)
+        except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+            continue
+        try:
             remove_tree(path)
+        finally:
+            os.close(descriptor)

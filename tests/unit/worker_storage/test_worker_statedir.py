@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from worker import scratch
 from worker.base import Snapshot, SourceError, StorageError
 from worker.content.store import ContentStore
 from worker.pools import Cancelled, Token
@@ -285,3 +286,18 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path) -> None:
         state.close()
     finally:
         subprocess.run(["umount", "-l", mounted], check=True)
+
+
+def test_a_temporary_directory_is_locked_until_it_is_removed(tmp_path: Path, monkeypatch) -> None:
+    """Its maker, who has not locked it yet, must not take it for its own meanwhile."""
+    (tmp_path / "left").mkdir()
+    seen: list[bool] = []
+
+    def remove(path: Path) -> None:
+        seen.append(scratch.is_locked(path))
+        path.rmdir()
+
+    monkeypatch.setattr(scratch, "remove_tree", remove)
+    scratch.remove_left_over(tmp_path)
+    assert seen == [True]
+    assert list(tmp_path.iterdir()) == []
