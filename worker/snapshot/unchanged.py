@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.bytescopy import equal_content
-from worker.content.overlayfs import clear_opaque, is_opaque, is_whiteout, make_whiteout, mark_merged
+from worker.content.overlayfs import (
+    clear_opaque,
+    is_opaque,
+    is_whiteout,
+    make_opaque,
+    make_whiteout,
+    mark_merged,
+)
 
 _LONGEST = 2048
 """Letters of a path below which nothing is compared: with a name and the place of the layers it must be a legal path."""
@@ -104,6 +111,8 @@ class _Comparison:
             elif entry.is_dir and below[0].is_dir:
                 if len(entry.full) - len(self.upper) < _LONGEST:
                     inner.append(_inner(folder, entry, below))
+                elif folder.hidden:
+                    make_opaque(entry.full)  # what hid the entries below it is gone
             elif _same_file(below[0], entry):
                 self.unchanged.append((folder, entry))
         return inner

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.bytescopy import equal_content
+from worker.content.overlayfs import Stack, make_opaque
 from worker.snapshot import unchanged
 from worker.snapshot.unchanged import drop_unchanged
 
@@ -87,3 +88,16 @@ def test_paths_too_long_for_the_layers_below_stay(tmp_path: Path) -> None:
         os.utime(root / deep / "f", (1, 1))
     drop_unchanged(upper, [lower])
     assert (upper / deep / "f").exists()
+
+
+@pytest.mark.root
+def test_what_a_replaced_directory_hid_stays_hidden_however_deep_it_is(tmp_path: Path) -> None:
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    folder = "/".join(["d" * 200] * 12)
+    (lower / folder).mkdir(parents=True)
+    (lower / folder / "gone").touch()
+    (upper / folder).mkdir(parents=True)
+    (upper / folder / "new").touch()
+    make_opaque(os.fspath(upper / ("d" * 200)))
+    drop_unchanged(upper, [lower])
+    assert Stack([upper, lower]).lookup(f"{folder}/gone") is None
