@@ -613,3 +613,22 @@ def test_a_result_without_config_gets_a_default_one():
     assert config["config"]["WorkingDir"] == "/"
     with pytest.raises(ExportError):
         image_config(b"{}", AMD64, [])
+
+
+def test_history_of_a_base_without_times_gets_the_epoch() -> None:
+    layers = [LayerFacts(diff_id=f"sha256:{n}", description="pulled", created=None) for n in range(3)]
+    config = {
+        "os": "linux",
+        "architecture": "amd64",
+        "history": [
+            {"created_by": "a"},
+            {"created_by": "b", "created": "2023-04-01T00:00:00Z"},
+            {"created_by": "c", "empty_layer": True},
+            {"created_by": "d"},
+        ],
+    }
+    raw = json.dumps(config).encode()
+    value = json.loads(image_config(raw, AMD64, layers, epoch=1700000000, base_config=raw))
+    epoch, known = "2023-11-14T22:13:20Z", "2023-04-01T00:00:00Z"
+    assert [entry["created"] for entry in value["history"]] == [epoch, known, epoch, epoch]
+    assert value["created"] == epoch

@@ -53,7 +53,7 @@ def image_config(
     if not value.get("os") or not value.get("architecture"):
         raise ExportError("image config without os or architecture", help="the frontend must set both")
     clamp = None if epoch is None else epoch * 1_000_000_000
-    history = complete_history(value.get("history") or [], layers)
+    history = complete_history(value.get("history") or [], layers, unknown=clamp)
     if clamp is not None:
         kept = _shared_prefix(history, base_config)
         history = history[:kept] + [_clamped(entry, clamp) for entry in history[kept:]]
@@ -81,9 +81,12 @@ def default_config(platform: Platform) -> dict[str, Any]:
 
 
 def complete_history(
-    history: Sequence[Mapping[str, Any]], layers: Sequence[LayerFacts]
+    history: Sequence[Mapping[str, Any]], layers: Sequence[LayerFacts], *, unknown: int | None = None
 ) -> list[dict[str, Any]]:
-    """Return a history with one non-empty entry for each layer, and a time in every entry where one is known."""
+    """Return a history with one non-empty entry for each layer, and a time in every entry where one is known.
+
+    ``unknown`` is the time of layers whose time is not known, in nanoseconds; None: that of their neighbours.
+    """
     entries = [dict(entry) for entry in history]
     for entry in entries:
         if entry.get("created"):
@@ -96,8 +99,9 @@ def complete_history(
     for entry in entries:
         if not entry.get("empty_layer"):
             layer = next(facts)
-            if not entry.get("created") and layer.created is not None:
-                entry["created"] = rfc3339.write(layer.created)
+            then = unknown if layer.created is None else layer.created
+            if not entry.get("created") and then is not None:
+                entry["created"] = rfc3339.write(then)
     _fill_times(entries)
     return entries
 
