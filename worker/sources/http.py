@@ -12,10 +12,11 @@ import posixpath
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 
+from llb.reference import InvalidDigestError, check_digest
 from worker.base import CancelToken, Session, SourceError
 from worker.content.http_errors import HttpError
 from worker.content.provider import Blobs, Progress, WrongDigestError
@@ -23,8 +24,8 @@ from worker.content.response import Response
 from worker.content.transport import Endpoint, Transport
 from worker.content.urls import basic_authorization, header_value, resolve_url
 from worker.metadata import Metadata
-from worker.oci import is_digest
 
+_CHUNK = 1 << 20
 _SCHEMA = "CREATE TABLE IF NOT EXISTS http_sources (key TEXT PRIMARY KEY, value TEXT NOT NULL, checked_at REAL NOT NULL)"
 _DISPOSITION = re.compile(r"filename\*?=(?:UTF-8'[^']*')?\"?([^\";]+)\"?", re.IGNORECASE)
 _SENT = {"http.header.accept": "Accept", "http.header.user-agent": "User-Agent"}
@@ -32,12 +33,16 @@ _SENT = {"http.header.accept": "Accept", "http.header.user-agent": "User-Agent"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpFile:
-    """A fetched file: digest of its content, name, and Last-Modified in seconds since 1970 (None: not said)."""
+    """A fetched file: digest of its content, name, and Last-Modified in seconds since 1970 (None: not said).
+
+    ``checksum`` is the digest of its content in another algorithm, as a source asked for it last.
+    """
 
     digest: str
     filename: str
     etag: str = ""
     last_modified: float | None = None
+    checksum: str = ""
 
 
 class HttpSource:
@@ -85,10 +90,13 @@ class HttpSource:
                 f"{url}: {signed} is not supported yet", help="check the file with http.checksum"
             )
         checksum = attrs.get("http.checksum", "")
-        if checksum and not is_digest(checksum):
-            raise SourceError(
-                f"{url}: invalid digest {checksum!r}", help="use sha256: and 64 hexadecimal digits"
-            )
+        if checksum:
+            try:
+                check_digest(checksum)
+            except InvalidDigestError as error:
+                raise SourceError(
+                    f"{url}: {checksum!r}: {error}", help="use sha256: and 64 hexadecimal digits"
+                ) from error
         headers = {name: attrs[key] for key, name in _SENT.items() if attrs.get(key)}
         secret = attrs.get("http.authheadersecret", "")
         authorization = _authorization(session, secret)
@@ -97,13 +105,20 @@ class HttpSource:
             + hashlib.sha256(json.dumps([url, sorted(headers.items()), secret]).encode()).hexdigest()
         )
         known = self._known(key)
-        if checksum and known is not None and known.digest == checksum and self._store.exists(checksum):
+        checked = checksum and known is not None and checksum in (known.digest, known.checksum)
+        if checked and known is not None and self._store.exists(known.digest):
             return self._named(known, url, attrs)
         found = self._ask(url, headers, authorization, known, cancel, progress)
+        actual = found.digest
+        if checksum and checksum not in (found.digest, found.checksum):
+            if not self._store.exists(found.digest):  # pruned, and the server says "unchanged"
+                found = self._ask(url, headers, authorization, None, cancel, progress)
+            actual = self._digest(found.digest, checksum.partition(":")[0], cancel)
+            found = found if actual == found.digest else replace(found, checksum=actual)
         if found != known:
             self._remember(key, found)
-        if checksum and found.digest != checksum:
-            raise WrongDigestError(url, checksum, found.digest)
+        if checksum and checksum not in (found.digest, found.checksum):
+            raise WrongDigestError(url, checksum, actual)
         return self._named(found, url, attrs)
 
     def fetch(
@@ -129,6 +144,17 @@ class HttpSource:
         if again.digest != found.digest:
             raise SourceError(f"{url} changed during the build", help="build again")
         return found
+
+    def _digest(self, digest: str, algorithm: str, cancel: CancelToken) -> str:
+        """Return the digest of a stored body in another algorithm."""
+        if algorithm == digest.partition(":")[0]:
+            return digest
+        state = hashlib.new(algorithm)
+        with self._store.open(digest) as body:
+            while piece := body.read(_CHUNK):
+                cancel.check()
+                state.update(piece)
+        return f"{algorithm}:{state.hexdigest()}"
 
     def _named(self, found: HttpFile, url: str, attrs: Mapping[str, str]) -> HttpFile:
         name = attrs.get("http.filename") or found.filename or posixpath.basename(unquote(urlsplit(url).path))

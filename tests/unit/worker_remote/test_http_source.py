@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from support.remote import FaultyServer, sha256
 
@@ -46,6 +48,32 @@ def test_a_known_checksum_asks_nobody_the_second_time(source, token):
         for _ in range(2):
             source.resolve(f"http://{server.address}/f", attrs, token, session=SESSION)
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+def test_a_checksum_may_be_of_another_algorithm(source, token, store, algorithm):
+    right = f"{algorithm}:{hashlib.new(algorithm, b'data').hexdigest()}"
+    wrong = f"{algorithm}:{hashlib.new(algorithm, b'x').hexdigest()}"
+    with serve(ETag='"1"') as server:
+        url = f"http://{server.address}/f"
+        for _ in range(2):
+            found = source.resolve(url, {"http.checksum": right}, token, session=SESSION)
+            assert found.digest == sha256(b"data")
+        assert len(server.requests) == 1
+        with pytest.raises(WrongDigestError, match=f"expected {wrong}, got {right}"):
+            source.resolve(url, {"http.checksum": wrong}, token, session=SESSION)
+        store.data.clear()
+        with pytest.raises(WrongDigestError, match=f"expected {wrong}, got {right}"):
+            source.resolve(url, {"http.checksum": wrong}, token, session=SESSION)
+        assert source.fetch(url, {"http.checksum": right}, token, session=SESSION).digest == found.digest
+        assert store.read(found.digest) == b"data"
+
+
+@pytest.mark.parametrize("text", ["md5:0", "sha512:00", "sha384:" + "z" * 96, "x"])
+def test_what_is_no_checksum_is_refused(source, token, text):
+    with serve() as server, pytest.raises(SourceError, match="digest"):
+        source.resolve(f"http://{server.address}/f", {"http.checksum": text}, token, session=SESSION)
+    assert server.requests == []
 
 
 def test_a_signature_is_not_passed_over(source, token):
