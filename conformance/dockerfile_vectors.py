@@ -261,7 +261,7 @@ def _error(error: DiagnosticError) -> dict[str, Any]:
     if isinstance(error, DockerfileError):
         places = [[list(pair) for pair in place.lines] for place in error.locations]
         return {"text": first.message, "locations": places or None}
-    # Errors of the parser: a directive on the first line is told of as line 0.
+    # Errors of the parser: a directive on the first line is reported as line 0.
     return {"text": first.message, "locations": [_lines(first.spans) or [[0, 0]]]}
 
 

@@ -235,7 +235,7 @@ class _Program:
         assert made.node is not None, "a run has a node"
         # Changes of a run hold for its process only.
         made = ExecState.of(base, made.node) if state is not base else made
-        # The recorder's runs are grown in place: whoever uses one sees all mounts, those added later too.
+        # The recorder's runs are modified in place: every user sees all mounts, including those added later.
         for other in self._program["steps"]:
             if other["op"] == "add_mount" and other["exec"] == step["id"]:
                 mount = self._mount(other["mount"])

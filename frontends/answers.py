@@ -13,7 +13,7 @@ from typing import Any
 
 Value = Mapping[str, Any]
 _RULE = "-" * 20
-_LONGEST = 500  # characters of a line; a screen holds fewer, and a megabyte for each warning is no help
+_LONGEST = 500  # characters of a line, more than fit on a screen
 
 
 def _as_written(name: str) -> str:

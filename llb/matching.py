@@ -16,7 +16,7 @@ from llb.graph import Graph, Metadata, Vertex
 
 _SESSION = ("local.session", "local.unique")
 _ALIKE = 0.8
-_COMMON = 24  # a word of more vertices than this says nothing of which one is meant
+_COMMON = 24  # a word shared by more vertices than this does not identify one
 _WORD = re.compile(r"[\w.+-]+")
 
 
@@ -65,7 +65,7 @@ class Side:
         keys = [(edge.vertex.digest, edge.index) for edge in vertex.inputs]
         normal = [(self.normal[below], index) for below, index in inputs]
         if encode_op(vertex.op, keys, vertex.platform, vertex.constraints) != vertex.raw:
-            own = vertex.raw  # what this version cannot say: the bytes as they are, but for the digests
+            own = vertex.raw  # ops that this version cannot express: their bytes without the digests
             for digest, _ in keys:
                 own = own.replace(digest.encode(), b"-" * len(digest))
             raw = own + repr(normal).encode()

@@ -44,7 +44,7 @@ class Output:
         if kind not in OUTPUT_TYPES:
             raise FlagError(
                 f"--output: unknown type {kind!r}" if kind else "--output: type= is missing",
-                help="types are " + ", ".join(OUTPUT_TYPES),
+                help="valid types: " + ", ".join(OUTPUT_TYPES),
             )
         if kind == "registry":
             kind = "image"

@@ -201,7 +201,7 @@ class DecompressedStream:
         except self._failures as error:
             raise TarError(str(error)) from error
         except OSError as error:
-            if error.errno is None:  # bzip2's way to say what is damaged
+            if error.errno is None:  # how bz2 reports damage
                 raise TarError(str(error)) from error
             raise
 

@@ -187,7 +187,7 @@ class LocalTree:
     def mountable(self) -> Iterator[Path]:
         """Show the tree read-only as a directory of its own."""
         if self._show is None:
-            raise RuntimeError("this tree cannot be shown")
+            raise RuntimeError("this tree cannot be viewed")
         with self._show(self.materialize()) as path:
             yield path
 

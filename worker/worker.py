@@ -256,7 +256,7 @@ class LocalWorker:
         Raises:
             WorkerError: the op cannot be executed here: it is not supported, or says what no system call can be told.
         """
-        assert isinstance(session, Session), "jobs on this worker bring a Session"
+        assert isinstance(session, Session), "jobs on this worker must have a Session"
         refuse_nul(vertex.op)
         match vertex.op:
             case ops.Exec():

@@ -148,7 +148,7 @@ class _Members:
                 raise ArchiveError("invalid pax record") from None
             self._skip(size if kind not in _WITHOUT_DATA else 0)
             if kind in b"gLK":
-                continue  # they say something of the next member, which keeps its own pax header
+                continue  # they describe the next member, which keeps its own pax header
             overrides = {}
             if kind in (b"0", b"\0", b"7") and not header[:100].partition(b"\0")[0].endswith(b"/"):
                 newest = time if newest is None else max(newest, time)

@@ -33,13 +33,13 @@ def no_frontend(name: str, written: str, known: str, span: Span | None) -> Docke
         return DockerfileError(
             f"{written} does not name a frontend",
             code="no-frontend",
-            hint="name a frontend, or leave it out",
+            hint="name a frontend or omit it",
             span=span,
         )
     return DockerfileError(
         f"{written}: frontend images are not supported yet, and no frontend named {name} is installed",
         code="no-frontend",
-        hint=f"leave it out, or write docker/dockerfile:1, to use the built-in one; {known}",
+        hint=f"omit it or use docker/dockerfile:1 for the built-in frontend; {known}",
         span=span,
     )
 

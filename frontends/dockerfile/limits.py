@@ -42,7 +42,7 @@ def _number(attrs: Mapping[str, str], key: str, *, signed: bool = True, unlimite
         raise _invalid(key, text, str(error), "write a number") from None
     if value <= 0 and not (unlimited and value == _UNLIMITED):
         cause = "must be -1 (unlimited) or > 0" if unlimited else "must be > 0"
-        raise _invalid(key, text, cause, "leave it out for no limit")
+        raise _invalid(key, text, cause, "omit it for no limit")
     return value
 
 

@@ -134,7 +134,7 @@ def _check_removed(attrs: Mapping[str, str], build_args: Mapping[str, str]) -> N
         raise errors.option('support for "override-copy-image" was removed in BuildKit 0.11')
     if parse_bool(build_args.get("BUILDKIT_DISABLE_FILEOP", "")):
         message = 'support for "BUILDKIT_DISABLE_FILEOP" build-arg was removed in BuildKit 0.11'
-        raise errors.option(message, "leave the build argument out")
+        raise errors.option(message, "remove the build argument")
 
 
 def _check_utf8(attrs: Mapping[str, str]) -> None:

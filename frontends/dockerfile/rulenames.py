@@ -20,7 +20,7 @@ def unknown_rules(file: ParsedFile) -> Iterator[Diagnostic]:
     try:
         config = Config.parse(directive.first_word)
     except DockerfileError:
-        return  # told of as an error
+        return  # already reported as an error
     known = [rule.name for rule in RULES]
     for name in sorted((config.skip | config.experimental) - {*known, ""}):
         close = nearest(name, known, limit=4)

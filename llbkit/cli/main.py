@@ -170,7 +170,7 @@ def _fail(error: BaseException, *, debug: bool) -> int:
         message, code = explain(error)
     except (ImportError, MemoryError, OSError) as lack:  # there is no room even to look the failure up
         message, code = f"error: {lack or 'not enough memory'}", ENVIRONMENT
-    with suppress(OSError):  # nobody is left to be told
+    with suppress(OSError):  # no one is left to report to
         sys.stderr.write(message + "\n")
         sys.stderr.flush()
     return code

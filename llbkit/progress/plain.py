@@ -11,7 +11,7 @@ from llbkit.progress.model import BuildView, StepView, amount, brief
 from llbkit.terminal import one_line
 from solver.events import Event, VertexCompleted, VertexLog, VertexStarted, VertexStatus, VertexWarning
 
-_TURN = 5.0  # seconds a step may hold the display while others have something to say
+_TURN = 5.0  # seconds a step may keep the display while others have output
 
 
 class PlainDisplay(Display):

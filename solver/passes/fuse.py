@@ -36,7 +36,7 @@ class Fuse:
 
     ``head`` says what of the head is seen. A lower op is fused into the upper one that stands on it if
 
-    - the only use of the lower one is as the base of the upper one: it is not a head, nobody copies from it, mounts it, merges it
+    - the only use of the lower one is as the base of the upper one: it is not the head, and nothing copies from it, mounts it, merges it
       or looks owners up in it;
     - the upper one is used for its files only (`solver.passes.visibility`), or is fused, or stands below such a chain, itself;
     - the lower one has one result, and the upper one begins with it, once;
@@ -144,7 +144,7 @@ class _Chains:
             chain = [top]
             while (below := self._below(chain[-1])) is not None:
                 if copies(below) and any(copies(one) for one in chain):
-                    unseen.add(below)  # it begins a chain of its own: nobody sees its layers either
+                    unseen.add(below)  # it starts a chain of its own: its layers are not observable either
                     break
                 chain.append(below)
             taken.update(chain)

@@ -173,7 +173,7 @@ def _error_detail(response: Response) -> tuple[str, str]:
     except (
         SourceError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError
     ):  # fmt: skip
-        return "", ""  # no such format, or no body: the status says enough
+        return "", ""  # another format, or no body: the status suffices
 
 
 def _clean(text: str) -> str:

@@ -20,7 +20,7 @@ MAX_MANIFEST = 4 << 20
 
 MANIFESTS = frozenset({MANIFEST, DOCKER_MANIFEST})
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Matches the escape of an unpaired surrogate, which is not valid text."""
+"""Matches the JSON escape of a surrogate; only pairs are valid text."""
 
 _DAMAGED = "the image is damaged or not a container image; build and push it again"
 INDEXES = frozenset({INDEX, DOCKER_LIST})

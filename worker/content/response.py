@@ -41,7 +41,7 @@ class Response:
         self._cancel = cancel
         self.url = url
         self.own = own
-        exchange.allow(math.inf)  # what is waited for from here on is the reader, until it reads
+        exchange.allow(math.inf)  # from here on the reader is waited for, until it reads
 
     @property
     def status(self) -> int:

@@ -20,7 +20,7 @@ from worker.content.tarread import Entry
 
 _BLOCK = 512
 _CHUNK = 1 << 20
-_SMALL = 0o7777777  # largest owner that ustar can say
+_SMALL = 0o7777777  # largest owner id in ustar
 _WHITEOUT = ".wh."
 _LARGE = 1 << 33  # first size and time that it cannot
 

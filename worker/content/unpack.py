@@ -253,7 +253,7 @@ class Unpacker:
             return
         gone = name.removeprefix(".wh.")
         if gone.startswith(".wh."):
-            return  # bookkeeping of aufs, which says nothing about files
+            return  # bookkeeping of aufs, unrelated to files
         if gone in ("", ".", ".."):
             raise TarError(f"whiteout without a name in {folder or '/'}")
         path = f"{folder}/{gone}" if folder else gone

@@ -136,7 +136,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
         StorageError: it cannot be written.
     """
     if path.is_dir():
-        raise ExportError(f"{path} is a directory", help="name a file: dest=FILE")
+        raise ExportError(f"{path} is a directory", help="use a file: dest=FILE")
     special = path.exists() and not path.is_file()
     temporary = path if special else path.with_name(f".{path.name}.{os.getpid()}-{time.time_ns():x}")
     made = False

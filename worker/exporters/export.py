@@ -52,7 +52,7 @@ def export(
     """
     exporter = EXPORTERS.get(kind)
     if exporter is None:
-        raise ExportError(f"{kind!r} is not an output type", help=f"types are {', '.join(EXPORTERS)}")
+        raise ExportError(f"{kind!r} is not an output type", help=f"valid types: {', '.join(EXPORTERS)}")
     run = Run(tools=tools, cancel=cancel, report=report)
     removed: set[str] = set()
     while True:

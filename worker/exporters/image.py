@@ -82,7 +82,7 @@ def _targets(options: ImageOptions, delivery: _Delivery) -> list[Reference]:
                 help=f"use {ref.domain}/{ref.path}",
             )
         if ref.digest:
-            raise ExportError(f"{ref.familiar}: an image cannot be named by a digest", help="give it a tag")
+            raise ExportError(f"{ref.familiar}: an image cannot be named by a digest", help="use a tag")
     return [ref if delivery.by_digest else ref.with_default_tag() for ref in targets]
 
 

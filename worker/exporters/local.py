@@ -267,7 +267,7 @@ def _link(place: _Place, first: _First, temporary: str) -> bool:
     try:
         os.link(first.path, temporary, src_dir_fd=place.top, dst_dir_fd=go, follow_symlinks=False)
     except OSError:
-        return False  # a file system without hard links, or too many names: a copy says the same
+        return False  # a file system without hard links, or too many names: a copy is equivalent
     made = os.stat(temporary, dir_fd=go, follow_symlinks=False)
     if (made.st_dev, made.st_ino) == first.file:
         return True

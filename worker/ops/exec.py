@@ -45,7 +45,7 @@ class ExecOperation:
     resources: Mapping[str, int] = {"exec": 1}
 
     def __init__(self, vertex: Vertex, metadata: Metadata, session: Session, parts: ExecParts) -> None:
-        assert isinstance(vertex.op, Exec), "made for an exec"
+        assert isinstance(vertex.op, Exec), "made for exec ops"
         self._vertex = vertex
         self._op = vertex.op
         self._metadata = metadata

@@ -196,7 +196,7 @@ class Mounting:
         return {key: self._cache(wanted[key], values) for key in sorted(wanted)}
 
     def _cache_key(self, mount: Mount, values: list[object]) -> str:
-        assert mount.cache is not None, "a cache mount names its cache"
+        assert mount.cache is not None, "cache mounts have a cache option"
         return key_of(mount.cache.id, self._cache_base(mount, values))
 
     def _cache_base(self, mount: Mount, values: list[object]) -> str:
@@ -204,7 +204,7 @@ class Mounting:
         return "" if value is None else self._base_of(value) + normal_path(mount.selector)
 
     def _cache(self, mount: Mount, values: list[object]) -> Path:
-        assert mount.cache is not None, "a cache mount names its cache"
+        assert mount.cache is not None, "cache mounts have a cache option"
         value = _value(mount, values)
 
         def fill(directory: Path) -> None:
@@ -221,7 +221,7 @@ class Mounting:
         return self._stack.enter_context(context)
 
     def _secret(self, number: int, mount: Mount) -> Path | None:
-        assert mount.secret is not None, "a secret mount names its secret"
+        assert mount.secret is not None, "secret mounts have a secret option"
         data = secret_value(self._session, mount.secret.id, optional=mount.secret.optional)
         if data is None:
             return None
@@ -234,7 +234,7 @@ class Mounting:
         return path
 
     def _agent(self, number: int, mount: Mount) -> Path | None:
-        assert mount.ssh is not None, "an ssh mount names its agent"
+        assert mount.ssh is not None, "ssh mounts have an ssh option"
         name = mount.ssh.id or "default"
         agent = self._session.ssh.get(name)
         if agent is None:

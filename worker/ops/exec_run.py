@@ -129,7 +129,7 @@ class ExecRun:
         meta = op.meta
         user = lookup(mounted.root, meta.user)
         cwd = "/" + meta.cwd.lstrip("/")
-        with placing(f"make the working directory {cwd}"):
+        with placing(f"create the working directory {cwd}"):
             rootpath.make_directories(mounted.root, cwd, uid=user.uid, gid=user.gid)
         return Sandbox(
             root=mounted.root,

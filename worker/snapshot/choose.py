@@ -20,7 +20,7 @@ def choose(state: StateDir, layers: LayerStore, wanted: str = "") -> Snapshotter
 
     if wanted and wanted not in NAMES:
         raise EnvironmentLackError(
-            f"unknown snapshotter {wanted!r}", help=f"use {' or '.join(NAMES)}, or leave it out"
+            f"unknown snapshotter {wanted!r}", help=f"use {' or '.join(NAMES)}, or omit it"
         )
     if wanted != "native":
         reason = why_not(state)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from worker.content.store import ContentStore
     from worker.oci import Descriptor
 
-_DEFAULT_LEVEL = -2  # what is stored as the level of a blob made with no level asked for
+_DEFAULT_LEVEL = -2  # the stored level of a blob made with the default level
 
 
 class LayerStore:

@@ -140,7 +140,7 @@ class GitSource:
         ways = [[*fetch, "--depth=1", *remote, found.commit]]
         if found.ref:
             ways += [[*fetch, "--depth=1", *remote, found.ref], [*fetch, *remote, found.ref]]
-        else:  # a server that does not give single commits
+        else:  # a server that does not serve single commits
             ways += [[*at, "fetch", "--quiet", "--tags", *remote, "+refs/heads/*:refs/heads/*"]]
         self._first_of(ways, env, cancel, spec)
         if not self._has(bare, f"{found.commit}^{{tree}}", env):

@@ -9,7 +9,7 @@ from worker.base import SourceError
 from worker.sources.giturl import GitSpec
 
 _LONGEST = 300
-_TOKEN = "give a token with --secret id={token},env=VARIABLE"
+_TOKEN = "provide a token with --secret id={token},env=VARIABLE"
 _MEANINGS = (
     (
         r"terminal prompts disabled|Authentication|could not read (User|Pass)|askpass|returned error: 401",

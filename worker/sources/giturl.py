@@ -74,7 +74,7 @@ def parse(identifier: str, attrs: Mapping[str, str]) -> GitSpec:
     ref, _, subdir = (fragment or own).partition(":")
     for part in sorted(attrs):
         if attrs[part] and part.startswith(("git.bundle", "git.checkoutbundle", "git.sig.")):
-            raise SourceError(f"{part} is not supported yet", help="leave it out")
+            raise SourceError(f"{part} is not supported yet", help="remove it")
     _check(remote, ref)
     subdir = clean_path(subdir).strip("/")
     if subdir.partition("/")[0] == "..":
@@ -114,4 +114,4 @@ def _check(remote: str, ref: str) -> None:
             f"{remote!r} is not a git remote", help=f"use one of {', '.join(_SCHEMES)}:// or user@host:path"
         )
     if ref.startswith("-") or re.search(r"[\x00-\x20~^:?*\[\\\x7f]|\.\.|@\{", ref):
-        raise SourceError(f"{ref!r} is not a git ref", help="name a branch, a tag or a commit")
+        raise SourceError(f"{ref!r} is not a git ref", help="use a branch, tag or commit")

@@ -51,7 +51,7 @@ class Repositories:
             os.truncate(lock, 0)
             os.pwrite(lock, shown.encode(), 0)
             bare.mkdir(exist_ok=True)
-            for stale in bare.glob("*.lock"):  # of a git that was killed: nobody else works here now
+            for stale in bare.glob("*.lock"):  # left by a git that was killed: no other one runs here now
                 stale.unlink(missing_ok=True)
             yield bare
 

@@ -214,7 +214,7 @@ def test_a_place_that_cannot_be_is_named_without_our_paths(bench, place) -> None
         bench.run("true", tmpfs(place), base=base)
     assert caught.value.help
     assert os.fspath(bench.state.root) not in str(caught.value)
-    with pytest.raises(WorkerError, match=f"cannot make the working directory {place}: "):
+    with pytest.raises(WorkerError, match=f"cannot create the working directory {place}: "):
         bench.run("true", base=base, meta={"cwd": place})
 
 
