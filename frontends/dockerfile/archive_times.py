@@ -224,12 +224,15 @@ def _seconds(text: str) -> int:
 def _records(data: bytes) -> dict[str, str]:
     """Return the pax records of a header that are used here."""
     found: dict[str, str] = {}
-    while data:
-        length, space, _ = data.partition(b" ")
-        if not space or not length.isdigit() or len(length) > 8 or not len(length) < int(length) <= len(data):
+    start = 0
+    while start < len(data):
+        space = data.find(b" ", start, start + 9)
+        length = data[start:space] if space > start else b""
+        if not length.isdigit() or not len(length) < int(length) <= len(data) - start:
             raise ArchiveError("invalid pax record")
-        key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
+        end = start + int(length)
+        key, _, value = data[space + 1 : end - 1].partition(b"=")
         if key in (b"mtime", b"size"):
             found[key.decode()] = value.decode("ascii", "replace")
-        data = data[int(length) :]
+        start = end
     return found

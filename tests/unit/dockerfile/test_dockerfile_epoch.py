@@ -538,3 +538,13 @@ def test_a_header_may_not_claim_any_length() -> None:
     data = tarball(("a", tarfile.REGTYPE, 1))[:1536] + big.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
     with pytest.raises(ArchiveError, match="too long"):
         newest_time(io.BytesIO(data))
+
+
+def test_a_pax_header_full_of_tiny_records_is_read_in_linear_time() -> None:
+    """Four of them: whoever copies the rest of a header for each record copies hundreds of gigabytes."""
+    records = b"6 a=b\n" * 174_000 + b"14 mtime=1234\n"
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, len(records)
+    extended = header.tobuf() + records + bytes(-len(records) % 512)
+    data = extended * 4 + tarfile.TarInfo("f").tobuf() + bytes(1024)
+    assert newest_time(io.BytesIO(data)) == 1234
