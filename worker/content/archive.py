@@ -6,18 +6,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from worker.base import CancelToken, StorageError
 from worker.content.layout import merge_index
 from worker.content.provider import Blobs, Readable, read_json
 from worker.content.store import DamagedBlobError
 from worker.oci import Descriptor
+
+if TYPE_CHECKING:
+    import tarfile
 
 _CHUNK = 1 << 20
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -56,6 +58,8 @@ def write_tar(
     Raises:
         DamagedBlobError: a blob does not have its digest; what was written so far is of no use.
     """
+    import tarfile
+
     unique = {blob_path(blob.digest): blob for blob in blobs}
     directories = {"blobs/"} | {path.rpartition("/")[0] + "/" for path in unique}
     small: dict[str, tuple[int, bytes]] = {
@@ -80,6 +84,8 @@ def write_tar(
 
 
 def _member(path: str, mode: int, size: int) -> tarfile.TarInfo:
+    import tarfile
+
     member = tarfile.TarInfo(path)
     member.mode, member.size = mode, size
     return member
