@@ -35,7 +35,7 @@ class _Ref:
 
 @dataclass
 class RecordedBridge:
-    """A bridge over recorded metadata and the files that a case gives. It keeps what it was asked and told."""
+    """A bridge over recorded metadata and the files that a case gives. It records requests and answers."""
 
     case: Mapping[str, Any]
     images: Mapping[str, Any]

@@ -30,7 +30,7 @@ class ResolvedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedSource:
-    """Answer of `Bridge.resolve_source`: the source as it should be used, and what is known of it."""
+    """Answer of `Bridge.resolve_source`: the source as it should be used, and what is known about it."""
 
     identifier: str
     attrs: Mapping[str, str]
@@ -55,7 +55,7 @@ class Stat:
 
 
 class Ref(Protocol):
-    """A handle on a state given to `Bridge.solve`. Lazy: nothing is executed until somebody looks inside."""
+    """A handle on a state given to `Bridge.solve`. Lazy: nothing is executed until it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class BuildResult:
 
 
 class Bridge(Protocol):
-    """What a frontend may ask of its engine."""
+    """The interface of a frontend to its engine."""
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -120,7 +120,7 @@ class Bridge(Protocol):
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
     ) -> ResolvedSource:
-        """Return what is known of a git or HTTP source without fetching it."""
+        """Return what is known about a git or HTTP source without fetching it."""
 
     async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
         """Return a lazy handle on a state."""

@@ -46,7 +46,7 @@ class Automaton:
         self._steps: dict[tuple[int, str, str], int] = {}
 
     def fullmatch(self, text: str) -> bool:
-        """Tell whether the whole text matches."""
+        """Return whether the whole text matches."""
         states = self._closed(1, "", text[:1])
         for place, char in enumerate(text, 1):
             if not states:

@@ -103,7 +103,7 @@ class PatternMatcher:
         return len(self.patterns)
 
     def matches(self, path: str) -> bool:
-        """Say whether ``path`` itself is matched; its parents do not count. Cost: few or all patterns (`PatternIndex`)."""
+        """Return whether ``path`` itself is matched; its parents do not count. Cost: few or all patterns (`PatternIndex`)."""
         verdict = False
         for index in self._asked(path):
             match, positive = self._steps[index]
@@ -113,7 +113,7 @@ class PatternMatcher:
         return verdict
 
     def matches_or_parent(self, path: str) -> bool:
-        """Say whether ``path`` or one of its parents is matched. Cost: as `matches`, once its directory was asked for."""
+        """Return whether ``path`` or one of its parents is matched. Cost: as `matches`, once its directory was asked for."""
         above = self._matched_above(path)
         verdict = False
         for index in self._asked(path, above):

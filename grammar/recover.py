@@ -46,7 +46,7 @@ class Syntax:
             raise DiagnosticError(self.diagnostic(source, error)) from None
 
     def diagnostic(self, source: Source, error: UnexpectedInput) -> Diagnostic:
-        """Return what a parse error of ``source`` says to its author."""
+        """Return the diagnostic for a parse error of ``source``."""
         found, span = _found(source, error)
         expected = self._expected(error)
         suggestion = nearest(found, self.words) if found else None

@@ -17,14 +17,14 @@ class StateError(LLBError):
 
 
 def unencodable(error: ValueError) -> DefinitionError:
-    """Return what to say of a value that protobuf cannot hold: a text that is not UTF-8, a number of too many bits."""
+    """Return the message for a value that protobuf cannot encode: a text that is not UTF-8, a number of too many bits."""
     if isinstance(error, UnicodeEncodeError):
         return not_utf8(error)
     return DefinitionError(f"number out of range in the graph: {error}")
 
 
 def not_utf8(error: UnicodeEncodeError) -> DefinitionError:
-    """Return what to say of a text that protobuf cannot hold."""
+    """Return the message for a string that protobuf cannot encode."""
     place = max(0, error.start - 20)
     return DefinitionError(
         f"string in the graph is not valid UTF-8: {error.object[place : error.end + 20]!r}"

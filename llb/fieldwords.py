@@ -40,7 +40,7 @@ class FieldChange:
 
 
 Place: TypeAlias = Callable[[int], str]
-"""Gives the input of a number a name."""
+"""Returns the name of an input by its number."""
 
 
 def field_changes(one: Vertex, other: Vertex, places: tuple[Place, Place]) -> list[FieldChange]:

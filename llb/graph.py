@@ -45,7 +45,7 @@ class LinuxResources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What is known of a vertex besides its op. ``export_cache`` None means unset; ``caps`` is sorted.
+    """What is known about a vertex besides its op. ``export_cache`` None means unset; ``caps`` is sorted.
 
     ``unknown`` are wire fields of later versions, kept as they came.
     """

@@ -78,7 +78,7 @@ class Side:
         return own, "sha256:" + hashlib.sha256(raw).hexdigest()
 
     def metadata(self, number: int) -> Metadata:
-        """Return what is known of a vertex besides its op."""
+        """Return what is known about a vertex besides its op."""
         return self.graph.metadata_of(self.vertices[number].digest)
 
 
@@ -143,7 +143,7 @@ def _upwards(
 def _alike(
     old: Side, new: Side, pairs: dict[int, int], pair: Callable[[int, int], None], taken: set[int]
 ) -> bool:
-    """Match the most similar of what is left; tell whether anything was matched."""
+    """Match the most similar of what is left; return whether anything was matched."""
     words: dict[str, list[int]] = defaultdict(list)
     for b in range(len(new.vertices)):
         if b not in taken:

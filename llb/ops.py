@@ -335,7 +335,7 @@ class Diff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """Solve the definition that a file of the input holds. ``inputs`` maps names to op input indexes."""
+    """Solve the definition in a file of the input. ``inputs`` maps names to op input indexes."""
 
     builder: int = -1
     inputs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

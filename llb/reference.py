@@ -55,7 +55,7 @@ def check_digest(text: str) -> None:
 
 
 class InvalidReferenceError(LLBError):
-    """A text is not an image reference. ``standard`` is what Docker's tools say of it."""
+    """A text is not an image reference. ``standard`` is Docker's message."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Reference:
 
     @property
     def object(self) -> str:
-        """What a registry is asked for: the digest if there is one, else the tag."""
+        """The object to request from a registry: the digest, if any, else the tag."""
         return self.digest or self.tag
 
     def __str__(self) -> str:

@@ -91,7 +91,7 @@ class SourceNode:
 
 
 def state_of(node: SourceNode) -> State:
-    """Return the state that a source gives."""
+    """Return the state of a source."""
     return State().with_output(Output(node))
 
 

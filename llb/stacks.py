@@ -107,7 +107,7 @@ def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
 
 
 def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> State:
-    """Solve the definition that a file of ``source`` holds.
+    """Solve the definition in a file of ``source``.
 
     >>> from llb import local
     >>> build(local("plans"), filename="app.pb").graph().head.vertex.op.attrs["llbbuild.filename"]

@@ -117,7 +117,7 @@ class EngineBridge:
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
     ) -> ResolvedSource:
-        """Return what is known of a git or HTTP source without fetching it.
+        """Return what is known about a git or HTTP source without fetching it.
 
         Raises:
             ResolveError: it does not exist or cannot be reached.

@@ -38,7 +38,7 @@ class Context:
 
 
 def is_remote(text: str) -> bool:
-    """Tell whether a context is a git or HTTP address."""
+    """Return whether a context is a git or HTTP address."""
     return bool(_GIT.search(text) or _HTTP.search(text))
 
 
@@ -103,7 +103,7 @@ def _unpacked_context() -> State:
 
 
 def _is_archive(head: bytes) -> bool:
-    """Tell whether content is a tar archive, compressed or not."""
+    """Return whether content is a tar archive, compressed or not."""
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")):
         return True
     if len(head) < _BLOCK:

@@ -38,7 +38,7 @@ class SafeStream(io.TextIOBase):
         self.raw.flush()
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         return self.raw.isatty()
 
     def fileno(self) -> int:

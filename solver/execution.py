@@ -23,7 +23,7 @@ REPLAYED = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What an execution gave; ``record_id`` None if it cannot be remembered."""
+    """The result of an execution; ``record_id`` None if it cannot be remembered."""
 
     results: tuple[Result, ...]
     record_id: str | None

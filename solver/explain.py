@@ -18,7 +18,7 @@ _LONGEST = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
-    """A vertex that was executed. ``key`` is its own key's digest; ``ignored`` says that the cache was not asked."""
+    """A vertex that was executed. ``key`` is its own key's digest; ``ignored`` says that the cache was bypassed."""
 
     digest: str
     name: str

@@ -18,7 +18,7 @@ W = TypeVar("W", bound=Callable[[], Awaitable[Any]])
 
 
 class Flight(Generic[W, T]):
-    """Work that runs, and how many wait for it. ``work`` is the callable of whoever came first."""
+    """Work that runs, and how many wait for it. ``work`` is the callable of the first caller."""
 
     def __init__(self, work: W, name: str) -> None:
         async def go() -> T:

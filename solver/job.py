@@ -141,7 +141,7 @@ class Job:
             work.show_added()
 
     def _rank(self, works: Sequence[Work]) -> None:
-        """Give each vertex the seconds that the path from its start to the head's end is likely to take."""
+        """Estimate, for each vertex, the seconds from its start to the end of the head."""
         durations = self._tools.store.durations(list({work.cache_map.digest for work in works}))
         above = dict.fromkeys(works, 0.0)
         for work in reversed(works):

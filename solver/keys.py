@@ -17,7 +17,7 @@ from solver.ports import CacheMap, Link
 
 @dataclass(frozen=True, slots=True)
 class KnownInput:
-    """What is known of one input: its keys, the preferred one first, and the selector it is used with."""
+    """What is known about one input: its keys, the preferred one first, and the selector it is used with."""
 
     selector: str
     keys: tuple[str, ...]

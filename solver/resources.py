@@ -32,7 +32,7 @@ class Resources:
         self._stirred = 0
 
     def stir(self) -> None:
-        """Note that vertices are on the move: somebody with a longer path may be about to ask."""
+        """Note activity: a vertex with a longer path may be about to ask."""
         self._stirred += 1
 
     @asynccontextmanager

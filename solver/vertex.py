@@ -144,7 +144,7 @@ class VertexSolver:
             await self._look_at_content(work, number)
 
     def _narrow(self, work: Work, number: int, search: _Search, *, final: bool) -> None:
-        """Take in what is newly known of one input, and end the lookup if that decides it.
+        """Take in what is newly known about one input, and end the lookup if that decides it.
 
         Raises:
             _Found: the vertex is found.

@@ -97,7 +97,7 @@ class Work:
         return tuple(keys.output_key(key, index) for key in dict.fromkeys(found) if key is not None)
 
     def known_input(self, number: int, *, trusted: bool) -> KnownInput:
-        """Return what is known of input ``number``."""
+        """Return what is known about input ``number``."""
         found = self.inputs[number].output_keys(self.vertex.inputs[number].index, trusted=trusted)
         content = self.contents.get(number)
         if content is not None:
@@ -105,7 +105,7 @@ class Work:
         return KnownInput(self.cache_map.inputs[number].selector, found)
 
     def known(self, *, trusted: bool) -> list[KnownInput]:
-        """Return what is known of every input: ``trusted`` to look up, all of it to store."""
+        """Return what is known about every input: ``trusted`` to look up, all of it to store."""
         return [self.known_input(number, trusted=trusted) for number in range(len(self.inputs))]
 
     def define(self) -> None:

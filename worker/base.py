@@ -35,7 +35,7 @@ SCRATCH = Snapshot()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerInfo:
-    """What is known of a layer. ``size`` is in bytes on disk, -1 while lazy; ``diff_id`` "" until computed."""
+    """What is known about a layer. ``size`` is in bytes on disk, -1 while lazy; ``diff_id`` "" until computed."""
 
     id: int
     diff_id: str

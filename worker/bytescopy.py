@@ -96,7 +96,7 @@ def write_all(out: int, data: bytes) -> None:
 
 
 def equal_content(left: str, right: str) -> bool:
-    """Tell whether two regular files of the same size hold the same bytes; common holes are not read.
+    """Return whether two regular files of the same size hold the same bytes; common holes are not read.
 
     Raises:
         OSError: one cannot be read.

@@ -105,7 +105,7 @@ class _Gzip(io.RawIOBase):
         return data
 
     def _next(self) -> bool:
-        """Check a member's end and begin the next; tell whether there is one."""
+        """Check a member's end and begin the next; return whether there is one."""
         self._input = self._stream.unused_data
         trailer = self._exactly(8)
         if trailer != self._checksum.to_bytes(4, "little") + self._length.to_bytes(4, "little"):

@@ -115,7 +115,7 @@ class _Copier:
         return threads_for([job.pick.node.stat.st_size for job in files])
 
     def _make_directory(self, job: _Job) -> bool:
-        """Create a directory, or accept one that exists; tell whether it takes the source's metadata."""
+        """Create a directory, or accept one that exists; return whether it takes the source's metadata."""
         full = self._root.full(job.target)
         try:
             os.mkdir(full, 0o700)

@@ -42,7 +42,7 @@ def identity_of(path: str) -> str | None:
 
 
 def is_open_for_writing(descriptor: int) -> bool | None:
-    """Tell whether somebody could be writing to a file that is open for reading, mappings into memory included.
+    """Return whether somebody could be writing to a file that is open for reading, mappings into memory included.
 
     None if the filesystem, or the file's owner, does not let us know. What this tells is that the kernel would refuse a
     read lease, which is not kept; see fcntl(2).

@@ -79,7 +79,7 @@ class Reach:
                 literal = literal.rpartition("/")[0]
 
     def reaches(self, directory: str) -> bool:
-        """Tell whether one of the patterns may match something below ``directory``, as `reaches` says."""
+        """Return whether one of the patterns may match something below ``directory``, as `reaches` says."""
         if directory in self._above:
             return True
         literal = directory
@@ -98,7 +98,7 @@ def _literal_directory(pattern: str) -> str:
 
 
 def reaches(pattern: str, directory: str) -> bool:
-    """Tell whether ``pattern`` may match something below ``directory``; never wrongly says no.
+    """Return whether ``pattern`` may match something below ``directory``; never wrongly says no.
 
     Paths below that match only through ``directory`` itself are not meant.
     """

@@ -28,7 +28,7 @@ Kind = Literal["layer", "blob", "download", "repository", "cache mount"]
 
 
 class Record(Protocol):
-    """What is used of `solver.ports.Record`."""
+    """The members used of `solver.ports.Record`."""
 
     @property
     def id(self) -> str:
@@ -48,7 +48,7 @@ class Record(Protocol):
 
 
 class Records(Protocol):
-    """What is used of `solver.ports.CacheStore`."""
+    """The members used of `solver.ports.CacheStore`."""
 
     def records(self) -> Sequence[Record]:
         """Return every record, oldest use first."""

@@ -122,7 +122,7 @@ class ImageStore:
     def chunks(
         self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
     ) -> Iterator[bytes]:
-        """Give a blob piece by piece from ``offset`` on."""
+        """Yield a blob in chunks from ``offset`` on."""
         with self._blobs.open(descriptor.digest) as stream:
             stream.seek(offset)
             while piece := stream.read(1 << 20):

@@ -85,7 +85,7 @@ class Leases:
     # -- the dead
 
     def owners(self) -> frozenset[str]:
-        """Return everybody who holds something, dead or alive."""
+        """Return all lease owners, dead or alive."""
         return frozenset(row[0] for row in self._db.query("SELECT DISTINCT owner FROM lease"))
 
     def drop_owner(self, owner: str, *, rebooted: bool) -> None:

@@ -158,7 +158,7 @@ class LocalTree:
         self.cache.save(join(path, name) for path, entries in tree.items() for name in entries)
 
     def siblings(self, path: str) -> list[str]:
-        """Return the names in a directory that the ignore file does not exclude, whether a step reads them or not."""
+        """Return the names in a directory that the ignore file does not exclude, read by a step or not."""
         with suppress(OSError):
             ignored = PatternMatcher(self._exclude)
             names = sorted(os.listdir(os.path.join(self.base, path)))
@@ -166,7 +166,7 @@ class LocalTree:
         return []
 
     def excluded(self, path: str) -> bool:
-        """Tell whether ``path`` exists in the directory, but the ignore file takes it away."""
+        """Return whether ``path`` exists in the directory, but the ignore file excludes it."""
         ignored = PatternMatcher(self._exclude).matches_or_parent(path)
         return ignored and lookup(self, path) is None and os.path.lexists(join(self.base, path))
 

@@ -42,7 +42,7 @@ def try_lock(path: Path, mode: int = fcntl.LOCK_EX, *, create: bool = True) -> i
 
 @contextmanager
 def locked(path: Path, cancel: CancelToken | None = None, *, timeout: float | None = None) -> Iterator[int]:
-    """Hold a lock that no other thread or process holds, waiting for it; gives its descriptor.
+    """Acquire an exclusive lock, waiting for it; yields its descriptor.
 
     Raises:
         worker.pools.Cancelled: while waiting, if ``cancel`` says so.

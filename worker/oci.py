@@ -68,7 +68,7 @@ def digest_of(data: bytes) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether ``text`` is a well-formed digest of a supported algorithm."""
+    """Return whether ``text`` is a well-formed digest of a supported algorithm."""
     return _DIGEST.fullmatch(text) is not None
 
 

@@ -152,7 +152,7 @@ def private_mounts() -> None:
 
 
 def can_mount() -> bool:
-    """Tell whether this process may make a private mount namespace (tried once, on a thread of its own)."""
+    """Return whether this process may make a private mount namespace (tried once, on a thread of its own)."""
     outcome: list[bool] = []
 
     def probe() -> None:

@@ -34,7 +34,7 @@ def lock_directory(path: Path) -> int:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a living process holds the lock of a directory."""
+    """Return whether a living process holds the lock of a directory."""
     try:
         os.close(lock_directory(path))
     except BlockingIOError:

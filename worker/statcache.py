@@ -35,7 +35,7 @@ Xattrs = tuple[tuple[str, bytes], ...]
 
 
 class Remembered(NamedTuple):
-    """What is known of a path: its `identity`, content digest (b"" if none), attributes."""
+    """What is known about a path: its `identity`, content digest (b"" if none), attributes."""
 
     identity: Identity
     digest: bytes
@@ -48,7 +48,7 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def at_rest(status: os.stat_result, read_at: int, writers: bool | None = False) -> bool:
-    """Tell whether a file read at ``read_at`` (ns) had last changed longer ago than its clock's granularity.
+    """Return whether a file read at ``read_at`` (ns) had last changed longer ago than its clock's granularity.
 
     The change time is the kernel's own; a whole second hints at a file system that counts in seconds. ``writers`` says
     whether somebody had the file open for writing then; None, if that is not known, takes a longer rest.
@@ -81,7 +81,7 @@ class StatCache:
             return self._table
 
     def refresh(self) -> None:
-        """Forget what is known of filesystems that are no longer mounted where they were. Call it before each scan."""
+        """Forget what is known about filesystems that are no longer mounted where they were. Call it before each scan."""
         with self._lock:
             if self._table is not None:
                 self._drop_strangers(self._table)
@@ -103,7 +103,7 @@ class StatCache:
             return None
 
     def get(self, path: str, node: Node) -> Remembered | None:
-        """Return what is known of ``path`` if it is unchanged."""
+        """Return what is known about ``path`` if it is unchanged."""
         found = self.table().get(path)
         return Remembered(*found) if found is not None and found[0] == identity(node.stat) else None
 

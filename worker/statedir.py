@@ -100,7 +100,7 @@ class StateDir:
         return self.ingest / f"unfinished.{blob}"
 
     def _is_alone(self) -> bool:
-        """Tell whether no other living process uses the directory."""
+        """Return whether no other living process uses the directory."""
         for name in os.listdir(self.run / "owners"):
             if name != self.owner:
                 descriptor = try_lock(self.run / "owners" / name, create=False)
@@ -163,7 +163,7 @@ class StateDir:
 
     @contextmanager
     def lock(self, name: str, cancel: CancelToken | None = None) -> Iterator[None]:
-        """Hold a lock that no other thread or process holds, waiting for it.
+        """Acquire an exclusive lock, waiting for it.
 
         Raises:
             worker.pools.Cancelled: while waiting, if ``cancel`` says so.
@@ -202,7 +202,7 @@ _PLACE = dict.fromkeys(
 
 
 def storage_errors(root: Path) -> AbstractContextManager[None]:
-    """Turn what the operating system says of the state directory into a `StorageError`."""
+    """Turn an operating system error of the state directory into a `StorageError`."""
     return _errors(root, _DISK | _ACCESS)
 
 

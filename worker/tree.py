@@ -159,7 +159,7 @@ def read_xattrs(path: str) -> tuple[tuple[str, bytes], ...]:
 
 
 def portable(name: str) -> bool:
-    """Tell whether an extended attribute means the same elsewhere."""
+    """Return whether an extended attribute means the same elsewhere."""
     return not name.startswith(("com.apple.", "trusted.overlay.", "user.overlay.", "security.selinux"))
 
 

@@ -30,7 +30,7 @@ _DEVICES = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK}
 
 
 def is_archive(path: str) -> bool:
-    """Tell whether a regular file is a tar archive, looking at its first member."""
+    """Return whether a regular file is a tar archive, looking at its first member."""
     try:
         with _opened(path) as (reader, _):
             return next(iter(reader), None) is not None

@@ -32,7 +32,7 @@ _STAR = _Token()
 
 
 def has_wildcard(path: str) -> bool:
-    """Tell whether a path holds a character that wildcard matching gives a meaning."""
+    """Return whether a path holds a character that wildcard matching gives a meaning."""
     return not _WILDCARDS.isdisjoint(path)
 
 

@@ -228,7 +228,7 @@ class LocalWorker:
         return self.pools.run_sync("exec", lambda _: self.containers.verdict().choose().name)
 
     def findings(self) -> list[Finding]:
-        """Return what is to be said of this host."""
+        """Return the report on this host."""
         from worker.runtime.detect import check_host
 
         return self.pools.run_sync("exec", lambda _: check_host(self.state.root / "runtime.json"))
@@ -311,7 +311,7 @@ class LocalWorker:
         )
 
     async def resolve_source(self, identifier: str, attrs: Mapping[str, str], session: Session) -> SourceInfo:
-        """Return what is known of a git or HTTP source."""
+        """Return what is known about a git or HTTP source."""
         return await self.pools.run(
             "net", lambda cancel: self.sources.describe(identifier, attrs, cancel, session=session)
         )

@@ -37,7 +37,7 @@ class WritableRoot:
             return None
 
     def is_directory(self, path: str) -> bool:
-        """Tell whether a link-free path is a directory."""
+        """Return whether a link-free path is a directory."""
         status = self.lstat(path)
         return status is not None and stat.S_ISDIR(status.st_mode)
 
@@ -102,7 +102,7 @@ class WritableRoot:
 
 
 def set_owner(full: str, owner: Owner | None) -> None:
-    """Give a path, not what it links to, an owner; None leaves it."""
+    """Set the owner of a path without following a link; None keeps it."""
     if owner is not None:
         os.lchown(full, owner.uid, owner.gid)
 
@@ -114,7 +114,7 @@ def set_time(full: str, timestamp: int) -> None:
 
 
 def is_about_storage(error: OSError) -> bool:
-    """Tell whether a failure is the disk's, and so the snapshotter's to report, not the action's."""
+    """Return whether a failure is the disk's, and so the snapshotter's to report, not the action's."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 

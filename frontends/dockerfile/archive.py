@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell whether a single-file build context is an archive to unpack or the Dockerfile itself.
+"""Return whether a single-file build context is an archive to unpack or the Dockerfile itself.
 
 The first `HEAD` bytes tell, as in BuildKit: the magic of bzip2, gzip or xz, or a member that Go's ``archive/tar`` can
 read (V7, ustar, STAR, GNU, PAX). A tar archive whose first member needs more than these bytes (a PAX header or a long
@@ -23,7 +23,7 @@ _WITHOUT_DATA = frozenset(b"123456")
 
 
 def is_archive(head: bytes) -> bool:
-    """Tell whether a file whose first `HEAD` bytes are ``head`` is an archive."""
+    """Return whether a file whose first `HEAD` bytes are ``head`` is an archive."""
     return head.startswith(_MAGIC) or _is_member(head[:HEAD])
 
 
@@ -40,7 +40,7 @@ def _is_member(data: bytes) -> bool:
 
 
 def _is_sound(header: bytes) -> bool:
-    """Tell whether the checksum of a header and all its numbers can be read."""
+    """Return whether the checksum of a header and all its numbers can be read."""
     spaced = header[: _CHECKSUM.start] + b" " * 8 + header[_CHECKSUM.stop :]
     unsigned = sum(spaced)
     signed = unsigned - 256 * sum(byte > 127 for byte in spaced)
@@ -68,7 +68,7 @@ def _octal(field: bytes) -> int | None:
 
 
 def _are_records(data: bytes) -> bool:
-    """Tell whether all of a text is PAX records: ``LENGTH KEY=VALUE`` and the end of a line."""
+    """Return whether all of a text is PAX records: ``LENGTH KEY=VALUE`` and the end of a line."""
     while data:
         length, _, rest = data.partition(b" ")
         if not length.isdigit() or len(length) > 4 or not len(length) + 1 < int(length) <= len(data):

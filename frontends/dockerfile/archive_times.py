@@ -194,7 +194,7 @@ _WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")
 
 
 def _is_header(block: bytes) -> bool:
-    """Tell whether a block's checksum is right, its bytes counted with or without a sign."""
+    """Return whether a block's checksum is right, its bytes counted with or without a sign."""
     try:
         wanted = _number(block[148:156])
     except ArchiveError:

@@ -90,7 +90,7 @@ class Config:
         )
 
     def is_on(self, rule: Rule) -> bool:
-        """Tell whether a rule's findings count."""
+        """Return whether a rule's findings count."""
         if rule.experimental:
             return self.experimental_all or rule.name in self.experimental
         return not (self.skip_all or rule.name in self.skip)

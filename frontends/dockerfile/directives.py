@@ -93,13 +93,13 @@ def _value(match: re.Match[str]) -> str:
 
 
 def is_directive(line: str) -> bool:
-    """Tell whether a line at the top of a file would be a directive."""
+    """Return whether a line at the top of a file would be a directive."""
     match = _HASH.match(line.lstrip(SPACE))
     return match is not None and match[1].lower() in NAMES
 
 
 def has_shebang(source: Source) -> bool:
-    """Tell whether the file starts with a ``#!`` line."""
+    """Return whether the file starts with a ``#!`` line."""
     return source.text.removeprefix("\ufeff").startswith("#!")
 
 

@@ -32,7 +32,7 @@ class GitRef:
 
 
 def is_http(text: str) -> bool:
-    """Tell whether an address is one of HTTP(S)."""
+    """Return whether an address is one of HTTP(S)."""
     return text.startswith(("http://", "https://"))
 
 

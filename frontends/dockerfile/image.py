@@ -76,7 +76,7 @@ class ContainerConfig:
             self.env[place] = f"{key}={value}"
 
     def has_env(self, key: str) -> bool:
-        """Tell whether a variable is set."""
+        """Return whether a variable is set."""
         return self._place(key) is not None
 
 

@@ -162,7 +162,7 @@ class Lines:
         )
 
     def _cut(self, text: str) -> tuple[str, bool]:
-        """Cut a continuation character off; tell whether there was one."""
+        """Cut a continuation character off; return whether there was one."""
         if self._continued.search(text):
             return self._continued.sub(r"\1", text), True
         return text, False

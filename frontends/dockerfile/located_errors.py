@@ -46,7 +46,7 @@ class DockerfileError(DiagnosticError):
             self.diagnostics = (replace(self.diagnostics[0], spans=(span,)), *self.diagnostics[1:])
 
     def add(self, others: Iterable[Diagnostic]) -> None:
-        """Tell of further errors after this one, in the file's order; those that are already reported are left out."""
+        """Add further errors after this one, in the file's order; those that are already reported are left out."""
         known = {(one.message, one.span) for one in self.diagnostics}
         new = [one for one in others if (one.message, one.span) not in known]
         first, *rest = self.diagnostics

@@ -66,11 +66,11 @@ class Options:
     labs: bool = False
 
     def supports(self, cap: str) -> bool:
-        """Tell whether the receiver of the graph has a capability."""
+        """Return whether the receiver of the graph has a capability."""
         return self.caps is None or cap in self.caps
 
     def ignores_cache(self, stage: str) -> bool:
-        """Tell whether a stage's steps run again."""
+        """Return whether a stage's steps run again."""
         if self.no_cache is None:
             return False
         return not self.no_cache or any(name.lower() == stage.lower() for name in self.no_cache)

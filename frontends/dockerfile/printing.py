@@ -95,7 +95,7 @@ def _continued(line: str, escape: str) -> str:
 
 
 def _may_end(line: str, at: int, escape: str) -> bool:
-    """Tell whether a line may go on with the next at ``at``: an escape does not count twice, a comment would be lost."""
+    """Return whether a line may go on with the next at ``at``: an escape does not count twice, a comment would be lost."""
     return line[at - 1] != escape and line[at] not in SPACE and line[at] != "#"
 
 

@@ -19,7 +19,7 @@ UNDECODED = re.compile("[\ud800-\udfff]")
 
 
 def is_utf8(text: str) -> bool:
-    """Tell whether a text can be written as UTF-8."""
+    """Return whether a text can be written as UTF-8."""
     return text.isascii() or UNDECODED.search(text) is None
 
 

@@ -92,7 +92,7 @@ def expand(
 
 
 def is_space(char: str) -> bool:
-    """Tell whether Go's ``unicode.IsSpace`` holds."""
+    """Return whether Go's ``unicode.IsSpace`` holds."""
     return char in _SPACES
 
 
@@ -373,7 +373,7 @@ _UNCLOSED = "unexpected end of statement while looking for matching {}-quote"
 
 
 def _splits(part: Leaf | _Double | _Dollar) -> bool:
-    """Tell whether white space in what came of a part separates words."""
+    """Return whether white space in what came of a part separates words."""
     return not isinstance(part, _Double) and (
         not isinstance(part, tuple) or part.kind in ("TEXT", "VARIABLE")
     )

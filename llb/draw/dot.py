@@ -20,7 +20,7 @@ _FILLS = {
 
 
 def render(graph: Graph, outcomes: Iterable[Outcome] | None = None) -> str:
-    """Return a graph in the DOT language, each stage a cluster; ``outcomes`` colour what a build made of it."""
+    """Return a graph in the DOT language, each stage a cluster; ``outcomes`` colour the vertices."""
     drawn = picture(graph, outcomes)
     lines = ["digraph llb {", "  rankdir=LR;", '  node [fontname="sans-serif"];']
     staged = set()

@@ -53,7 +53,7 @@ class Layout:
 
 
 def layout(picture: Picture) -> Layout:
-    """Return where everything of a picture lies."""
+    """Return the layout of a picture."""
     lanes, lane_of = _lanes(picture)
     rows = _rows(picture, lane_of)
     _lower(picture, lanes, lane_of, rows)
@@ -219,7 +219,7 @@ def _route(picture: Picture, out: Layout) -> None:
 
 
 def _is_clear(column: Sequence[int], row: int, end: int) -> bool:
-    """Tell whether no box stands between two rows of a column."""
+    """Return whether no box stands between two rows of a column."""
     return column[bisect_left(column, row) + 1] == end
 
 

@@ -22,7 +22,7 @@ _ESCAPES = str.maketrans({char: f"#{ord(char)};" for char in '"#<>&[](){}|`\\;'}
 
 
 def render(graph: Graph, outcomes: Iterable[Outcome] | None = None) -> str:
-    """Return a graph as a Mermaid flow chart, each stage a subgraph; ``outcomes`` colour what a build made of it."""
+    """Return a graph as a Mermaid flow chart, each stage a subgraph; ``outcomes`` colour the vertices."""
     drawn = picture(graph, outcomes)
     lines = ["flowchart TB"]
     staged = set()

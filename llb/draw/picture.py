@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """A vertex: a short ``title``, all that is known of it, its stage ("": none) and its outcome."""
+    """A vertex: a short ``title``, all that is known about it, its stage ("": none) and its outcome."""
 
     kind: str
     title: str

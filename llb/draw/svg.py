@@ -42,7 +42,7 @@ g.n:hover .b{stroke:var(--ink)}"""
 
 
 def render(graph: Graph, outcomes: Iterable[Outcome] | None = None) -> str:
-    """Return a graph as an SVG document; ``outcomes`` colour what a build made of it."""
+    """Return a graph as an SVG document; ``outcomes`` colour the vertices."""
     drawn = picture(graph, outcomes)
     return _Canvas(drawn, layout(drawn)).document()
 

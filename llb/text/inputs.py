@@ -21,7 +21,7 @@ class Names:
     _lost: set[str] = field(default_factory=set)
 
     def add(self, statement: Statement, name: Leaf, vertex: Vertex) -> None:
-        """Give a vertex its name.
+        """Register the name of a vertex.
 
         Raises:
             DiagnosticError: another one has it.

@@ -32,11 +32,11 @@ class Statement:
 
     @property
     def text(self) -> str:
-        """The statement as it stands in the text."""
+        """The source text of the statement."""
         return self.source.text[self.start : self.end]
 
     def span(self, leaf: Leaf) -> Span:
-        """Return where a leaf stands."""
+        """Return the span of a leaf."""
         return self.source.span(self.start + leaf.start, self.start + leaf.end)
 
     def first_line(self) -> Span:
@@ -85,7 +85,7 @@ class Statement:
             raise self.fault(leaf, "llb-value", str(fault), fault.help) from None
 
     def word(self, leaf: Leaf) -> str:
-        """Return what a word says."""
+        """Return the string a word stands for."""
         return self.value(leaf, plain)
 
     def number(self, leaf: Leaf) -> int:

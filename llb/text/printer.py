@@ -164,7 +164,7 @@ def _platform(platform: ops.Platform) -> list[str]:
 
 
 def _side(metadata: Metadata) -> list[str]:
-    """Return the lines of what is known of a vertex besides its op, its name first."""
+    """Return the lines of what is known about a vertex besides its op, its name first."""
     lines = [f"name {quoted(metadata.description[NAME])}"] if NAME in metadata.description else []
     lines += [
         f"describe {word(key)} {word(metadata.description[key])}"

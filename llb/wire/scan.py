@@ -91,7 +91,7 @@ def _leftover(data: bytes, descriptor: Descriptor) -> bytes:
 
 
 def fault(data: bytes, name: str) -> str:
-    """Say which field of a ``pb.<name>`` that protobuf refuses is broken, and how: ``exec.meta.args[1]: is not UTF-8``."""
+    """Describe which field of a ``pb.<name>`` that protobuf refuses is broken, and how: ``exec.meta.args[1]: is not UTF-8``."""
     todo: list[tuple[bytes, Descriptor, str, int]] = [(data, _descriptor(name), "", 0)]
     while todo:
         message, kind, path, depth = todo.pop()

@@ -166,7 +166,7 @@ def outputs_of(values: Mapping[str, Any], *, usual: Sequence[Output]) -> tuple[O
 
 
 def _special(path: str) -> bool:
-    """Tell whether a path is a device or a pipe, which takes one output after the other."""
+    """Return whether a path is a device or a pipe, which takes one output after the other."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 

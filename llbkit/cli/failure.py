@@ -172,7 +172,7 @@ def _has_directory() -> bool:
 
 
 def _host_refused(error: BaseException | None) -> bool:
-    """Tell whether the host refused: with more rights, room or memory the same build would succeed."""
+    """Return whether the host refused: with more rights, room or memory the same build would succeed."""
     return (
         isinstance(error, MemoryError)
         or type(error).__module__ == "sqlite3"

@@ -160,7 +160,7 @@ def flush_output() -> None:
 
 
 def output_is_closed() -> bool:
-    """Tell whether the parent gave no standard output."""
+    """Return whether the parent gave no standard output."""
     return fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 Notice = Callable[[str], None]
-"""Is told, in one line for users, what was damaged and what became of it."""
+"""Called with one line for users: what was damaged and what happened to it."""
 
 _CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SIGNS = ("no such table", "no such column", "malformed", "could not decode to utf-8")
@@ -27,7 +27,7 @@ class DamagedRowError(sqlite3.DatabaseError):
 
 
 def is_damage(error: BaseException) -> bool:
-    """Tell whether a failure means that the file's content has been changed by something else than SQLite."""
+    """Return whether a failure means that the file's content has been changed by something else than SQLite."""
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     if isinstance(error, DamagedRowError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _CODES:

@@ -207,7 +207,7 @@ def _is_local(vertex: Vertex) -> bool:
 
 
 def _renumbered(op: ops.Op, place: Mapping[int, int], count: int, gone: int) -> ops.Op | None:
-    """Return an op whose input ``i`` is now number ``place[i]`` (-1: scratch); None if it cannot be said.
+    """Return an op whose input ``i`` is now number ``place[i]`` (-1: scratch); None if it cannot be expressed.
 
     ``count`` inputs there were, ``gone`` of them are now scratch.
     """

@@ -141,7 +141,7 @@ class Rewrite:
         return [self.edge(edge) for edge in vertex.inputs]
 
     def put(self, vertex: Vertex, op: Op, inputs: Sequence[Edge], *notes: str) -> bool:
-        """Put an op with inputs in a vertex's place; tell whether that was possible, see `with_inputs`."""
+        """Put an op with inputs in a vertex's place; return whether that was possible, see `with_inputs`."""
         new = with_inputs(vertex, op, inputs)
         if new is None:
             return False

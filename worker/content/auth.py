@@ -125,7 +125,7 @@ class Authorizer:
     def challenged(
         self, headers: Iterable[str], scopes: frozenset[str], sent: str | None, cancel: CancelToken
     ) -> bool:
-        """Learn from a 401 of the registry itself to a request that carried ``sent``; tell whether to try again.
+        """Learn from a 401 of the registry itself to a request that carried ``sent``; return whether to try again.
 
         Raises:
             SourceError: the token server refuses or cannot be reached.

@@ -71,7 +71,7 @@ class _Completion:
         return target
 
     def _is_own_directory(self, path: str) -> bool:
-        """Tell whether this layer has a directory there that no link of its own stands in the way of."""
+        """Return whether this layer has a directory there that no link of its own stands in the way of."""
         full = self._full(path)
         return rootpath.follow(self._root, path) == path and os.path.isdir(full)
 

@@ -172,7 +172,7 @@ class DockerConfig:
 
 
 def _is_text(value: str) -> bool:
-    """Tell whether a JSON string has no half of a surrogate pair, which cannot be encoded."""
+    """Return whether a JSON string has no half of a surrogate pair, which cannot be encoded."""
     return not re.search("[\ud800-\udfff]", value)
 
 

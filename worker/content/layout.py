@@ -79,7 +79,7 @@ class Layout:
     def chunks(
         self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
     ) -> Iterator[bytes]:
-        """Give a blob piece by piece from ``offset`` on."""
+        """Yield a blob in chunks from ``offset`` on."""
         stream, left = self._open(_blob(descriptor.digest))
         with stream:
             stream.seek(offset, os.SEEK_CUR)
@@ -96,7 +96,7 @@ class Layout:
         return [descriptor_from(what, entry) for entry in manifests or ()]
 
     def holds(self, digest: str) -> bool:
-        """Tell whether a blob is in the layout."""
+        """Return whether a blob is in the layout."""
         return self._has(_blob(digest))
 
     def open_file(self, name: str) -> tuple[BinaryIO, int]:

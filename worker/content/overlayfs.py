@@ -20,7 +20,7 @@ _MAX_LINKS = 40
 
 
 def is_whiteout(status: os.stat_result) -> bool:
-    """Tell whether a file is a whiteout."""
+    """Return whether a file is a whiteout."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
@@ -57,7 +57,7 @@ def mark_merged(path: str) -> None:
 
 
 def is_opaque(path: str) -> bool:
-    """Tell whether a directory is marked opaque."""
+    """Return whether a directory is marked opaque."""
     names = os.listxattr(path, follow_symlinks=False)
     return any(name in names and os.getxattr(path, name, follow_symlinks=False) == b"y" for name in OPAQUE)
 

@@ -55,7 +55,7 @@ class Blobs(Protocol):
     """What is used of the content store (`worker.content.store.ContentStore`)."""
 
     def exists(self, digest: str) -> bool:
-        """Tell whether a blob is there in full."""
+        """Return whether a blob is there in full."""
 
     def read(self, digest: str) -> bytes:
         """Return a small blob, verified. Raises FileNotFoundError."""
@@ -88,7 +88,7 @@ class Provider(Protocol):
     def chunks(
         self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
     ) -> Iterator[bytes]:
-        """Give a blob piece by piece from ``offset`` on. The caller verifies."""
+        """Yield a blob in chunks from ``offset`` on. The caller verifies."""
 
 
 class WrongDigestError(SourceError):

@@ -94,7 +94,7 @@ class ContentStore:
         return self._state.blobs / algorithm / encoded
 
     def exists(self, digest: str) -> bool:
-        """Tell whether a blob is here; if it is, it stays while this process lives."""
+        """Return whether a blob is here; if it is, it stays while this process lives."""
         if not self.path(digest).exists():
             return False
         self._state.lease.pin_blob(digest)
@@ -202,7 +202,7 @@ class ContentStore:
         return True
 
     def discard_damaged(self, digest: str) -> bool:
-        """Remove a blob whose content is not what its name says; tell whether that was so."""
+        """Remove a blob whose content is not what its name says; return whether that was so."""
         with suppress(FileNotFoundError), self.open(digest) as file:
             state = hashlib.new(digest.partition(":")[0])
             while piece := file.read(_CHUNK):

@@ -54,7 +54,7 @@ def origin(url: str) -> Origin:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Tell whether two URLs are well-formed and have the same scheme, host and port."""
+    """Return whether two URLs are well-formed and have the same scheme, host and port."""
     try:
         return origin(one) == origin(other)
     except ValueError:

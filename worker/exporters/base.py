@@ -78,10 +78,10 @@ class ExportRequest:
 
 
 class Layers(Protocol):
-    """What is used of the layer store (`worker.snapshot.layers.LayerStore`)."""
+    """The members used of the layer store (`worker.snapshot.layers.LayerStore`)."""
 
     def info(self, layer: int) -> LayerInfo:
-        """Return what is known of a layer."""
+        """Return what is known about a layer."""
 
     def ensure(self, snapshot: Snapshot, cancel: CancelToken, report: StatusReport | None = None) -> None:
         """Fetch and unpack what is lazy."""

@@ -39,7 +39,7 @@ def selectors(op: Exec, index: int) -> tuple[str, ...]:
 
 
 def uses(mount: Mount, index: int) -> bool:
-    """Tell whether ``mount`` shows input ``index``."""
+    """Return whether ``mount`` shows input ``index``."""
     return mount.input == index and mount.mount_type in (MountType.BIND, MountType.CACHE)
 
 

@@ -37,7 +37,7 @@ _NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
 
 @dataclass(slots=True)
 class Mounted:
-    """The mounts of a running step: its root, the outputs by index, and what the runtime is told."""
+    """The mounts of a running step: its root, the outputs by index, and the runtime's mount list."""
 
     root: Path
     outputs: dict[int, ActiveSnapshot] = field(default_factory=dict)
@@ -261,7 +261,7 @@ def _value(mount: Mount, values: list[object]) -> object:
 
 @contextmanager
 def placing(what: str) -> Iterator[None]:
-    """Tell users that ``what`` cannot be done where its path leads.
+    """Turn an unusable path into the error that ``what`` is impossible.
 
     Raises:
         WorkerError: instead of an OSError about a path. All others pass.

@@ -250,7 +250,7 @@ class _Report:
 
 
 def is_local(vertex: Vertex, index: int) -> bool:
-    """Tell whether an input is a local directory, which only its content identifies."""
+    """Return whether an input is a local directory, which only its content identifies."""
     op = vertex.inputs[index].vertex.op
     return isinstance(op, Source) and op.identifier.startswith("local://")
 

@@ -37,7 +37,7 @@ LocalFactory = Callable[[Source, Session], Operation]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
-    """What is known of a git or HTTP source: the worker's side of a frontend's ``resolve_source``."""
+    """What is known about a git or HTTP source: the worker's side of a frontend's ``resolve_source``."""
 
     identifier: str
     attrs: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -94,7 +94,7 @@ class Sources:
     def describe(
         self, identifier: str, attrs: Mapping[str, str], cancel: CancelToken, *, session: Session
     ) -> SourceInfo:
-        """Return what is known of a git or HTTP source; of others, the source as it is. Blocking.
+        """Return what is known about a git or HTTP source; of others, the source as it is. Blocking.
 
         Raises:
             SourceError: it cannot be reached.

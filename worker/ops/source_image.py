@@ -21,7 +21,7 @@ from worker.sources.image import ImageResolver, LocatedImage
 
 
 class RemoteLayers(Protocol):
-    """What is used of the layer store (`worker.snapshot.layers.LayerStore`)."""
+    """The members used of the layer store (`worker.snapshot.layers.LayerStore`)."""
 
     def add_remote(
         self,

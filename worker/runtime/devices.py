@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine_thread(place: Path) -> bool:
-    """Put the calling thread, and so its later children, under the device rules; tell whether that worked."""
+    """Put the calling thread, and so its later children, under the device rules; return whether that worked."""
     try:
         with _devices_controller(place) as controller:
             cgroup = controller / _NAME

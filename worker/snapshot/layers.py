@@ -76,7 +76,7 @@ class LayerStore:
         return shown[::-1]
 
     def info(self, layer: int) -> LayerInfo:
-        """Return what is known of a layer. Raises KeyError if there is none of that number."""
+        """Return what is known about a layer. Raises KeyError if there is none of that number."""
         return self._table.info(layer)
 
     def layers(self) -> list[LayerInfo]:
@@ -104,7 +104,7 @@ class LayerStore:
         return Snapshot(layers) if all(can_return) else None
 
     def _has_directory(self, layer: int) -> bool:
-        """Tell whether the directory of an unpacked layer is there; looked at once."""
+        """Return whether the directory of an unpacked layer is there; looked at once."""
         if layer not in self._seen and self.path(layer).is_dir():
             self._seen.add(layer)
         return layer in self._seen
@@ -181,7 +181,7 @@ class LayerStore:
             ).run(missing)
 
     def _is_here(self, layer: int) -> bool:
-        """Tell whether a layer's directory is there. Raises StorageError if it is gone for good."""
+        """Return whether a layer's directory is there. Raises StorageError if it is gone for good."""
         if not self._table.unpacked(layer):
             return False
         if self.path(layer).is_dir():

@@ -39,7 +39,7 @@ class NativeSnapshotter:
 
     @contextmanager
     def view(self, snapshot: Snapshot) -> Iterator[Path]:
-        """Show a snapshot. Nobody may write there: files are the layers' own."""
+        """Show a snapshot. It must not be written: the files belong to the layers."""
         layers = self._layers.paths(snapshot)
         if len(layers) == 1 and not has_marks(layers[0]):
             yield layers[0]
@@ -257,7 +257,7 @@ class _Changes:
             _copy_attributes(f"{self._root}/{path}", self._now[path].status, f"{self._upper}/{path}")
 
     def _is_folder(self, path: str) -> bool:
-        """Tell whether a directory was and is at ``path``."""
+        """Return whether a directory was and is at ``path``."""
         return all(
             path in states and stat.S_ISDIR(states[path].status.st_mode)
             for states in (self._now, self._before)

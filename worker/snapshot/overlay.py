@@ -134,7 +134,7 @@ def make_root(path: Path, below: Path | None) -> None:
 
 
 def has_marks(layer: Path) -> bool:
-    """Tell whether a bottom layer's first level holds whiteouts, which a plain directory shows as devices."""
+    """Return whether a bottom layer's first level holds whiteouts, which a plain directory shows as devices."""
     with os.scandir(layer) as entries:
         return any(is_whiteout(entry.stat(follow_symlinks=False)) for entry in entries)
 

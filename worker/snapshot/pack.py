@@ -27,7 +27,7 @@ class Packed(NamedTuple):
 
 
 def kind_of(media_type: str) -> Compression:
-    """Return the compression that a media type tells."""
+    """Return the compression of a media type."""
     if media_type.endswith("zstd"):
         return "zstd"
     return "gzip" if media_type.endswith("gzip") else "uncompressed"

@@ -59,7 +59,7 @@ class LayerTable:
     # -- reading
 
     def info(self, layer: int) -> LayerInfo:
-        """Return what is known of a layer. Raises KeyError if there is none of that number."""
+        """Return what is known about a layer. Raises KeyError if there is none of that number."""
         rows = self._db.query(f"SELECT {_COLUMNS} FROM layer WHERE id = ?", (layer,))
         if not rows:
             raise KeyError(layer)
@@ -74,7 +74,7 @@ class LayerTable:
         return [_info(row, blobs.get(row[0], [])) for row in rows]
 
     def unpacked(self, layer: int) -> bool:
-        """Tell whether a layer's directory is there."""
+        """Return whether a layer's directory is there."""
         rows = self._db.query("SELECT unpacked FROM layer WHERE id = ?", (layer,))
         return bool(rows and rows[0][0])
 
@@ -160,7 +160,7 @@ class LayerTable:
             db.execute("UPDATE layer SET unpacked = 1 WHERE id = ?", (layer,))
 
     def note_loss(self, layer: int) -> bool:
-        """Note that a layer's directory is gone; tell whether it can be brought in again, as what was pulled can.
+        """Note that a layer's directory is gone; return whether it can be brought in again, as what was pulled can.
 
         One that was made here is forgotten.
         """

@@ -47,7 +47,7 @@ class GitSpec:
 
     @property
     def redacted(self) -> str:
-        """The remote without what is secret in it."""
+        """The remote with credentials redacted."""
         if "://" not in self.remote:
             return self.remote
         parts = urlsplit(self.remote)
@@ -58,7 +58,7 @@ class GitSpec:
 
 
 def is_commit_id(text: str) -> bool:
-    """Tell whether a text is a commit id in full."""
+    """Return whether a text is a commit id in full."""
     return _COMMIT.fullmatch(text) is not None
 
 

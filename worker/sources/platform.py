@@ -33,7 +33,7 @@ def normalize(platform: Platform) -> Platform:
 
 
 def fallbacks(platform: Platform) -> Iterator[Platform]:
-    """Give what a machine of ``platform`` can run, best first."""
+    """Yield what a machine of ``platform`` can run, best first."""
     platform = normalize(platform)
     yield platform
     number = platform.variant.removeprefix("v")

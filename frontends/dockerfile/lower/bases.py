@@ -39,7 +39,7 @@ class Images:
     _locks: dict[tuple[str, Platform], asyncio.Lock] = field(default_factory=dict)
 
     async def resolve(self, ref: str, platform: Platform, log_name: str) -> ResolvedImage:
-        """Return what is known of an image. Raises ResolveError."""
+        """Return what is known about an image. Raises ResolveError."""
         key = (ref, platform)
         async with self._locks.setdefault(key, asyncio.Lock()):
             if key not in self._answers:

@@ -100,7 +100,7 @@ class _Copying:
         return self.stage.numbered(name, self.stage.runs_on, self.stage.env, onbuild=self.step.onbuild)
 
     def _link(self, actions: list[ActionSpec], options: StepOptions, name: str) -> None:
-        """Copy to an empty filesystem and lay the result over the stage's: both are shown as one."""
+        """Copy to an empty filesystem and merge the result onto the stage's: both are shown as one step."""
         stage = self.stage
         weak, strong = progress_groups(secrets.token_hex(13)[:25], self.display_name)
         copied: StepOptions = {
@@ -270,7 +270,7 @@ class _Copying:
 
 
 def _is_remote(source: str) -> bool:
-    """Tell whether a source can have a checksum: HTTP(S), or a repository whose address is well formed."""
+    """Return whether a source can have a checksum: HTTP(S), or a repository whose address is well formed."""
     with suppress(DockerfileError):
         return gitref.is_http(source) or gitref.parse(source) is not None
     return False

@@ -114,7 +114,7 @@ def _lower(stage: StageState, step: Step) -> None:  # noqa: C901  (one line for 
 
 
 def _scans(stage: StageState, name: str) -> bool:
-    """Tell whether an argument asks for the bill of materials of this stage."""
+    """Return whether an argument asks for the bill of materials of this stage."""
     on = _is_on(stage, stage.conversion.global_args.get(name))
     for key, value in stage.args:
         if key == name and value is not None:

@@ -29,7 +29,7 @@ def from_slash(path: str, system: str) -> str:
 
 
 def is_absolute(path: str, system: str) -> bool:
-    """Tell whether a path is absolute; on Windows, with a drive letter or a leading separator."""
+    """Return whether a path is absolute; on Windows, with a drive letter or a leading separator."""
     path = to_slash(path, system)
     if system == _WINDOWS and path[1:2] == ":":
         path = path[2:]
@@ -103,7 +103,7 @@ def below_root(path: str, system: str) -> str:
 
 
 def has_wildcards(path: str) -> bool:
-    """Tell whether a path is a pattern: ``*``, ``?`` or ``[`` that is not escaped."""
+    """Return whether a path is a pattern: ``*``, ``?`` or ``[`` that is not escaped."""
     skip = False
     for char in path:
         if skip:

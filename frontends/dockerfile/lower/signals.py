@@ -57,7 +57,7 @@ def likely_signal(text: str) -> str:
 
 
 def is_signal(text: str) -> bool:
-    """Tell whether a text is a signal: a name with or without SIG, or any number but 0."""
+    """Return whether a text is a signal: a name with or without SIG, or any number but 0."""
     number = parse_int(text)
     if number is not None:
         return number != 0

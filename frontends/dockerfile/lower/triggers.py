@@ -21,7 +21,7 @@ _WRONG_BASE = "rebuild the base image without this trigger"
 
 
 def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
-    """Put the triggers of their bases in front of the steps of stages; tell whether they need anything new.
+    """Put the triggers of their bases in front of the steps of stages; return whether they need anything new.
 
     Those of images that nothing is built on are read too: what an instruction names, and what takes a stage's place.
 
