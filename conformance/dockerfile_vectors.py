@@ -133,7 +133,7 @@ class RecordedBridge:
         raise FileNotFoundError(path)
 
     async def stat_file(self, ref: Ref, path: str) -> Stat:
-        """No file is recorded beside those that can be read."""
+        """No file is recorded besides those that can be read."""
         raise FileNotFoundError(path)
 
     async def inputs(self) -> Mapping[str, State]:

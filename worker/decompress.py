@@ -222,7 +222,7 @@ class DecompressedStream:
 
 
 def decompression_errors() -> tuple[type[Exception], ...]:
-    """Return what the decompressors raise of damaged content, beside an OSError without a number."""
+    """Return what the decompressors raise of damaged content, besides an OSError without a number."""
     import lzma
     import zlib
 

@@ -137,7 +137,7 @@ class _Use:
 
 
 class GarbageCollector:
-    """Measures and prunes one state directory. Blocking; safe beside running builds of any process."""
+    """Measures and prunes one state directory. Blocking; safe alongside running builds of any process."""
 
     def __init__(
         self,

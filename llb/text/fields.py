@@ -55,26 +55,26 @@ def quoted(text: str) -> str:
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in said)
 
 
-def plain(text: str) -> str:
+def unquote(text: str) -> str:
     """Return the string a word stands for. Raises `ValueFault`."""
     if not text.startswith('"'):
         return text
-    said = json.loads(text)
-    assert isinstance(said, str)
-    if not said.isprintable() and any("\ud800" <= char <= "\udfff" for char in said):
+    value = json.loads(text)
+    assert isinstance(value, str)
+    if not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value):
         raise ValueFault("unpaired surrogate")
-    return said
+    return value
 
 
-def packed(data: bytes) -> str:
+def base64_word(data: bytes) -> str:
     """Return bytes as one word."""
     return word(base64.b64encode(data).decode())
 
 
-def unpacked(text: str) -> bytes:
+def base64_bytes(text: str) -> bytes:
     """Return the bytes of a word. Raises `ValueFault`."""
     try:
-        return base64.b64decode(plain(text), validate=True)
+        return base64.b64decode(unquote(text), validate=True)
     except ValueError:
         raise ValueFault("invalid base64") from None
 
@@ -143,7 +143,7 @@ def _value_words(name: str, value: Any) -> list[str]:
         case str():
             return [f"{name}={word(value)}"]
         case bytes():
-            return [f"{name}={packed(value)}"]
+            return [f"{name}={base64_word(value)}"]
         case tuple():
             return [one for item in value for one in _value_words(name, item)]
         case _ if is_dataclass(value):
@@ -152,9 +152,9 @@ def _value_words(name: str, value: Any) -> list[str]:
             raise TypeError(f"{name}: cannot print a {type(value).__name__}")
 
 
-def valued(kind: type[Any], text: str) -> Any:
+def parse_value(kind: type[Any], text: str) -> Any:
     """Return the value of a word for a field that of type ``kind``. Raises `ValueFault`."""
-    said = plain(text)
+    said = unquote(text)
     if kind is bool:
         if said not in ("yes", "no"):
             raise ValueFault(f"expected yes or no, not {said!r}")
@@ -169,7 +169,7 @@ def valued(kind: type[Any], text: str) -> Any:
             return int(said, 0)
         except ValueError:
             raise ValueFault(f"invalid number {said!r}") from None
-    return unpacked(text) if kind is bytes else said
+    return base64_bytes(text) if kind is bytes else said
 
 
 def made(kind: Callable[..., T], values: Mapping[str, object]) -> T:
@@ -186,14 +186,14 @@ def made(kind: Callable[..., T], values: Mapping[str, object]) -> T:
 __all__ = [
     "Shape",
     "ValueFault",
+    "base64_bytes",
+    "base64_word",
     "field_words",
     "made",
-    "packed",
-    "plain",
+    "parse_value",
     "quoted",
     "shapes",
-    "unpacked",
+    "unquote",
     "usual",
-    "valued",
     "word",
 ]

@@ -12,7 +12,7 @@ from grammar import Diagnostic, DiagnosticError, Related, Source, Span, nearest
 from grammar.lift import Branch, Leaf
 from llb.graph import LinuxResources, Metadata, ProgressGroup
 from llb.sourcemap import Location
-from llb.text.fields import ValueFault, made, plain, shapes, unpacked, valued
+from llb.text.fields import ValueFault, base64_bytes, made, parse_value, shapes, unquote
 
 T = TypeVar("T")
 _RANGE = re.compile(r"(-?\d+)(?::(-?\d+))?(?:-(-?\d+)(?::(-?\d+))?)?")
@@ -86,7 +86,7 @@ class Statement:
 
     def word(self, leaf: Leaf) -> str:
         """Return the string a word stands for."""
-        return self.value(leaf, plain)
+        return self.value(leaf, unquote)
 
     def number(self, leaf: Leaf) -> int:
         """Return a number."""
@@ -135,7 +135,7 @@ class Statement:
             (given,) = self.options(part.parts[1:], shape.kind)
             value = self.made(key, shape.kind, given)
         else:
-            value = True if bare else self.value(value_of(part), lambda text: valued(shape.kind, text))
+            value = True if bare else self.value(value_of(part), lambda text: parse_value(shape.kind, text))
         if shape.many:
             fields[name] = (*fields.get(name, ()), value)
         elif name in fields:
@@ -168,7 +168,7 @@ def content(statement: Statement, parts: Sequence[object]) -> bytes:
             case Leaf("LAST", text):
                 out.append(text[2:].encode("utf-8", "surrogateescape"))
             case Branch("base64", (Leaf() as leaf,)):
-                out.append(statement.value(leaf, unpacked))
+                out.append(statement.value(leaf, base64_bytes))
     return b"".join(out)
 
 
@@ -199,7 +199,7 @@ def metadata_of(statement: Statement, parts: Sequence[object]) -> Metadata | Non
                 (values,) = statement.options(options, LinuxResources)
                 given["linux_resources"] = LinuxResources(**values)
             case Branch("later", (Leaf() as data,)):
-                given["unknown"] = given.get("unknown", b"") + statement.value(data, unpacked)
+                given["unknown"] = given.get("unknown", b"") + statement.value(data, base64_bytes)
     return Metadata(**given) if said else None
 
 

@@ -12,7 +12,7 @@ from llb import ops
 from llb.graph import Edge, Graph, Metadata, Vertex
 from llb.names import name_of
 from llb.sourcemap import Location, SourceInfo
-from llb.text.fields import MODE, field_words, packed, quoted, word
+from llb.text.fields import MODE, base64_word, field_words, quoted, word
 from llb.text.naming import text_names, vertex_names
 
 NAME = "llb.customname"
@@ -86,7 +86,7 @@ class _Printer:
             if digest not in known:
                 blocks.append([f"elsewhere {word(digest)}", *self._places(digest)])
         if graph.unknown:
-            blocks.append([f"unknown {packed(graph.unknown)}"])
+            blocks.append([f"unknown {base64_word(graph.unknown)}"])
         return "\n\n".join("\n  ".join(block) for block in blocks) + "\n"
 
     def _vertex(self, vertex: Vertex) -> list[str]:
@@ -140,7 +140,7 @@ class _Printer:
         if info.definition is not None:
             lines += ["definition", *(f"  {line}" for line in _base64(info.definition))]
         if info.unknown:
-            lines.append(f"unknown {packed(info.unknown)}")
+            lines.append(f"unknown {base64_word(info.unknown)}")
         return lines + _content(info.source.data)
 
 
@@ -182,7 +182,7 @@ def _side(metadata: Metadata) -> list[str]:
     if metadata.linux_resources is not None:
         lines.append(" ".join(["limits", *field_words(metadata.linux_resources)]))
     if metadata.unknown:
-        lines.append(f"unknown {packed(metadata.unknown)}")
+        lines.append(f"unknown {base64_word(metadata.unknown)}")
     return lines
 
 

@@ -18,7 +18,7 @@ from grammar.loader import load
 from grammar.recover import Syntax
 from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
 from llb.sourcemap import Location, SourceInfo, SourceMap
-from llb.text.fields import unpacked
+from llb.text.fields import base64_bytes
 from llb.text.inputs import Names
 from llb.text.parts import Statement, content, locations, metadata_of, value_of
 from llb.text.vertices import vertex_of
@@ -156,7 +156,7 @@ class _Reader:
             case Branch("located"):
                 self.all_located = True
             case Branch("beyond", (Leaf() as data,)):
-                self.unknown += statement.value(data, unpacked)
+                self.unknown += statement.value(data, base64_bytes)
             case _:
                 raise statement.unknown_word(tree, "statement", ("head", "located", "elsewhere", "unknown"))
 
@@ -191,7 +191,7 @@ class _Reader:
                 case Branch("definition", lines):
                     definition = content(statement, lines)
                 case Branch("later", (Leaf() as data,)):
-                    unknown = statement.value(data, unpacked)
+                    unknown = statement.value(data, base64_bytes)
                 case Branch("stray"):
                     raise statement.unknown_word(part, "line of a text", ("definition", "unknown", "base64"))
         held = content(statement, parts)

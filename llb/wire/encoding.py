@@ -64,7 +64,7 @@ def encode(graph: Graph) -> bytes:
     A decoded graph gives the bytes that it was decoded from.
 
     Raises:
-        DefinitionError: a text beside the ops, such as a name, is not UTF-8.
+        DefinitionError: a string outside the ops, such as a name, is not UTF-8.
     """
     if graph.wire is not None:
         return graph.wire

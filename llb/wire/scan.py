@@ -71,7 +71,7 @@ def payloads(data: bytes, number: int) -> list[bytes]:
 
 
 def leftover(data: bytes, name: str) -> bytes:
-    """Return what a sound message ``pb.<name>`` holds beside its known fields, as bytes to append to the rest.
+    """Return what a sound message ``pb.<name>`` holds besides its known fields, as bytes to append to the rest.
 
     Messages in fields that occur once are looked into, since appending merges them; those in lists, maps and nested
     definitions are not.

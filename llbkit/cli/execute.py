@@ -307,7 +307,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
 def report(
     done: Executed[BuildOutcome] | Executed[Solution], outputs: Sequence[Output], values: Mapping[str, Any]
 ) -> None:
-    """Write and print what was asked for beside the outputs."""
+    """Write and print what was asked for besides the outputs."""
     response = done.value.response
     image_id = response.get("containerimage.config.digest") or response.get("containerimage.digest", "")
     if values["metadata_file"]:

@@ -88,9 +88,9 @@ class SQLiteStore:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            self._db = self._anew(error)
+            self._db = self._recreate(error)
 
-    def _anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+    def _recreate(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         put_aside(self._path, error, self._notice, CONSEQUENCE)
         return _open(self._path)
 
@@ -99,7 +99,7 @@ class SQLiteStore:
         with self._lock:
             if self._db is damaged:
                 damaged.close()
-                self._db = self._anew(error)
+                self._db = self._recreate(error)
 
     @_healing
     def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:

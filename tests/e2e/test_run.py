@@ -87,7 +87,7 @@ def test_rights_are_asked_for(cli, project, tmp_path) -> None:
         (b"", 2, "standard input is empty"),
         (b"FROM alpine\n", 2, "is not a graph"),
         (b"%a = source local://x\nhead %b\n", 1, "did you mean %a?"),
-        (b"%a = source x\nhead %a\n", 1, "has no scheme"),
+        (b"%a = source x\nhead %a\n", 1, "missing scheme"),
         (b"%a = source local://x\nhead %a\n", 2, "--local x=DIR"),
         (b'{"Op": 3}\n', 1, "line 1: Op is not a JSON object"),
         (b"\x0a\x03abc", 1, "op 0 of the definition"),
