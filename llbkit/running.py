@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ async def run(
     """
     from worker.ops.foreground import Foreground
 
-    session = Session(id=f"run-{id(request):x}")
+    session = Session(id=f"run-{secrets.token_hex(8)}")  # answers are kept for each session
     platform = request.platform or worker.platforms[0]
     name = request.image
     if request.pull != "always":

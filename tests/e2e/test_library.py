@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 import llb
+from llb.ops import NetMode
 from llbkit import Engine, Output
 from llbkit.errors import ExecError, FlagError, VertexError
+from llbkit.running import RunRequest
 from llbkit.sync import Engine as BlockingEngine
 from llbkit.sync import run
+from worker.runtime.process import Attached
 
 pytestmark = pytest.mark.root
 
@@ -129,3 +132,13 @@ def test_blocking_calls_work_inside_a_running_loop(tmp_path: Path) -> None:
     assert asyncio.run(notebook()) == b"x"
     with Engine(root=tmp_path / "state") as engine:
         assert json.loads(json.dumps(run(engine.solve(llb.scratch().mkfile("/a", "x"))).response)) == {}
+
+
+def test_a_request_that_is_run_again_finds_the_image_that_was_built_since(project, tmp_path: Path) -> None:
+    request = RunRequest(image="app:1", command=("sh", "-c", 'exit "$CODE"'), network=NetMode.NONE)
+    with (tmp_path / "out").open("wb") as out, Engine(root=tmp_path / "state") as engine:
+        attached = Attached(stdin=None, stdout=out.fileno(), stderr=out.fileno())
+        for code in (3, 4):
+            folder = project(f"FROM base\nENV PATH=/bin CODE={code}\n")
+            run(engine.build(folder, tags=["app:1"]))
+            assert run(engine.run(request, attached)) == code
