@@ -35,7 +35,7 @@ from llbkit.request import BuildRequest, Output
     "--call",
     metavar="METHOD",
     default="build",
-    help="build, check, outline, targets, convertllb or subrequests.describe [,format=json][,ignorestatus=true].",
+    help="Call a frontend method: build, check, outline, targets, convertllb or subrequests.describe [,format=json][,ignorestatus=true].",
 )
 @click.option("--check", is_flag=True, help="Shorthand for --call=check.")
 @report_flags

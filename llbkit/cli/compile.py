@@ -64,7 +64,7 @@ def _vertices(count: int) -> str:
 def command(ctx: click.Context, /, where: str, **values: Any) -> None:
     """Compile a program to LLB without executing anything.
 
-    The definition (--format pb) runs with `llbkit run`, and on BuildKit too: buildctl build < FILE.
+    The definition (--format pb) runs with `llbkit llb run`, and on BuildKit: buildctl build < FILE.
     """
     from llbkit.engine import Engine
 

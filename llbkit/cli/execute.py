@@ -44,7 +44,7 @@ _RESULT_FLAGS: tuple[Callable[[F], F], ...] = (
         "outputs",
         multiple=True,
         metavar="SPEC",
-        help="type=local|tar|oci|docker|image|registry,...",
+        help="Output: type=local|tar|oci|docker|image|registry,...",
     ),
     click.option("--push", is_flag=True, help="Shorthand for --output=type=registry."),
     click.option("--load", is_flag=True, help="Shorthand for --output=type=image (the local store)."),

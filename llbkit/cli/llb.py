@@ -56,7 +56,11 @@ _graph = click.argument("where", metavar="[FILE | -]", default="-")
 @command.command("dump", short_help="Print a graph in another form.")
 @_graph
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "pb"]), default="text", help="[default: text]"
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "pb"]),
+    default="text",
+    help="Output format.  [default: text]",
 )
 @_output
 def dump(where: str, form: str, output: Path | None) -> None:
@@ -94,7 +98,10 @@ def stats(where: str, as_json: bool) -> None:
 @command.command("draw", short_help="Draw a graph: SVG, Mermaid or DOT.")
 @_graph
 @click.option(
-    "--format", "form", type=click.Choice(["svg", "mermaid", "dot"]), help="[default: by --output, else svg]"
+    "--format",
+    "form",
+    type=click.Choice(["svg", "mermaid", "dot"]),
+    help="Output format.  [default: by --output, else svg]",
 )
 @click.option(
     "--events",
@@ -103,7 +110,7 @@ def stats(where: str, as_json: bool) -> None:
 )
 @_output
 def draw(where: str, form: str | None, events: Path | None, output: Path | None) -> None:
-    """Draw a graph: SVG (no other program is needed), Mermaid or DOT."""
+    """Draw a graph: SVG (needs no other program), Mermaid or DOT."""
     from llbkit.graphs import draw as drawn
     from llbkit.progress.recorded import outcomes
 
@@ -123,7 +130,7 @@ def draw(where: str, form: str | None, events: Path | None, output: Path | None)
 def diff(before: str, after: str, as_json: bool) -> int:
     """Compare two graphs; exit with 1 if they differ, and with 2 if one cannot be read.
 
-    What only tells builds apart (the session of local directories) is no change.
+    Differences between builds alone (the session of local directories) are ignored.
     """
     from grammar import DiagnosticError
     from llb import DefinitionError

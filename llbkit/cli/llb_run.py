@@ -41,7 +41,7 @@ from llbkit.request import Output
 @report_flags
 @click.pass_context
 def command(ctx: click.Context, /, where: str, **values: Any) -> int:
-    """Execute a graph: a definition, JSON or the text form, told apart by content.
+    """Execute a graph: a definition, JSON or the text form, detected by content.
 
     \b
     llbkit compile . | llbkit llb run - --local context=. -o out

@@ -90,7 +90,9 @@ class _LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            others = [(p.name, f"From {p.dist.name if p.dist else p.value}.") for p in _plugins().values()]
+            others = [
+                (p.name, f"Provided by {p.dist.name if p.dist else p.value}.") for p in _plugins().values()
+            ]
             formatter.write_dl(sorted([*_COMMANDS.items(), *others]))
 
     def resolve_command(
