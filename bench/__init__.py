@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks beside real peers, measured in one run: ``python -m bench`` prints seconds and ratios."""
+"""Benchmarks against real peers, measured in one run: ``python -m bench`` prints seconds and ratios."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole builds: what a Dockerfile says is what the image holds."""
+"""Whole builds: the image matches the Dockerfile."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blobs that the disk damaged: no exporter hands one on, and the same build makes or fetches it anew."""
+"""Blobs damaged on disk: no exporter writes them out, and the same build recreates or refetches them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files each layer of an image holds, and that its history counts the layers."""
+"""The files in each layer of an image, and the agreement of its history with its layers."""
 
 from __future__ import annotations
 

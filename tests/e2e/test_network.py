@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds whose registry or file server is not there, stands still or redirects, and builds behind proxies."""
+"""Builds whose registry or file server is unreachable, stalls or redirects, and builds behind proxies."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SOURCE_DATE_EPOCH and ``rewrite-timestamp``: one Dockerfile, one image, whoever builds it where and when."""
+"""SOURCE_DATE_EPOCH and ``rewrite-timestamp``: one Dockerfile, one image, on any machine at any time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fuzzers share: a deadline for each input, failures that are kept and told once, a loop over seeds."""
+"""Code shared by the fuzzers: a deadline for each input, failures kept and reported once, a loop over seeds."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unpack tars that nobody should trust, as layers, as archives of ADD and as contexts.
+"""Unpack hostile tars, as layers, as archives of ADD and as contexts.
 
     python -m tests.fuzz.tars [--seconds N] [--seed N] [--cases N] [--crashes FOLDER]
 

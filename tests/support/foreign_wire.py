@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Definitions as other writers might write them: the same messages, in other bytes, with fields nobody here knows."""
+"""Definitions as other writers might write them: the same messages, in other bytes, with unknown fields."""
 
 from __future__ import annotations
 

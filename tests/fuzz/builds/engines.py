@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds one case with one engine, and returns what the engine said. Both engines speak BuildKit's status lines."""
+"""Builds one case with one engine, and returns its output. Both engines speak BuildKit's status lines."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What class of error a message tells of, in either engine's words."""
+"""Classify the error messages of both engines."""
 
 from __future__ import annotations
 

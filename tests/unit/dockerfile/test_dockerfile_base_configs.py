@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configs of base images: what is missing is empty, what has the wrong type is told."""
+"""Configs of base images: what is missing is empty, wrong types are reported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All errors of a file are told of in one run: BuildKit's first, the others behind it in the file's order."""
+"""All errors of a file are reported in one run: BuildKit's first, the others behind it in the file's order."""
 
 from __future__ import annotations
 

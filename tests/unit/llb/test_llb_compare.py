@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changed between two graphs is said by step and field, and nothing else is."""
+"""Differences between two graphs are reported by step and field, and nothing else is."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a definition is said with the op and the field."""
+"""Errors of a definition name the op and the field."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded definitions and ops keep their bytes, whether these are kept or made anew from the decoded values."""
+"""Recorded definitions and ops keep their bytes, whether these are kept or re-encoded from the decoded values."""
 
 from __future__ import annotations
 

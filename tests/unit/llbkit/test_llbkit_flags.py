@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flag values, outputs and contexts: what is accepted, and what is said of the rest."""
+"""Flag values, outputs and contexts: accepted values, and the errors for the others."""
 
 from __future__ import annotations
 

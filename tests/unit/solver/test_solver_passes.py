@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes: what they take out, what they must leave alone, and what becomes of the tables beside the graph."""
+"""Passes: what they remove, what they must leave alone, and the metadata of the rewritten graph."""
 
 from __future__ import annotations
 

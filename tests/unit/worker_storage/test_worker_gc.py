@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Garbage collection: nothing that a root needs goes, everything else does, whoever builds meanwhile."""
+"""Garbage collection: nothing that a root needs is removed, everything else is, during concurrent builds too."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lazy layers brought in: safely, once, each on its own, with what the layers below owe them."""
+"""Lazy layers are materialized safely, once, independently, and completed from the layers below."""
 
 from __future__ import annotations
 
