@@ -21,11 +21,13 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,8 @@ from support.snippets import Snippet, check_python, check_shell, shell_text, sni
 from frontends.dockerfile.parse import parse
 from grammar import Source
 from llb import text as llb_text
+from llbkit.cli.main import _COMMANDS
+from llbkit.config import MEANINGS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [
@@ -190,3 +194,26 @@ def test_no_block_is_hidden_by_indentation() -> None:
             shell = line.startswith(("    $ ", "    llbkit "))
             assert inside or not shell or before.strip(), f"{page.name}:{number}: use a fenced block"
             before = line
+
+
+def test_every_setting_is_documented_in_its_words() -> None:
+    page = (REPOSITORY / "docs" / "configuration.md").read_text()
+    missing = [name for name, meaning in MEANINGS.items() if f"| `{name}` | {meaning} |" not in page]
+    assert missing == []
+
+
+def test_limits_are_those_of_the_code() -> None:
+    """Each row of ``| what | limit | `module.NAME` |`` has the number that the code has."""
+    rows = re.findall(
+        r"^\| .+? \| ([\d,]+)\b.* \| `([\w.]+)\.(\w+)` \|$",
+        (REPOSITORY / "docs" / "limits.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) > 10
+    for number, module, name in rows:
+        assert getattr(import_module(module), name) == int(number.replace(",", "")), f"{module}.{name}"
+
+
+def test_every_command_has_its_place_in_a_document() -> None:
+    text = " ".join(page.read_text() for page in PAGES)
+    assert [name for name in _COMMANDS if f"llbkit {name}" not in text] == []
