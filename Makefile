@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := runc crun busybox-static docker-registry git ca-certificates openssh-client python3-venv
 SOURCES := grammar llb frontends solver worker llbkit conformance
 
-.PHONY: help setup demo test test-all test-faults check docs bench clean
+.PHONY: help setup demo test test-all test-faults check coverage site docs bench clean
 help:
 	@echo "make setup   Debian packages, a virtual environment in $(VENV), llbkit in it"
 	@echo "make demo    build, run, rebuild and change examples/shop"
@@ -14,6 +14,8 @@ help:
 	@echo "make test-all     make test and make test-faults"
 	@echo "make check   format, lint, types, import contracts, docstrings"
 	@echo "make docs    the API reference, in build/api"
+	@echo "make site    the documentation with the API reference, in build/site"
+	@echo "make coverage  every test, and the lines that none of them reaches"
 	@echo "make bench   side by side with BuildKit and buildah; prints ratios"
 
 setup: $(VENV)/.ready
@@ -49,6 +51,14 @@ test-faults: setup
 	$(BIN)/pytest -n 2 -m faults
 
 test-all: test test-faults
+
+coverage: setup
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+
+site: setup
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[docs]' --config-settings editable_mode=compat
+	$(BIN)/zensical build --clean --strict -f mkdocs.yml
+	$(BIN)/python docs/api.py build/site/api
 
 bench: setup
 	$(BIN)/python -m bench
