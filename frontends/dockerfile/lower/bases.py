@@ -185,7 +185,7 @@ class _Base:
         if answer.digest:
             pinned = pinned.with_digest(answer.digest)
         empty = not found.diff_ids and all(entry.empty_layer for entry in found.history)
-        if not (empty or state.implicit):  # an image that is only copied from has no FROM to warn about
+        if not empty:
             lint = conversion.lint.with_comments(state.stage.comments)
             invalid_base_image_platform.check(lint, name, platform, found.platform, state.place)
         return pinned, platform, empty

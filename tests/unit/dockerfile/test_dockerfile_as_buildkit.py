@@ -405,16 +405,3 @@ def test_features_of_a_base_image_stay_when_it_is_built_for_another_platform() -
     bridge = bridge_of("FROM alpine:3.20\n", images, platform="linux/386")
     made = json.loads(asyncio.run(DockerfileFrontend().convert(bridge))[0].image.encode())
     assert (made["architecture"], made["os.features"]) == ("386", ["sse4"])
-
-
-def test_only_images_of_from_are_warned_of_for_their_platform() -> None:
-    """As seen with 0.25: an image that is copied from may be of any platform."""
-
-    def rules(dockerfile: str) -> list[str]:
-        bridge = bridge_of(dockerfile, platform="linux/arm64")
-        asyncio.run(DockerfileFrontend().convert(bridge))
-        return [warning.code for warning in bridge.warnings]
-
-    only = "registry.example.test/apps/amd64only:1"
-    assert rules(f"FROM {only}\n") == ["InvalidBaseImagePlatform"]
-    assert rules(f"FROM scratch\nCOPY --from={only} /a /\n") == []
