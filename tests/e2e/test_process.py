@@ -54,12 +54,17 @@ def running(command: str) -> bool:
     return False
 
 
-def gone(command: str) -> bool:
+def becomes(expected: bool, command: str) -> bool:
+    """Wait for a process to be there, or to be gone; tell whether that came about."""
     for _ in range(200):
-        if not running(command):
+        if running(command) is expected:
             return True
         time.sleep(0.05)
     return False
+
+
+def gone(command: str) -> bool:
+    return becomes(False, command)
 
 
 @pytest.mark.root
@@ -241,7 +246,7 @@ def test_secret_variables_of_a_running_step_are_on_no_disk(cli, project, runtime
     )
     process = started(cli, folder, words="started", arguments=("--secret", "id=token,env=TOKEN"))
     try:
-        assert running("sleep 733")
+        assert becomes(True, "sleep 733")
         found = subprocess.run(["grep", "-rl", "tooth-of-a-hen", cli.root], capture_output=True, check=False)
         assert found.stdout == b""
     finally:
@@ -264,7 +269,7 @@ def test_what_a_killed_build_leaves_is_gone_after_the_next(cli, project, tmp_pat
     process.kill()
     process.communicate()
     time.sleep(0.5)
-    assert running(command)
+    assert becomes(True, command)
     cli.build(project("FROM base\nRUN true\n", name="other"))
     assert gone(command)
     for name in ("tmp", "work", "run/owners"):

@@ -12,7 +12,7 @@ from grammar import DiagnosticError, Source
 from llb import text
 from llb.errors import DefinitionError
 from llb.graph import Graph
-from llb.text.fields import plain, word
+from llb.text.fields import unquote, word
 from llb.wire import decode, encode, jsonform
 
 SLOW = [HealthCheck.too_slow]  # a machine that others use as well is no fault of ours
@@ -63,7 +63,7 @@ def test_definitions_of_other_writers_survive_too(graph: Graph, data: st.DataObj
 @settings(deadline=None, suppress_health_check=SLOW)
 @given(TEXT)
 def test_any_text_is_one_word(value: str) -> None:
-    assert plain(word(value)) == value
+    assert unquote(word(value)) == value
 
 
 @settings(deadline=None, suppress_health_check=SLOW)
