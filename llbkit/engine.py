@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from llbkit.running import RunRequest
     from worker.runtime.process import Attached
 
+_LEAST_MEMORY = 512 << 20
+"""Bytes of address space: every thread takes its stack, and most of them an arena of the allocator."""
+
 _LEAST_FILES = 64
 """What databases, pools and one container with its pipes take."""
 
@@ -64,13 +67,13 @@ class Engine:
     Raises:
         llbkit.config.ConfigError: the settings cannot be used.
         worker.base.StorageError: the state directory cannot be used.
-        worker.base.EnvironmentLackError: this process may open too few files.
+        worker.base.EnvironmentLackError: this process may open too few files, or use too little address space.
     """
 
     def __init__(
         self, *, root: str | os.PathLike[str] | None = None, settings: config.Settings | None = None
     ) -> None:
-        _require_files()
+        _require_limits()
         self.settings = settings or config.load(root=Path(root) if root is not None else None)
         self.worker = LocalWorker(
             self.settings.root,
@@ -315,7 +318,14 @@ class Engine:
                 )
 
 
-def _require_files() -> None:
+def _require_limits() -> None:
+    memory = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if memory != resource.RLIM_INFINITY and memory < _LEAST_MEMORY:
+        # Below this, threads run out of memory before they begin to run, and Python waits for them without end.
+        raise EnvironmentLackError(
+            f"address space limit of {memory >> 20} MiB is too low; a build needs at least {_LEAST_MEMORY >> 20} MiB",
+            help="raise the limit, for example with `ulimit -v unlimited`",
+        )
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed != resource.RLIM_INFINITY and allowed < _LEAST_FILES:
         raise EnvironmentLackError(

@@ -176,7 +176,7 @@ def test_exit_codes_are_known_when_the_parent_ignored_its_children(cli, project)
 
 @pytest.mark.parametrize(
     ("limit", "amounts"),
-    [(resource.RLIMIT_NOFILE, (5, 6, 8, 12, 20, 63)), (resource.RLIMIT_AS, (30 << 20, 60 << 20, 100 << 20, 200 << 20, 300 << 20))],
+    [(resource.RLIMIT_NOFILE, (5, 6, 8, 12, 20, 63)), (resource.RLIMIT_AS, (30 << 20, 60 << 20, 100 << 20, 200 << 20, 300 << 20, 511 << 20))],
     ids=["files", "memory"],
 )  # fmt: skip
 def test_limits_that_are_too_low_are_the_hosts_fault(cli, project, limit, amounts) -> None:
