@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from solver.cache.damage import Notice, is_damage, put_aside
+from solver.cache.damage import FileId, Notice, guarded, is_damage
 from worker.base import StorageError
 
 CONSEQUENCE = "local images are lost and steps run again"
@@ -66,22 +66,34 @@ class Metadata:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._held: weakref.WeakSet[_Held] = weakref.WeakSet()
+        self._file: FileId | None = None
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection, in autocommit mode."""
         held: _Held | None = getattr(self._local, "held", None)
         if held is None:
             with self._errors():
-                held = _Held(
-                    sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
-                )
-                held.db.execute("PRAGMA synchronous = NORMAL")
-                if held.db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                    held.db.execute("PRAGMA journal_mode = WAL")
+                held = self._open()
             self._local.held = held
             with self._lock:
                 self._held.add(held)
         return held.db
+
+    def _open(self) -> _Held:
+        with guarded(self._path) as file:
+            held = _Held(
+                sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
+            )
+            with self._lock:
+                self._file = self._file or file.id()
+                if self._file != file.id():  # another process has begun anew
+                    self.damaged = True
+                    held.db.close()
+                    raise self._moved()
+            held.db.execute("PRAGMA synchronous = NORMAL")
+            if held.db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                held.db.execute("PRAGMA journal_mode = WAL")
+        return held
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -128,10 +140,17 @@ class Metadata:
             self._held.clear()
 
     def _put_aside(self, error: sqlite3.Error) -> None:
-        with self._lock:
+        if self.damaged:
+            return
+        with guarded(self._path) as file, self._lock:
             if not self.damaged:
                 self.damaged = True
-                put_aside(self._path, error, self._notice, CONSEQUENCE)
+                file.put_aside(self._file, error, self._notice, CONSEQUENCE)
+
+    def _moved(self) -> DamagedDatabaseError:
+        return DamagedDatabaseError(
+            f"the database {self._path} was corrupt and has been moved aside", help="run the command again"
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -141,10 +160,7 @@ class Metadata:
             advice = help_for(error)
             if is_damage(error):
                 self._put_aside(error)
-                raise DamagedDatabaseError(
-                    f"the database {self._path} was corrupt and has been moved aside",
-                    help="run the command again",
-                ) from error
+                raise self._moved() from error
             if advice is None:
                 raise
             raise StorageError(f"{error}: the database {self._path} cannot be used", help=advice) from error

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from solver.cache.damage import Notice, check, put_aside
+from solver.cache.damage import Notice, check, guarded
 
 
 class Vetting:
@@ -37,8 +37,9 @@ class Vetting:
         if found and found == self._noted():
             return
         for path, consequence in self._databases.items():
-            if path.exists() and (why := check(path)):
-                put_aside(path, why, self._notice, consequence)
+            with guarded(path) as file:
+                if path.exists() and (why := check(path)):
+                    file.put_aside(file.id(), why, self._notice, consequence)
 
     def after(self) -> None:
         """Note how the databases are left, unless another process still has one open, which will do so."""

@@ -3,14 +3,23 @@
 
 A database of the state directory can be made again, so a damaged one is renamed and a new one begun. It is never deleted:
 its owner may want to look at it.
+
+Several processes may meet the same damage. Files are opened and renamed only under a lock (`guarded`), and what was found in
+an open file counts only while that file is still at its path: nobody moves the new database of another process aside, or
+opens a database and the log of another one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 Notice = Callable[[str], None]
@@ -20,6 +29,17 @@ _CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SIGNS = ("no such table", "no such column", "malformed", "could not decode to utf-8")
 """What SQLite says, with no code of its own, when bytes of the schema or of texts have changed."""
 _PARTS = ("", "-wal", "-shm")
+_PATIENCE = 60.0
+"""Seconds to wait for another process that opens, or reads all of, a database."""
+_POLL_SECONDS = 0.005
+_LOCK_ERRORS = {
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+}
+
+FileId = tuple[int, int]
+"""Device and inode: which file it is that has a path."""
 
 
 class DamagedRowError(sqlite3.DatabaseError):
@@ -35,13 +55,73 @@ def is_damage(error: BaseException) -> bool:
     return str(error).lower().startswith(_SIGNS)
 
 
-def put_aside(path: Path, why: object, notice: Notice, consequence: str) -> None:
-    """Rename a database, with its log, so that a new one can be made in its place."""
-    name = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 1_000_000:06}"
-    for part in _PARTS:
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + part).rename(path.with_name(name + part))
-    notice(f"{path} is damaged ({why}): renamed to {name}; {consequence}")
+@dataclass(frozen=True)
+class GuardedFile:
+    """A database that no other process opens or renames meanwhile."""
+
+    path: Path
+
+    def id(self) -> FileId | None:
+        """Return which file is at the path, None if there is none."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def put_aside(self, damaged: FileId | None, why: object, notice: Notice, consequence: str) -> None:
+        """Rename a database, with its log, so that a new one can be made in its place.
+
+        Nothing happens if ``damaged``, the file in which damage was found, is no longer at the path.
+        """
+        if damaged is None or damaged != self.id():
+            return
+        path = self.path
+        name = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 1_000_000:06}"
+        for part in _PARTS:
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + part).rename(path.with_name(name + part))
+        notice(f"{path} is damaged ({why}): renamed to {name}; {consequence}")
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[GuardedFile]:
+    """Keep other processes and threads from opening or renaming a database. Does not nest.
+
+    Raises:
+        sqlite3.OperationalError: the lock, a file beside the database, cannot be made or had.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _failure(
+            f"{lock}: {error.strerror}", _LOCK_ERRORS.get(error.errno, sqlite3.SQLITE_CANTOPEN)
+        ) from error
+    try:
+        _acquire(descriptor, lock)
+        yield GuardedFile(path)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, lock: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise _failure(f"{lock} is held by another process", sqlite3.SQLITE_BUSY) from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _failure(text: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = code
+    return error
 
 
 def check(path: Path) -> str:

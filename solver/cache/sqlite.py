@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from solver.cache.damage import DamagedRowError, Notice, is_damage, put_aside
+from solver.cache.damage import DamagedRowError, Notice, guarded, is_damage
 from solver.ports import Json, Link, Record
 
 T = TypeVar("T")
@@ -83,23 +83,29 @@ class SQLiteStore:
         self._path = path
         self._notice = notice
         self._lock = threading.Lock()
-        try:
-            self._db = _open(path)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            self._db = self._recreate(error)
+        self._db = self._connect()
 
-    def _recreate(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
-        put_aside(self._path, error, self._notice, CONSEQUENCE)
-        return _open(self._path)
+    def _connect(self, error: sqlite3.DatabaseError | None = None) -> sqlite3.Connection:
+        """Open the file, in place of the one in which ``error`` was found, if any; a damaged one is moved aside."""
+        with guarded(self._path) as file:
+            if error is not None:
+                file.put_aside(self._file, error, self._notice, CONSEQUENCE)
+            try:
+                db = _open(self._path)
+            except sqlite3.DatabaseError as found:
+                if not is_damage(found):
+                    raise
+                file.put_aside(file.id(), found, self._notice, CONSEQUENCE)
+                db = _open(self._path)
+            self._file = file.id()
+        return db
 
     def _replace(self, damaged: sqlite3.Connection, error: sqlite3.DatabaseError) -> None:
-        """Go on with an empty file, unless another thread has seen to it."""
+        """Go on with an empty file, or another process's new one, unless another thread has seen to it."""
         with self._lock:
             if self._db is damaged:
                 damaged.close()
-                self._db = self._recreate(error)
+                self._db = self._connect(error)
 
     @_healing
     def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:

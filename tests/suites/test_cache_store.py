@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from solver.cache.damage import guarded
 from solver.cache.memory import MemoryStore
 from solver.cache.sqlite import SQLiteStore
 from solver.ports import Link, Record
@@ -258,6 +260,66 @@ def test_a_damaged_file_is_replaced(tmp_path) -> None:
     store.store(record("r"), [])
     assert store.records() == [record("r")]
     store.close()
+
+
+def test_damage_that_two_stores_meet_is_moved_aside_once(tmp_path) -> None:
+    path, said = tmp_path / "c.db", []
+    first, second = SQLiteStore(path, said.append), SQLiteStore(path, said.append)
+    first.store(record("lost"), [])
+    raw = sqlite3.connect(path)
+    raw.execute("UPDATE record SET tokens = 'no JSON'")
+    raw.commit()
+    raw.close()
+    assert first.records() == []
+    first.store(record("kept"), [])
+    assert second.records() == [record("kept")]  # found in the old file, which another store has replaced
+    second.store(record("more"), [])
+    assert {each.id for each in first.records()} == {"kept", "more"}
+    first.close()
+    second.close()
+    assert len(said) == len({name.partition("-wal")[0] for name in aside(path)}) == 1
+
+
+def test_processes_that_start_on_a_damaged_file_share_one_new_file(tmp_path) -> None:
+    path = tmp_path / "c.db"
+    path.write_bytes(b"this is no database at all " * 100)
+    writers = [writer(path, f"w{index}", 5) for index in range(6)]
+    for one in writers:
+        assert one.communicate("go\n", timeout=60)[0].splitlines()[0] == "open"
+        assert one.returncode == 0
+    store = SQLiteStore(path)
+    assert len(store.records()) == 30
+    store.close()
+    assert len(aside(path)) == 1
+
+
+def aside(path: Path) -> list[str]:
+    return [
+        each.name for each in path.parent.glob(f"{path.name}.damaged-*") if not each.name.endswith("-shm")
+    ]
+
+
+def test_a_file_is_not_opened_while_another_process_moves_it_aside(tmp_path) -> None:
+    path = tmp_path / "c.db"
+    with guarded(path):
+        one = writer(path, "w", 1)
+        assert one.stdin is not None
+        assert one.stdout is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+        # It may look as often as it likes: the file is made only when the lock is free.
+        while f"{path}.lock" not in [str(link) for link in open_files(one.pid)]:
+            assert one.poll() is None
+        assert not path.exists()
+    assert one.communicate(timeout=60)[0].splitlines() == ["open", "0"]
+
+
+def open_files(pid: int) -> list[Path]:
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(link.readlink())
+    return found
 
 
 def test_what_cannot_be_opened_is_an_error(tmp_path) -> None:

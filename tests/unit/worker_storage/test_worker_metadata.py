@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from solver.cache.damage import DamagedRowError
 from worker.base import StorageError
-from worker.metadata import Metadata
+from worker.metadata import DamagedDatabaseError, Metadata
 
 COUNT = """
 import sys
@@ -96,3 +98,41 @@ def test_a_damaged_file_is_reported_with_a_way_out(tmp_path) -> None:
         db.register("t", 1, "CREATE TABLE t (x INTEGER)")
     assert caught.value.help
     db.close()
+
+
+def test_damage_found_late_does_not_move_the_file_of_another_process_aside(tmp_path) -> None:
+    said: list[str] = []
+    path = tmp_path / "db"
+    first, second = Metadata(path, said.append), Metadata(path, said.append)
+    for db in (first, second):
+        db.register("t", 1, "CREATE TABLE t (x INTEGER)")
+    for db in (first, second):
+        with pytest.raises(DamagedDatabaseError), db.transaction():
+            raise DamagedRowError("no such row was ever written")
+        if db is first:
+            new = Metadata(path)
+            new.register("t", 1, "CREATE TABLE t (x INTEGER); INSERT INTO t VALUES (7)")
+    assert len(said) == 1
+    assert new.query("SELECT x FROM t") == [(7,)]
+    for db in (first, second, new):
+        db.close()
+    again = Metadata(path)
+    assert again.query("SELECT x FROM t") == [(7,)]
+    again.close()
+
+
+def test_threads_of_one_object_never_read_two_files(tmp_path) -> None:
+    """A thread that first asks after another process has begun anew is told so, as the others are."""
+    path = tmp_path / "db"
+    db, other = Metadata(path), Metadata(path)
+    for each in (db, other):
+        each.register("t", 1, "CREATE TABLE t (x INTEGER)")
+    with pytest.raises(DamagedDatabaseError), other.transaction():
+        raise DamagedRowError("no such row was ever written")
+    new = Metadata(path)
+    new.register("t", 1, "CREATE TABLE t (x INTEGER)")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DamagedDatabaseError):
+        pool.submit(db.query, "SELECT x FROM t").result()
+    assert db.damaged
+    for each in (db, other, new):
+        each.close()
