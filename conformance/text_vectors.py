@@ -21,18 +21,8 @@ from grammar.patterns import PatternError, PatternMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 Case = dict[str, Any]
-
-
-def run_file(path: Path) -> list[str]:
-    """Run one vector file, named ``<part>.*.json``, and return its differences.
-
-    Raises:
-        KeyError: The part is not one of the text parts.
-    """
-    return RUNNERS[path.name.partition(".")[0]](json.loads(path.read_text("utf-8")))
 
 
 def run_dockerignore(cases: Iterable[Case]) -> list[str]:

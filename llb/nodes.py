@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from typing import Protocol
 from llb import platform as platforms
 from llb.errors import StateError
 from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
+from llb.ids import new_id
 from llb.ops import Op, Platform
 from llb.options import At, Constraints, SourceText
 from llb.sourcemap import Location, SourceInfo, SourceMap
@@ -121,9 +121,7 @@ def assemble(head: Output | None, base: Base) -> Graph:
 
 
 def _assemble(head: Output, base: Base) -> Graph:
-    base = Base(
-        constraints=base.constraints, caps=base.caps, unique=base.unique or secrets.token_hex(13)[:25]
-    )
+    base = Base(constraints=base.constraints, caps=base.caps, unique=base.unique or new_id())
     order = postorder([head.node], lambda node: [output.node for output in node.reads(base)])
     made: dict[Node, Vertex] = {}
     vertices: dict[str, Vertex] = {}

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import secrets as randomness
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from frontends.base import BuildResult, PlatformResult
 from llb import Graph, Platform, State, image
 from llb import platform as platforms
 from llb.arguments import expect, expect_all
+from llb.ids import new_id
 from llb.options import as_platform
 from llb.sources import ImageConfig
 from llbkit import config
@@ -188,7 +188,7 @@ class Engine:
         expect("image", "ref", ref, str)
         wanted = as_platform(platform) or self.worker.platforms[0]
         mode: Literal["pull", "local"] = "pull" if pull else "local"
-        found = await self.worker.resolve_image(ref, wanted, mode, Session(id=_new_id()))
+        found = await self.worker.resolve_image(ref, wanted, mode, Session(id=new_id()))
         known = ImageConfig(config=found.config, digest=found.digest, ref=found.ref)
         return image(ref, resolver=lambda *_: known, resolve_digest=True, platform=wanted)
 
@@ -299,7 +299,7 @@ class Engine:
     async def _bridge(self, request: BuildRequest, progress: Progress) -> AsyncIterator[EngineBridge]:
         with self.worker.agents(request.ssh) as sockets:
             session = Session(
-                id=_new_id(),
+                id=new_id(),
                 locals=request.locals,
                 secrets={name: _secret(value) for name, value in request.secrets.items()},
                 ssh=sockets,
@@ -375,7 +375,3 @@ def _secret(value: Secret) -> Callable[[], bytes]:
     if kind == "env":
         return lambda: os.environb[where.encode()]
     return Path(where).read_bytes
-
-
-def _new_id() -> str:
-    return randomness.token_hex(13)[:25]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import posixpath
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from llb import Graph, Platform, image
+from llb.ids import new_id
 from llb.ops import HostIP, Meta, NetMode
 from llb.reference import parse
 from solver.events import Progress
@@ -102,7 +102,7 @@ async def run(
     """
     from worker.ops.foreground import Foreground
 
-    session = Session(id=f"run-{secrets.token_hex(8)}")  # answers are kept for each session
+    session = Session(id=new_id())  # answers are kept for each session
     platform = request.platform or worker.platforms[0]
     name = request.image
     if request.pull != "always":

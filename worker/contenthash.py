@@ -46,21 +46,6 @@ class DigestStore(Protocol):
         """Store ``value``; it may be forgotten at any time."""
 
 
-class MemoryDigests:
-    """A `DigestStore` that forgets everything when the process ends."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, bytes] = {}
-
-    def get(self, key: str) -> bytes | None:
-        """Return what was stored under ``key``, or None."""
-        return self._values.get(key)
-
-    def put(self, key: str, value: bytes) -> None:
-        """Store ``value``."""
-        self._values[key] = value
-
-
 class StoredDigests:
     """A `DigestStore` in the worker's database; the newest ten thousand are kept."""
 

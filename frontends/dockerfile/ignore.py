@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from grammar.patterns import SPACE, PatternError, PatternMatcher, clean_path
+from grammar.patterns import SPACE, PatternError, clean_path
 
 MAX_LINE = 65536
 """A line of this many bytes is refused, as BuildKit's reader does."""
@@ -37,12 +37,3 @@ def _normalise(pattern: str) -> str:
 def _relative(pattern: str) -> str:
     cleaned = clean_path(pattern)
     return cleaned[1:] if len(cleaned) > 1 and cleaned[0] == "/" else cleaned
-
-
-def load_matcher(text: str) -> PatternMatcher:
-    """Read and compile an ignore file.
-
-    Raises:
-        PatternError: A pattern is malformed.
-    """
-    return PatternMatcher(read_patterns(text))

@@ -48,14 +48,6 @@ def print_file(file: ParsedFile) -> str:
     return "\n".join([*head, *body, ""])
 
 
-def print_node(node: Node, escape: str = "\\") -> str:
-    """Return the text of one instruction with its comments and heredocs, without the last line end.
-
-    ``escape`` is the escape character of the file that it is for.
-    """
-    return "\n".join(_lines(node, escape))
-
-
 def _lines(node: Node, escape: str) -> Iterator[str]:
     yield from (_held(f"# {comment}", f"#{comment}") for comment in node.prev_comment)
     line = _instruction(node, escape)

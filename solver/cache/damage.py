@@ -96,7 +96,7 @@ def guarded(path: Path) -> Iterator[GuardedFile]:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _failure(
-            f"{lock}: {error.strerror}", _LOCK_ERRORS.get(error.errno, sqlite3.SQLITE_CANTOPEN)
+            f"{lock}: {error.strerror}", _LOCK_ERRORS.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN)
         ) from error
     try:
         _acquire(descriptor, lock)

@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from solver.cache.damage import DamagedRowError, Notice, guarded, is_damage
+from solver.cache.damage import DamagedRowError, FileId, Notice, guarded, is_damage
 from solver.ports import Json, Link, Record
 
 T = TypeVar("T")
@@ -83,6 +83,7 @@ class SQLiteStore:
         self._path = path
         self._notice = notice
         self._lock = threading.Lock()
+        self._file: FileId | None = None
         self._db = self._connect()
 
     def _connect(self, error: sqlite3.DatabaseError | None = None) -> sqlite3.Connection:

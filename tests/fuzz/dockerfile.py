@@ -22,12 +22,12 @@ from pathlib import Path
 from conformance.dockerfile_vectors import RecordedBridge
 from frontends.dockerfile.directives import detect_syntax
 from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.ignore import load_matcher
+from frontends.dockerfile.ignore import read_patterns
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.printing import print_file
 from frontends.dockerfile.words import Mode, WordError, expand
 from grammar import DiagnosticError, Source, render_all
-from grammar.patterns import PatternError
+from grammar.patterns import PatternError, PatternMatcher
 from llb import LLBError
 from llb.wire.encoding import encode
 from tests.fuzz.driver import Crashes, options, trace_of
@@ -118,7 +118,7 @@ def try_one(data: bytes) -> None:
     ignore = data.decode("utf-8", "replace")
     _build({"dockerfile": "FROM alpine\nCOPY a b/c /\n", "options": {"dockerignore": ignore}})
     with suppress(PatternError):
-        load_matcher(text).matches_or_parent("a/b/c.go")
+        PatternMatcher(read_patterns(text)).matches_or_parent("a/b/c.go")
     for mode in (Mode(), Mode(escape="`", raw_quotes=True, raw_escapes=True, skip_unset_env=True)):
         with suppress(WordError):
             expand(text, {"A": "a*b", "B": ""}, mode)

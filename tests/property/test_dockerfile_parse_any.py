@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from frontends.dockerfile.ast import Node, ParsedFile
 from frontends.dockerfile.directives import detect_syntax
-from frontends.dockerfile.ignore import load_matcher
+from frontends.dockerfile.ignore import read_patterns
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.words import Mode, WordError, expand
 from grammar import DiagnosticError, Source
@@ -164,7 +164,7 @@ def test_any_patterns_answer_or_are_refused(patterns: list[str], path: str) -> N
         matcher.walk(path, matcher.walk("a"))
         matcher.matches_or_parent(path)
     with suppress(PatternError):
-        load_matcher("\n".join(patterns)).matches_or_parent(path)
+        PatternMatcher(read_patterns("\n".join(patterns))).matches_or_parent(path)
 
 
 @settings(deadline=None)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from frontends.dockerfile.ast import Node, ParsedFile, byte_runes
 from frontends.dockerfile.parse import parse
-from frontends.dockerfile.printing import print_file, print_node
+from frontends.dockerfile.printing import print_file
 from grammar import DiagnosticError, Source, Span
 from tests.support.dockerfiles import dockerfiles
 
@@ -121,6 +121,7 @@ def test_recorded_files() -> None:
         ("FROM a\nRUN --x='y z' --mount=a\\\\b c", 'FROM a\nRUN --x="y z" --mount="a\\\\b" c\n'),
         ('CMD [ "a" ,"b"]', 'CMD ["a", "b"]\n'),
         ("ENV a  b c\nENV d=1 \\\n# no\n e='2 3'", "ENV a b c\nENV d=1 e='2 3'\n"),
+        ("FROM a\n# why\nRUN  x \\\n y\n", "FROM a\n# why\nRUN x  y\n"),
         ("# one\n\n# two\nARG a", "# one\n# two\nARG a\n"),
         ("COPY <<A <<-B /\n1\nA\n\t2\n\tB\n", "COPY <<A <<-B /\n1\nA\n\t2\nB\n"),
         ("ONBUILD  RUN  --mount=x   y", "ONBUILD RUN --mount=x y\n"),
@@ -135,12 +136,6 @@ def test_examples(text: str, printed: str) -> None:
     assert file is not None
     assert print_file(file) == printed
     check_round_trip(text)
-
-
-def test_one_instruction() -> None:
-    file = read("FROM a\n# why\nRUN  x \\\n y\n")
-    assert file is not None
-    assert print_node(file.nodes[1]) == "# why\nRUN x  y"
 
 
 @pytest.mark.parametrize("word", ["x", "é ", "# ", "  #", "a\\\\\\\\", "日本"])

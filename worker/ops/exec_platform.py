@@ -34,13 +34,6 @@ _ELF_MACHINE = {
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
-def host_platform() -> Platform:
-    """Return the platform whose programs this machine runs natively."""
-    machine = os.uname().machine
-    architecture = _NATIVE.get(machine, (machine,))[0]
-    return Platform(architecture=architecture, os="linux", variant="v7" if architecture == "arm" else "")
-
-
 def require(platform: Platform, *, binfmt: Path = _BINFMT) -> None:
     """Make sure that programs of ``platform`` can run here.
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from frontends.dockerfile.rules import copy_ignored_file
 from frontends.dockerfile.words import Mode
 from llb import git, gourl, http, merge, scratch
 from llb.files import ActionSpec, copy, mkfile
+from llb.ids import new_id
 from llb.options import Options as StepOptions
 from llb.reference import InvalidDigestError, check_digest
 from llb.state import State
@@ -102,7 +102,7 @@ class _Copying:
     def _link(self, actions: list[ActionSpec], options: StepOptions, name: str) -> None:
         """Copy to an empty filesystem and merge the result onto the stage's: both are shown as one step."""
         stage = self.stage
-        weak, strong = progress_groups(secrets.token_hex(13)[:25], self.display_name)
+        weak, strong = progress_groups(new_id(), self.display_name)
         copied: StepOptions = {
             **options,
             "platform": stage.runs_on,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import conformance
-from conformance.text_vectors import RUNNERS, run_file
+from conformance.text_vectors import RUNNERS
 
 FOLDER = Path(conformance.__file__).parent / "vectors"
 CASES = [
@@ -26,13 +26,11 @@ def test_the_outcome_is_the_recorded_one(part: str, case: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("part", sorted(RUNNERS))
-def test_a_wrong_outcome_is_reported(part: str, tmp_path: Path) -> None:
+def test_a_wrong_outcome_is_reported(part: str) -> None:
     cases = json.loads((FOLDER / f"{part}.open.json").read_text("utf-8"))
     swapped = [
         dict(first)
         | {key: second[key] for key in ("text", "word", "patterns", "dockerignore", "paths") if key in second}
         for first, second in zip(cases, cases[7:], strict=False)
     ]
-    path = tmp_path / f"{part}.swapped.json"
-    path.write_text(json.dumps(swapped), "utf-8")
-    assert len({line.split(" ")[0].split(":")[0] for line in run_file(path)}) > len(swapped) // 2
+    assert len({line.split(" ")[0].split(":")[0] for line in RUNNERS[part](swapped)}) > len(swapped) // 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from frontends.dockerfile.ignore import load_matcher, read_patterns
+from frontends.dockerfile.ignore import read_patterns
 from frontends.dockerfile.words import Expansion, Mode, WordError, expand
-from grammar.patterns import PatternError
+from grammar.patterns import PatternError, PatternMatcher
 
 ENV = {"A": "one two", "P": "/usr/lib/x.so", "E": "", "NL": "a\nb"}
 
@@ -103,4 +103,4 @@ def test_an_overlong_line_is_refused() -> None:
 
 def test_a_lone_exclamation_mark_is_refused_when_compiled() -> None:
     with pytest.raises(PatternError, match="illegal exclusion pattern"):
-        load_matcher("!\n")
+        PatternMatcher(read_patterns("!\n"))

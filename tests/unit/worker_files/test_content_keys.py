@@ -8,7 +8,8 @@ import os
 import pytest
 
 from worker.base import Snapshot
-from worker.contenthash import ContentHasher, MemoryDigests, digest_of
+from worker.contenthash import ContentHasher, StoredDigests, digest_of
+from worker.metadata import Metadata
 from worker.pools import Token
 from worker.selection import Selection
 from worker.tree import DirectoryTree
@@ -125,7 +126,7 @@ def test_ingredients_of_many_files_are_bounded_and_name_directories(root) -> Non
     assert after["/d/"] != ingredients["files"]["/d/"]
 
 
-def test_keys_of_snapshots_are_computed_once(root) -> None:
+def test_keys_of_snapshots_are_computed_once(root, tmp_path_factory) -> None:
     views = []
 
     class Plain:
@@ -137,7 +138,8 @@ def test_keys_of_snapshots_are_computed_once(root) -> None:
             views.append(snapshot)
             return nullcontext(root)
 
-    hasher = ContentHasher(Plain(), lambda snapshot, token: None, MemoryDigests())
+    database = Metadata(tmp_path_factory.mktemp("db") / "metadata.db")
+    hasher = ContentHasher(Plain(), lambda snapshot, token: None, StoredDigests(database))
     snapshot = Snapshot((1,))
     first = hasher.key(snapshot, [Selection(src="/d")], Token())
     assert hasher.key(snapshot, [Selection(src="/d")], Token()) == first
@@ -145,6 +147,7 @@ def test_keys_of_snapshots_are_computed_once(root) -> None:
     hasher.key(snapshot, [Selection(src="/e")], Token())
     hasher.key(Snapshot((2,)), [Selection(src="/d")], Token())
     assert len(views) == 3
+    database.close()
 
 
 def test_links_are_never_entered_by_the_kernel(root, tmp_path_factory) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from llb import ops
+from llb import ops, platform
 from llb.graph import Edge, Vertex
 from llb.ops import ContentCache, MountType, Platform
 from worker.base import EnvironmentLackError
@@ -150,7 +150,7 @@ def test_foreign_programs_need_an_emulator_that_containers_reach(tmp_path) -> No
 
 
 def test_the_hosts_own_programs_need_none(tmp_path) -> None:
-    exec_platform.require(exec_platform.host_platform(), binfmt=tmp_path / "none")
+    exec_platform.require(platform.default(), binfmt=tmp_path / "none")
     exec_platform.require(Platform(os="", architecture=""), binfmt=tmp_path / "none")
     with pytest.raises(EnvironmentLackError, match="windows"):
         exec_platform.require(Platform(os="windows", architecture="amd64"), binfmt=tmp_path / "none")
