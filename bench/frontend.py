@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.plot import plot
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.check import Linter
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.programs import read_program
-from grammar import Source
-from llb.wire.encoding import encode
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.check import Linter
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.programs import read_program
+from llbkit.grammar import Source
+from llbkit.llb.wire.encoding import encode
 
 SIZES = (30, 100, 1000, 10_000)
 T = TypeVar("T")

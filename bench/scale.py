@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from llb import State, image, merge, scratch
-from llb.verify import verify
-from llb.wire import decode, encode
-from solver.passes import optimize
+from llbkit.llb import State, image, merge, scratch
+from llbkit.llb.verify import verify
+from llbkit.llb.wire import decode, encode
+from llbkit.solver.passes import optimize
 
 STAGES = ("build", "digest", "encode", "decode", "verify", "optimize")
 COLOURS = ("#b7b7b7", "#4c78a8", "#72b7b2", "#f58518", "#eeca3b", "#54a24b")

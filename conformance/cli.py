@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from conformance.report import Failure, run_each
+from llbkit.conformance.report import Failure, run_each
 
 
 @click.group("conformance")
@@ -75,11 +75,11 @@ def _run(path: Path, cases: Sequence[Mapping[str, Any]], world: Mapping[str, Any
         return []
     first = cases[0]
     if "dockerfile" in first:
-        from conformance.dockerfile_vectors import run
+        from llbkit.conformance.dockerfile_vectors import run
 
         return run(cases, world)
     if "program" in first:
-        from conformance.llb_vectors import run as run_llb
+        from llbkit.conformance.llb_vectors import run as run_llb
 
         return run_llb(cases, world)
     for key, kind in (("word", "shell"), ("paths", "dockerignore"), ("text", "ast")):
@@ -89,6 +89,6 @@ def _run(path: Path, cases: Sequence[Mapping[str, Any]], world: Mapping[str, Any
 
 
 def _text(kind: str, cases: Sequence[Mapping[str, Any]]) -> list[Failure]:
-    from conformance.text_vectors import RUNNERS
+    from llbkit.conformance.text_vectors import RUNNERS
 
     return run_each(cases, lambda case: "\n".join(RUNNERS[kind]([dict(case)])))

@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from conformance.opjson import ops_of, source_of
-from conformance.report import Failure, difference, run_each
-from conformance.world import NotRecordedError, recorded_image
-from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.lower.convert import Converted
-from frontends.dockerfile.platforms import format_all
-from grammar import Diagnostic, DiagnosticError, Span
-from llb import LLBError, State
-from llb import platform as platforms
-from llb.caps import OFFERED
-from llb.ops import CDIDevice, Platform
-from llb.ops import Source as SourceOp
+from llbkit.conformance.opjson import ops_of, source_of
+from llbkit.conformance.report import Failure, difference, run_each
+from llbkit.conformance.world import NotRecordedError, recorded_image
+from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.lower.convert import Converted
+from llbkit.frontends.dockerfile.platforms import format_all
+from llbkit.grammar import Diagnostic, DiagnosticError, Span
+from llbkit.llb import LLBError, State
+from llbkit.llb import platform as platforms
+from llbkit.llb.caps import OFFERED
+from llbkit.llb.ops import CDIDevice, Platform
+from llbkit.llb.ops import Source as SourceOp
 
 
 @dataclass(eq=False)
@@ -138,7 +138,7 @@ class RecordedBridge:
 
     async def inputs(self) -> Mapping[str, State]:
         """Return the recorded inputs."""
-        from llb import scratch
+        from llbkit.llb import scratch
 
         return {
             name: scratch().mkfile("/input.txt", text, 0o644)

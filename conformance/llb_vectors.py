@@ -7,16 +7,16 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import llb
-from conformance.opjson import ops_of, source_of
-from conformance.report import Failure, difference, run_each
-from conformance.world import NotRecordedError, recorded_image
-from grammar import Source
-from llb.errors import LLBError
-from llb.files import ActionSpec, Chain, copy, mkdir, mkfile, rm, symlink
-from llb.graph import LinuxResources, ProgressGroup
-from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
-from llb.ops import (
+from llbkit import llb
+from llbkit.conformance.opjson import ops_of, source_of
+from llbkit.conformance.report import Failure, difference, run_each
+from llbkit.conformance.world import NotRecordedError, recorded_image
+from llbkit.grammar import Source
+from llbkit.llb.errors import LLBError
+from llbkit.llb.files import ActionSpec, Chain, copy, mkdir, mkfile, rm, symlink
+from llbkit.llb.graph import LinuxResources, ProgressGroup
+from llbkit.llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
+from llbkit.llb.ops import (
     CacheOpt,
     CacheSharing,
     CDIDevice,
@@ -28,10 +28,10 @@ from llb.ops import (
     TmpfsOpt,
     Ulimit,
 )
-from llb.options import At, SourceText
-from llb.sources import HTTPHeader, HTTPSignature, ImageConfig
-from llb.state import ExecState, State
-from llb.wire import decode, encode
+from llbkit.llb.options import At, SourceText
+from llbkit.llb.sources import HTTPHeader, HTTPSignature, ImageConfig
+from llbkit.llb.state import ExecState, State
+from llbkit.llb.wire import decode, encode
 
 Json = Mapping[str, Any]
 _NETWORKS = {"sandbox": NetMode.UNSET, "host": NetMode.HOST, "none": NetMode.NONE}

@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from llb import Graph
-from llb.wire.readable import metadata_json, op_json, terminal
+from llbkit.llb import Graph
+from llbkit.llb.wire.readable import metadata_json, op_json, terminal
 
 
 def ops_of(graph: Graph) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def source_of(graph: Graph) -> dict[str, Any] | None:
             "data_sha256": hashlib.sha256(info.source.data).hexdigest(),
         }
         if info.definition is not None:
-            from llb.wire import decode
+            from llbkit.llb.wire import decode
 
             head = decode(info.definition).head
             entry["definition_head"] = head.vertex.digest if head else ""

@@ -11,13 +11,13 @@ import difflib
 import json
 from typing import TYPE_CHECKING, Any
 
-from frontends.dockerfile import directives
-from frontends.dockerfile.ast import Node, ParsedFile
-from frontends.dockerfile.ignore import read_patterns
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.words import Expansion, Mode, WordError, environment, expand
-from grammar import DiagnosticError, Source
-from grammar.patterns import PatternError, PatternMatcher
+from llbkit.frontends.dockerfile import directives
+from llbkit.frontends.dockerfile.ast import Node, ParsedFile
+from llbkit.frontends.dockerfile.ignore import read_patterns
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.words import Expansion, Mode, WordError, environment, expand
+from llbkit.grammar import DiagnosticError, Source
+from llbkit.grammar.patterns import PatternError, PatternMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -83,9 +83,8 @@ def show_archive(path: Path) -> None:
 
 def run_image(root: Path, layout: Path) -> None:
     """Start the built image once, through the library: its command is one more step on top of it."""
-    import llb
-    from llbkit import Engine
-    from solver.events import VertexLog
+    from llbkit import Engine, llb
+    from llbkit.solver.events import VertexLog
 
     def show(event) -> None:
         if isinstance(event, VertexLog):

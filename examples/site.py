@@ -10,8 +10,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-import llb
-from llbkit import Engine
+from llbkit import Engine, llb
 
 HERE = Path(__file__).parent
 PAGES = ("chair", "kettle", "lamp", "spoon")

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from grammar import Diagnostic
-from llb.ops import Platform
-from llb.state import State
+from llbkit.grammar import Diagnostic
+from llbkit.llb.ops import Platform
+from llbkit.llb.state import State
 
 ResolveMode = Literal["default", "pull", "local"]
 

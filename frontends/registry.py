@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from frontends.base import Frontend
-from grammar import Diagnostic, DiagnosticError, nearest
+from llbkit.frontends.base import Frontend
+from llbkit.grammar import Diagnostic, DiagnosticError, nearest
 
 GROUP = "llbkit.frontends"
-BUILTIN = {"dockerfile.v0": ("frontends.dockerfile.frontend", "DockerfileFrontend")}
+BUILTIN = {"dockerfile.v0": ("llbkit.frontends.dockerfile.frontend", "DockerfileFrontend")}
 
 
 def load(name: str) -> Frontend:
@@ -22,7 +22,7 @@ def load(name: str) -> Frontend:
         DiagnosticError: there is none of that name.
     """
     if _is_dockerfile(name):
-        from frontends.dockerfile.frontend import DockerfileFrontend
+        from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 
         return DockerfileFrontend(labs=_is_labs(name))
     if name in BUILTIN:

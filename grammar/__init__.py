@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Positions, diagnostics and grammars. Lark itself is behind `grammar.loader`, so this facade is light."""
+"""Positions, diagnostics and grammars. Lark itself is behind `llbkit.grammar.loader`, so this facade is light."""
 
-from grammar.diagnostic import (
+from llbkit.grammar.diagnostic import (
     Diagnostic,
     DiagnosticError,
     Related,
@@ -10,7 +10,7 @@ from grammar.diagnostic import (
     nearest,
     render_all,
 )
-from grammar.source import Source, Span
+from llbkit.grammar.source import Source, Span
 
 __all__ = [
     "Diagnostic",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from grammar.source import Span
+    from llbkit.grammar.source import Span
 
 Severity = Literal["error", "warning", "note"]
 

@@ -33,7 +33,7 @@ class Branch(NamedTuple):
 
 
 class ParseTree:
-    """An opaque parse tree, made by `grammar.loader`, used up by `Lifter`."""
+    """An opaque parse tree, made by `llbkit.grammar.loader`, used up by `Lifter`."""
 
     __slots__ = ("root",)
 

@@ -22,7 +22,7 @@ import lark
 from lark import Token
 from lark.lexer import Lexer
 
-from grammar.lift import ParseTree
+from llbkit.grammar.lift import ParseTree
 
 __all__ = ["Grammar", "Lexer", "Token", "cache_directory", "load"]
 
@@ -43,7 +43,7 @@ class Grammar:
         """Parse what the grammar's lexer takes (a string, unless it has its own lexer).
 
         Raises:
-            lark.exceptions.UnexpectedInput: The text is not in the language; `grammar.recover` makes a
+            lark.exceptions.UnexpectedInput: The text is not in the language; `llbkit.grammar.recover` makes a
                 diagnostic of it.
         """
         return ParseTree(self.parse_raw(text))

@@ -7,7 +7,7 @@ recorded in the ``dockerignore`` reference vectors: ``**.log`` also matches in t
 pattern with wildcards, a leading ``[!`` is not a negation.
 
 Patterns are compiled once: exact ones to string comparisons, the rest to one regular expression each. Of many patterns,
-only those are tried that a path could match (`grammar.patternindex`).
+only those are tried that a path could match (`llbkit.grammar.patternindex`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from grammar.automaton import FEW, Automaton, Item
-from grammar.goregex import GoRegexError, compile_go, translate
-from grammar.patternindex import MANY, PatternIndex
+from llbkit.grammar.automaton import FEW, Automaton, Item
+from llbkit.grammar.goregex import GoRegexError, compile_go, translate
+from llbkit.grammar.patternindex import MANY, PatternIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

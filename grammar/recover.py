@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
-from grammar.diagnostic import Diagnostic, DiagnosticError, nearest
-from grammar.lift import ParseTree
-from grammar.loader import Grammar
-from grammar.source import Source, Span
+from llbkit.grammar.diagnostic import Diagnostic, DiagnosticError, nearest
+from llbkit.grammar.lift import ParseTree
+from llbkit.grammar.loader import Grammar
+from llbkit.grammar.source import Source, Span
 
 _SHOWN = 6
 

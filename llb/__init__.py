@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The IR: ops, graph, builder, wire format. Names are loaded when they are used.
 
->>> from llb import image, cache
+>>> from llbkit.llb import image, cache
 >>> step = image("docker.io/library/python:3.12").dir("/app").run("pip list", mounts=[cache("/root/.cache")])
 >>> len(step.root.graph(platform="linux/amd64"))
 2
@@ -13,14 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llb.blobs import image_blob, oci_layout_blob
-    from llb.errors import DefinitionError, LLBError, StateError
-    from llb.graph import Edge, Graph, Metadata, Vertex
-    from llb.mounts import bind, cache, secret, secret_env, ssh, tmpfs
-    from llb.ops import Op, Platform
-    from llb.sources import git, http, image, local, oci_layout
-    from llb.stacks import build, diff, merge, passthrough, requires
-    from llb.state import State, from_graph, scratch, sh
+    from llbkit.llb.blobs import image_blob, oci_layout_blob
+    from llbkit.llb.errors import DefinitionError, LLBError, StateError
+    from llbkit.llb.graph import Edge, Graph, Metadata, Vertex
+    from llbkit.llb.mounts import bind, cache, secret, secret_env, ssh, tmpfs
+    from llbkit.llb.ops import Op, Platform
+    from llbkit.llb.sources import git, http, image, local, oci_layout
+    from llbkit.llb.stacks import build, diff, merge, passthrough, requires
+    from llbkit.llb.state import State, from_graph, scratch, sh
 
 __all__ = [
     "DefinitionError",
@@ -57,19 +57,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "blobs": ("image_blob", "oci_layout_blob"),
-    "errors": ("DefinitionError", "LLBError", "StateError"),
-    "graph": ("Edge", "Graph", "Metadata", "Vertex"),
-    "mounts": ("bind", "cache", "secret", "secret_env", "ssh", "tmpfs"),
-    "ops": ("Op", "Platform"),
-    "sources": ("git", "http", "image", "local", "oci_layout"),
-    "stacks": ("build", "diff", "merge", "passthrough", "requires"),
-    "state": ("State", "from_graph", "scratch", "sh"),
+    "llbkit.llb.blobs": ("image_blob", "oci_layout_blob"),
+    "llbkit.llb.errors": ("DefinitionError", "LLBError", "StateError"),
+    "llbkit.llb.graph": ("Edge", "Graph", "Metadata", "Vertex"),
+    "llbkit.llb.mounts": ("bind", "cache", "secret", "secret_env", "ssh", "tmpfs"),
+    "llbkit.llb.ops": ("Op", "Platform"),
+    "llbkit.llb.sources": ("git", "http", "image", "local", "oci_layout"),
+    "llbkit.llb.stacks": ("build", "diff", "merge", "passthrough", "requires"),
+    "llbkit.llb.state": ("State", "from_graph", "scratch", "sh"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f"llb.{_HOME[name]}"), name)
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

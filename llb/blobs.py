@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from llb.options import Constraints, Options
-from llb.reference import InvalidReferenceError
-from llb.reference import parse as parse_reference
-from llb.sources import SourceNode, file_attrs, state_of
-from llb.state import State
+from llbkit.llb.options import Constraints, Options
+from llbkit.llb.reference import InvalidReferenceError
+from llbkit.llb.reference import parse as parse_reference
+from llbkit.llb.sources import SourceNode, file_attrs, state_of
+from llbkit.llb.state import State
 
 
 def image_blob(
@@ -22,7 +22,7 @@ def image_blob(
 ) -> State:
     """One blob of a repository as a file; ``ref`` names its digest.
 
-    >>> from llb import image_blob
+    >>> from llbkit.llb import image_blob
     >>> layer = image_blob("alpine@sha256:" + "0" * 64, filename="layer.tar.gz")
     >>> layer.graph().head.vertex.op.identifier[:54]
     'docker-image+blob://docker.io/library/alpine@sha256:00'
@@ -42,7 +42,7 @@ def oci_layout_blob(
 ) -> State:
     """One blob of an OCI layout as a file.
 
-    >>> from llb import oci_layout_blob
+    >>> from llbkit.llb import oci_layout_blob
     >>> layer = oci_layout_blob("app@sha256:" + "0" * 64, store_id="builds", filename="layer.tar.gz")
     >>> layer.graph().head.vertex.op.attrs["oci.store"]
     'builds'

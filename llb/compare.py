@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
-from llb import ops
-from llb.fieldwords import FieldChange, field_changes
-from llb.graph import Graph, Metadata, Vertex
-from llb.matching import Side, matched
-from llb.names import seen
+from llbkit.llb import ops
+from llbkit.llb.fieldwords import FieldChange, field_changes
+from llbkit.llb.graph import Graph, Metadata, Vertex
+from llbkit.llb.matching import Side, matched
+from llbkit.llb.names import seen
 
 Kind = Literal["changed", "affected", "added", "removed"]
 _MARKS: Mapping[Kind, str] = {"changed": "~", "affected": "=", "added": "+", "removed": "-"}
@@ -213,7 +213,7 @@ def _cut(label: str) -> str:
 
 
 def _rendered(value: object) -> str | None:
-    from llb.text.fields import field_words
+    from llbkit.llb.text.fields import field_words
 
     match value:
         case None | "" | False:

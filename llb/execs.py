@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llb import ops
-from llb.errors import StateError
-from llb.graph import Edge
-from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
-from llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
-from llb.ops import Platform
-from llb.options import Constraints
-from llb.settings import LazySettings, Settings
+from llbkit.llb import ops
+from llbkit.llb.errors import StateError
+from llbkit.llb.graph import Edge
+from llbkit.llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
+from llbkit.llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
+from llbkit.llb.ops import Platform
+from llbkit.llb.options import Constraints
+from llbkit.llb.settings import LazySettings, Settings
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

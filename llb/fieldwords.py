@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, assert_never
 
-from llb import ops
-from llb import platform as platforms
-from llb.graph import Vertex
-from llb.text.fields import field_words
+from llbkit.llb import ops
+from llbkit.llb import platform as platforms
+from llbkit.llb.graph import Vertex
+from llbkit.llb.text.fields import field_words
 
 _LONGEST = 120
 _IMAGE = re.compile(r"(?P<repository>.+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>[a-z0-9]+:[0-9a-f]+))?")

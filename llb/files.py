@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from llb import ops
-from llb.arguments import expect, expect_all
-from llb.errors import StateError
-from llb.graph import Edge
-from llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
-from llb.options import Constraints
+from llbkit.llb import ops
+from llbkit.llb.arguments import expect, expect_all
+from llbkit.llb.errors import StateError
+from llbkit.llb.graph import Edge
+from llbkit.llb.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
+from llbkit.llb.options import Constraints
 
 if TYPE_CHECKING:
-    from llb.state import State
+    from llbkit.llb.state import State
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
@@ -47,7 +47,7 @@ def mkdir(
 ) -> ActionSpec:
     """Create a directory. ``created`` is in nanoseconds since 1970, -1 is now.
 
-    >>> from llb import scratch
+    >>> from llbkit.llb import scratch
     >>> scratch().file(mkdir("/srv", owner="daemon")).graph().head.vertex.op.actions[0].action.owner.user
     NamedUser(name='daemon', input=-1)
     """
@@ -63,7 +63,7 @@ def mkfile(
 ) -> ActionSpec:
     """Create or replace a file.
 
-    >>> from llb import scratch
+    >>> from llbkit.llb import scratch
     >>> scratch().file(mkfile("/run.sh", "#!/bin/sh", 0o755)).graph().head.vertex.op.actions[0].action.mode == 0o755
     True
     """
@@ -79,7 +79,7 @@ def mkfile(
 def rm(path: str, *, allow_not_found: bool = False, allow_wildcard: bool = False) -> ActionSpec:
     """Remove a path and all below it.
 
-    >>> from llb import scratch
+    >>> from llbkit.llb import scratch
     >>> scratch().mkdir("/tmp").file(rm("/tmp")).graph().head.vertex.op.actions[0].action.path
     '/tmp'
     """
@@ -90,7 +90,7 @@ def rm(path: str, *, allow_not_found: bool = False, allow_wildcard: bool = False
 def symlink(oldpath: str, newpath: str, *, owner: Owner = None, created: int = -1) -> ActionSpec:
     """Create ``newpath`` as a symbolic link to ``oldpath``.
 
-    >>> from llb import scratch
+    >>> from llbkit.llb import scratch
     >>> scratch().file(symlink("v2", "/current")).graph().head.vertex.op.actions[0].action.oldpath
     'v2'
     """
@@ -125,7 +125,7 @@ def copy(
     ``exclude`` are patterns in the manner of ``.dockerignore``, ``required`` paths that must match;
     ``replace_existing`` lets a file take the place of a directory, and the other way round.
 
-    >>> from llb import image, scratch
+    >>> from llbkit.llb import image, scratch
     >>> taken = scratch().file(copy(image("alpine"), "/etc/os-release", "/", mode="u=rw,go=r"))
     >>> taken.graph().head.vertex.op.actions[0].action.mode_str
     'u=rw,go=r'

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llb import gourl
+from llbkit.llb import gourl
 
 _SCP = re.compile(
     r"(?P<address>[A-Za-z0-9_-]+@(?P<host>[A-Za-z0-9.-]+):(?P<path>.*?))(?:\?(?P<query>.*?))?(?:#(?P<fragment>.*))?"

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from grammar import Span
-from llb.errors import unencodable
-from llb.ops import Op, Platform
-from llb.sourcemap import SourceMap
+from llbkit.grammar import Span
+from llbkit.llb.errors import unencodable
+from llbkit.llb.ops import Op, Platform
+from llbkit.llb.sourcemap import SourceMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class Vertex:
         Raises:
             DefinitionError: a text of the op is not UTF-8.
         """
-        from llb.wire.encoding import encode_op
+        from llbkit.llb.wire.encoding import encode_op
 
         try:
             raw = encode_op(op, [(edge.vertex.digest, edge.index) for edge in inputs], platform, constraints)
@@ -172,7 +172,7 @@ class Graph:
     @property
     def summary(self) -> str:
         """One line: how many vertices, the name of the wanted one, its digest shortened."""
-        from llb.names import name_of
+        from llbkit.llb.names import name_of
 
         if self.head is None:
             return "scratch"
@@ -187,7 +187,7 @@ class Graph:
 
     def _repr_svg_(self) -> str:
         """Draw the graph: what a notebook shows."""
-        from llb.draw import svg
+        from llbkit.llb.draw import svg
 
         return svg.render(self)
 
@@ -198,7 +198,7 @@ class Graph:
         return self
 
     def __reduce__(self) -> tuple[Callable[[bytes], Graph], tuple[bytes]]:
-        from llb.wire.encoding import encode
+        from llbkit.llb.wire.encoding import encode
 
         return _unpickled, (encode(self),)
 
@@ -218,15 +218,15 @@ class Graph:
 
 
 def _definition(vertex: Vertex) -> bytes:
-    from llb.walk import postorder
-    from llb.wire.encoding import encode
+    from llbkit.llb.walk import postorder
+    from llbkit.llb.wire.encoding import encode
 
     below = postorder([vertex], lambda user: [edge.vertex for edge in user.inputs])
     return encode(Graph(vertices=tuple(below), head=Edge(vertex)))
 
 
 def _unpickled(definition: bytes) -> Graph:
-    from llb.wire.decoding import decode
+    from llbkit.llb.wire.decoding import decode
 
     return decode(definition)
 

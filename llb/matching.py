@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Match the vertices of two graphs, for `llb.compare`, which documents the order of the criteria."""
+"""Match the vertices of two graphs, for `llbkit.llb.compare`, which documents the order of the criteria."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from llb import ops
-from llb.draw.picture import picture
-from llb.graph import Graph, Metadata, Vertex
+from llbkit.llb import ops
+from llbkit.llb.draw.picture import picture
+from llbkit.llb.graph import Graph, Metadata, Vertex
 
 _SESSION = ("local.session", "local.unique")
 _ALIKE = 0.8
@@ -59,7 +59,7 @@ class Side:
 
     def _identity(self, number: int, vertex: Vertex) -> tuple[bytes, str]:
         """Return the bytes of an op alone, and the digest it has without what only tells builds apart."""
-        from llb.wire.encoding import encode_op
+        from llbkit.llb.wire.encoding import encode_op
 
         op, inputs = self.ops[number], self.inputs[number]
         keys = [(edge.vertex.digest, edge.index) for edge in vertex.inputs]

@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from llb.arguments import expect
-from llb.ops import CacheOpt, CacheSharing, ContentCache, TmpfsOpt
+from llbkit.llb.arguments import expect
+from llbkit.llb.ops import CacheOpt, CacheSharing, ContentCache, TmpfsOpt
 
 if TYPE_CHECKING:
-    from llb.state import State
+    from llbkit.llb.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,7 +77,7 @@ def bind(
 ) -> MountSpec:
     """Mount ``source`` (None: an empty directory) at ``target``; writable ones are results of the run.
 
-    >>> from llb import image, local
+    >>> from llbkit.llb import image, local
     >>> image("gcc").run("make -C /src", mounts=[bind(local("context"), "/src")]).graph().head.vertex.op.mounts[1].readonly
     True
     """
@@ -101,7 +101,7 @@ def cache(
 ) -> MountSpec:
     """Mount a directory that outlives the step, known by ``id`` (default: its target).
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> step = image("python").run("pip install flask", mounts=[cache("/root/.cache", id="pip")])
     >>> step.graph().head.vertex.op.mounts[1].cache.id
     'pip'
@@ -113,7 +113,7 @@ def cache(
 def tmpfs(target: str, *, size: int = 0) -> MountSpec:
     """Mount an empty filesystem in memory of at most ``size`` bytes (0: the kernel's default).
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> image("alpine").run("make", mounts=[tmpfs("/tmp", size=1 << 20)]).graph().head.vertex.op.mounts[1].tmpfs.size
     1048576
     """
@@ -134,7 +134,7 @@ def secret(
 ) -> SecretSpec:
     """Show the secret ``id`` (default: its target) as a file that is in no layer, and as a variable unless ``env`` is None.
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> step = image("alpine").run("cat /run/secrets/token", mounts=[secret("/run/secrets/token", id="token")])
     >>> step.graph().head.vertex.op.mounts[1].secret.id
     'token'
@@ -146,7 +146,7 @@ def secret(
 def secret_env(name: str, *, id: str = "", optional: bool = False) -> SecretSpec:  # noqa: A002
     """Show the secret ``id`` (default: the variable's name) as an environment variable.
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> image("alpine").run("env", mounts=[secret_env("TOKEN")]).graph().head.vertex.op.secret_env[0].name
     'TOKEN'
     """
@@ -165,7 +165,7 @@ def ssh(
 ) -> SSHSpec:
     """Forward an SSH agent.
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> step = image("alpine/git").run("git clone git@example.com:team/app", mounts=[ssh()])
     >>> step.graph().head.vertex.op.mounts[1].dest
     '/run/buildkit/ssh_agent.0'

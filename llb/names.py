@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import assert_never
 
-from llb import ops
-from llb.graph import Metadata, Vertex
+from llbkit.llb import ops
+from llbkit.llb.graph import Metadata, Vertex
 
 _LONGEST = 200
 """Characters of an input's name inside another name, so that nested merges do not grow without end."""

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
-from llb import platform as platforms
-from llb.errors import StateError
-from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
-from llb.ids import new_id
-from llb.ops import Op, Platform
-from llb.options import At, Constraints, SourceText
-from llb.sourcemap import Location, SourceInfo, SourceMap
-from llb.verify import verify
-from llb.walk import no_garbage, postorder
+from llbkit.llb import platform as platforms
+from llbkit.llb.errors import StateError
+from llbkit.llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
+from llbkit.llb.ids import new_id
+from llbkit.llb.ops import Op, Platform
+from llbkit.llb.options import At, Constraints, SourceText
+from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.verify import verify
+from llbkit.llb.walk import no_garbage, postorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def assemble(head: Output | None, base: Base) -> Graph:
 
     Raises:
         StateError: a step makes no sense.
-        DefinitionError: the graph breaks a rule of `llb.verify`.
+        DefinitionError: the graph breaks a rule of `llbkit.llb.verify`.
     """
     if head is None:
         return Graph(vertices=(), head=None)
@@ -193,7 +193,7 @@ class _Texts:
         if text not in self._numbers:
             definition = text.definition
             if text.state is not None:
-                from llb.wire import encode
+                from llbkit.llb.wire import encode
 
                 definition = encode(assemble(text.state.output, self._base))
             info = SourceInfo(source=text.source, definition=definition)

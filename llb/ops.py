@@ -3,7 +3,7 @@
 
 Field names are the wire's in snake case. Every default is the value that the wire leaves out, so an op built
 with defaults only encodes to the shortest message. An op knows nothing of the vertices it reads: edges live in
-`llb.graph.Vertex.inputs`, and ``input`` fields below are indexes into that tuple (-1: none, i.e. scratch).
+`llbkit.llb.graph.Vertex.inputs`, and ``input`` fields below are indexes into that tuple (-1: none, i.e. scratch).
 
 Source: BuildKit ``solver/pb/ops.proto``.
 """

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
-from grammar import Source
-from llb import platform as platforms
-from llb.arguments import expect
-from llb.graph import LinuxResources, Metadata, ProgressGroup
-from llb.ops import Platform
+from llbkit.grammar import Source
+from llbkit.llb import platform as platforms
+from llbkit.llb.arguments import expect
+from llbkit.llb.graph import LinuxResources, Metadata, ProgressGroup
+from llbkit.llb.ops import Platform
 
 if TYPE_CHECKING:
-    from llb.state import State
+    from llbkit.llb.state import State
 
 CUSTOM_NAME = "llb.customname"
 
@@ -35,7 +35,7 @@ class SourceText:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Line ranges of a text, both ends counted from 1 and included; ``columns`` as in `llb.sourcemap.Location`."""
+    """Line ranges of a text, both ends counted from 1 and included; ``columns`` as in `llbkit.llb.sourcemap.Location`."""
 
     text: SourceText
     lines: tuple[tuple[int, int], ...]
@@ -97,7 +97,7 @@ def as_platform(value: Platform | str | None) -> Platform | None:
     """Return a platform given as a value or as text.
 
     Raises:
-        llb.platform.PlatformError: the text is not a platform.
+        llbkit.llb.platform.PlatformError: the text is not a platform.
     """
     if isinstance(value, str):
         return platforms.parse(value)

@@ -10,7 +10,7 @@ import os
 import re
 from functools import cache
 
-from llb.ops import Platform
+from llbkit.llb.ops import Platform
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+(?:\([A-Za-z0-9_.+-]*\))?")
 _OSES = frozenset(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from llb.errors import LLBError
+from llbkit.llb.errors import LLBError
 
 _DEFAULT_DOMAIN = "docker.io"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"

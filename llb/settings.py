@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llb import platform as platforms
-from llb.errors import StateError
-from llb.ops import HostIP, NetMode, Platform, SecurityMode, Ulimit
+from llbkit.llb import platform as platforms
+from llbkit.llb.errors import StateError
+from llbkit.llb.ops import HostIP, NetMode, Platform, SecurityMode, Ulimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

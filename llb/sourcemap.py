@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from grammar import Source, Span
+from llbkit.grammar import Source, Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

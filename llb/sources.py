@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Unpack
 
-from llb import giturl, ops
-from llb.arguments import expect
-from llb.errors import StateError
-from llb.graph import Edge
-from llb.nodes import Base, Output, VertexSpec
-from llb.ops import Platform
-from llb.options import Constraints, Options
-from llb.reference import InvalidReferenceError
-from llb.reference import parse as parse_reference
-from llb.settings import LazySettings, Settings, image_settings
-from llb.state import State
+from llbkit.llb import giturl, ops
+from llbkit.llb.arguments import expect
+from llbkit.llb.errors import StateError
+from llbkit.llb.graph import Edge
+from llbkit.llb.nodes import Base, Output, VertexSpec
+from llbkit.llb.ops import Platform
+from llbkit.llb.options import Constraints, Options
+from llbkit.llb.reference import InvalidReferenceError
+from llbkit.llb.reference import parse as parse_reference
+from llbkit.llb.settings import LazySettings, Settings, image_settings
+from llbkit.llb.state import State
 
 _IMAGE = "docker-image://"
 ResolveMode = Literal["default", "pull", "local"]

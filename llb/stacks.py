@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Unpack
 
-from llb import ops
-from llb.arguments import expect, expect_all
-from llb.errors import StateError
-from llb.graph import Edge
-from llb.nodes import Base, EdgeList, Node, Output, VertexSpec
-from llb.options import Constraints, Options
-from llb.state import State
+from llbkit.llb import ops
+from llbkit.llb.arguments import expect, expect_all
+from llbkit.llb.errors import StateError
+from llbkit.llb.graph import Edge
+from llbkit.llb.nodes import Base, EdgeList, Node, Output, VertexSpec
+from llbkit.llb.options import Constraints, Options
+from llbkit.llb.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +62,7 @@ class _StackNode:
 def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
     """Lay states over each other, the first at the bottom; scratch ones do not count.
 
-    >>> from llb import image, scratch
+    >>> from llbkit.llb import image, scratch
     >>> both = merge([image("alpine"), scratch().mkfile("/a", "1"), scratch().mkfile("/b", "2")])
     >>> both.graph().head.vertex.op.inputs
     (0, 1, 2)
@@ -86,7 +86,7 @@ def merge(inputs: Sequence[State], **options: Unpack[Options]) -> State:
 def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
     """Return what ``upper`` changes over ``lower``.
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> base = image("alpine")
     >>> added = diff(base, base.run("apk add make").root)  # only the files that the step wrote
     >>> added.graph().head.vertex.op
@@ -109,7 +109,7 @@ def diff(lower: State, upper: State, **options: Unpack[Options]) -> State:
 def build(source: State, *, filename: str = "", **options: Unpack[Options]) -> State:
     """Solve the definition in a file of ``source``.
 
-    >>> from llb import local
+    >>> from llbkit.llb import local
     >>> build(local("plans"), filename="app.pb").graph().head.vertex.op.attrs["llbbuild.filename"]
     'app.pb'
     """
@@ -131,7 +131,7 @@ def passthrough(
 ) -> list[State]:
     """Return the inputs marked in ``outputs``; whoever uses one has all of them solved. Scratch ones do not count.
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> app, _ = passthrough("checked", [image("app"), image("test")], [True, True])
     >>> len(app.graph())
     3
@@ -156,7 +156,7 @@ def requires(state: State, dep_id: str, deps: Sequence[State], **options: Unpack
     Raises:
         StateError: it is scratch, which is always to be had.
 
-    >>> from llb import image
+    >>> from llbkit.llb import image
     >>> tested = image("golang").run("go test ./...").root
     >>> len(requires(image("app"), "tests", [tested]).graph())  # the test's steps come along
     4

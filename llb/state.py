@@ -3,7 +3,7 @@
 
 Names, defaults and digests are those of BuildKit's ``client/llb``.
 
->>> from llb import scratch
+>>> from llbkit.llb import scratch
 >>> graph = scratch().mkdir("/app").mkfile("/app/hello", "hi").graph(platform="linux/amd64")
 >>> [vertex.digest[:14] for vertex in graph]
 ['sha256:cbe11d0', 'sha256:2d61bed']
@@ -16,17 +16,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeAlias, Unpack
 
-from llb import ops
-from llb import platform as platforms
-from llb.arguments import expect, expect_all
-from llb.execs import ExecNode, split
-from llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
-from llb.graph import Graph, Metadata
-from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
-from llb.nodes import Base, GraphNode, Output, assemble
-from llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
-from llb.options import Constraints, Options, as_platform
-from llb.settings import Change, LazySettings, canonical_ip, image_settings
+from llbkit.llb import ops
+from llbkit.llb import platform as platforms
+from llbkit.llb.arguments import expect, expect_all
+from llbkit.llb.execs import ExecNode, split
+from llbkit.llb.files import ActionSpec, Chain, FileNode, Owner, copy, mkdir, mkfile, rm, symlink
+from llbkit.llb.graph import Graph, Metadata
+from llbkit.llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
+from llbkit.llb.nodes import Base, GraphNode, Output, assemble
+from llbkit.llb.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
+from llbkit.llb.options import Constraints, Options, as_platform
+from llbkit.llb.settings import Change, LazySettings, canonical_ip, image_settings
 
 Command: TypeAlias = str | Sequence[str]
 
@@ -35,7 +35,7 @@ Command: TypeAlias = str | Sequence[str]
 class State:
     """A filesystem (``output`` None: empty) and the ``settings`` that the next step starts with.
 
-    Every method returns a new state. Steps take the keyword options of `llb.options.Options`.
+    Every method returns a new state. Steps take the keyword options of `llbkit.llb.options.Options`.
     """
 
     output: Output | None = None
@@ -71,7 +71,7 @@ class State:
     def env(self, key: str, value: str) -> State:
         """Set a variable for the steps that follow.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").env("LANG", "C").run("env").graph().head.vertex.op.meta.env[-1]
         'LANG=C'
         """
@@ -82,7 +82,7 @@ class State:
     def envs(self, values: Mapping[str, str]) -> State:
         """Set variables for the steps that follow.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").envs({"LANG": "C", "TZ": "UTC"}).run("env").graph().head.vertex.op.meta.env
         ('LANG=C', 'TZ=UTC')
         """
@@ -95,7 +95,7 @@ class State:
     def dir(self, path: str) -> State:
         """Change the working directory; relative to the current one.
 
-        >>> from llb import scratch
+        >>> from llbkit.llb import scratch
         >>> scratch().dir("/srv").dir("app").mkfile("hello", "hi").graph().head.vertex.op.actions[0].action.path
         '/srv/app/hello'
         """
@@ -105,7 +105,7 @@ class State:
     def user(self, name: str) -> State:
         """Run what follows as ``user[:group]``.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").user("daemon").run("id").graph().head.vertex.op.meta.user
         'daemon'
         """
@@ -115,7 +115,7 @@ class State:
     def hostname(self, name: str) -> State:
         """Set the host name of the steps that follow.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").hostname("builder").run("hostname").graph().head.vertex.op.meta.hostname
         'builder'
         """
@@ -125,7 +125,7 @@ class State:
     def network(self, mode: NetMode) -> State:
         """Set the network of the steps that follow.
 
-        >>> from llb import image, ops
+        >>> from llbkit.llb import image, ops
         >>> image("alpine").network(ops.NetMode.NONE).run("ip link").graph().head.vertex.op.network.name
         'NONE'
         """
@@ -134,7 +134,7 @@ class State:
     def security(self, mode: SecurityMode) -> State:
         """Set the confinement of the steps that follow.
 
-        >>> from llb import image, ops
+        >>> from llbkit.llb import image, ops
         >>> free = image("alpine").security(ops.SecurityMode.INSECURE)
         >>> free.run("mount").graph().head.vertex.op.security.name
         'INSECURE'
@@ -144,7 +144,7 @@ class State:
     def platform(self, value: Platform | str) -> State:
         """Fix the platform of the steps that follow.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").platform("linux/arm64").run("uname -m").graph().head.vertex.platform.architecture
         'arm64'
         """
@@ -153,7 +153,7 @@ class State:
     def add_extra_host(self, host: str, ip: str) -> State:
         """Add a line to /etc/hosts of the steps that follow.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> step = image("alpine").add_extra_host("db", "10.0.0.5").run("ping -c1 db")
         >>> step.graph().head.vertex.op.meta.extra_hosts
         (HostIP(host='db', ip='10.0.0.5'),)
@@ -164,7 +164,7 @@ class State:
     def add_ulimit(self, name: str, soft: int, hard: int) -> State:
         """Add a resource limit for the steps that follow.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").add_ulimit("nofile", 1024, 4096).run("ulimit -n").graph().head.vertex.op.meta.ulimit
         (Ulimit(name='nofile', soft=1024, hard=4096),)
         """
@@ -173,7 +173,7 @@ class State:
     def cgroup_parent(self, path: str) -> State:
         """Set the parent cgroup of the steps that follow.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").cgroup_parent("builds").run("true").graph().head.vertex.op.meta.cgroup_parent
         'builds'
         """
@@ -185,7 +185,7 @@ class State:
         As in BuildKit's client, either the platform of the step that made it is kept, if that had one of its own, or
         the directory is "/" again.
 
-        >>> from llb import image, scratch
+        >>> from llbkit.llb import image, scratch
         >>> done = image("alpine").env("A", "1").run("make").root.reset(scratch())
         >>> [item for item in done.run("env").graph().head.vertex.op.meta.env if item.startswith("A=")]
         []
@@ -198,7 +198,7 @@ class State:
     def with_output(self, output: Output | None) -> State:
         """Return another filesystem with these settings; a platform fixed by the step that made it is taken over.
 
-        >>> from llb import image, scratch
+        >>> from llbkit.llb import image, scratch
         >>> image("alpine").dir("/app").with_output(None).mkfile("a", "").graph().head.vertex.inputs
         ()
         """
@@ -213,7 +213,7 @@ class State:
         Raises:
             StateError: not an image config.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> configured = image("alpine").with_image_config('{"config": {"Env": ["A=1"], "WorkingDir": "/app"}}')
         >>> configured.run("env").graph().head.vertex.op.meta.cwd
         '/app'
@@ -226,7 +226,7 @@ class State:
 
         The user is the one set here, or else the base's. None if the state does not know its base's config.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> base = '{"os": "linux", "architecture": "amd64", "config": {"Env": ["A=1"], "Cmd": ["sh"], "User": "app"}}'
         >>> image("alpine").with_image_config(base).env("B", "2").dir("/srv").image_config()["config"]
         {'Env': ['A=1', 'B=2'], 'Cmd': ['sh'], 'User': 'app', 'WorkingDir': '/srv'}
@@ -266,10 +266,10 @@ class State:
     ) -> ExecState:
         """Run a process; the result is the filesystem after it.
 
-        A text is split into words as a shell does, but no shell runs it: see `llb.sh`. Settings given here hold for
+        A text is split into words as a shell does, but no shell runs it: see `llbkit.llb.sh`. Settings given here hold for
         this process only.
 
-        >>> from llb import bind, cache, image, local
+        >>> from llbkit.llb import bind, cache, image, local
         >>> step = image("golang").run("go build -o /out/app .", dir="/src", mounts=[
         ...     bind(local("context"), "/src"),
         ...     bind(None, "/out", readonly=False),
@@ -319,8 +319,8 @@ class State:
     def file(self, *actions: ActionSpec, **options: Unpack[Options]) -> State:
         """Apply file actions, one after the other, in one step.
 
-        >>> from llb import scratch
-        >>> from llb.files import mkdir, mkfile
+        >>> from llbkit.llb import scratch
+        >>> from llbkit.llb.files import mkdir, mkfile
         >>> state = scratch().file(mkdir("/etc"), mkfile("/etc/motd", "hello"), name="greet")
         >>> len(state.graph().head.vertex.op.actions)
         2
@@ -350,9 +350,9 @@ class State:
         replace_existing: bool = False,
         **options: Unpack[Options],
     ) -> State:
-        """Copy ``src`` of another state to ``dest``; see `llb.files.copy`.
+        """Copy ``src`` of another state to ``dest``; see `llbkit.llb.files.copy`.
 
-        >>> from llb import local, scratch
+        >>> from llbkit.llb import local, scratch
         >>> app = scratch().copy(local("context"), "*.py", "/app/", wildcard=True, create_dest_path=True, owner="1000:1000")
         >>> app.graph().head.vertex.op.actions[0].action.dest
         '/app/'
@@ -390,7 +390,7 @@ class State:
     ) -> State:
         """Create a directory.
 
-        >>> from llb import scratch
+        >>> from llbkit.llb import scratch
         >>> oct(scratch().mkdir("/var/lib/app", 0o700, parents=True).graph().head.vertex.op.actions[0].action.mode)
         '0o700'
         """
@@ -408,7 +408,7 @@ class State:
     ) -> State:
         """Create or replace a file.
 
-        >>> from llb import scratch
+        >>> from llbkit.llb import scratch
         >>> scratch().mkfile("/etc/hostname", "box").graph().head.vertex.op.actions[0].action.data
         b'box'
         """
@@ -424,7 +424,7 @@ class State:
     ) -> State:
         """Remove a path and all below it.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> slim = image("alpine").rm("/var/cache/*", allow_wildcard=True, allow_not_found=True)
         >>> slim.graph().head.vertex.op.actions[0].action.path
         '/var/cache/*'
@@ -442,7 +442,7 @@ class State:
     ) -> State:
         """Create a symbolic link.
 
-        >>> from llb import scratch
+        >>> from llbkit.llb import scratch
         >>> scratch().symlink("python3", "/bin/python").graph().head.vertex.op.actions[0].action.newpath
         '/bin/python'
         """
@@ -468,7 +468,7 @@ class State:
         Raises:
             StateError: a step makes no sense.
 
-        >>> from llb import image, wire
+        >>> from llbkit.llb import image, wire
         >>> graph = image("alpine").run("true").graph(platform="linux/amd64")
         >>> [type(vertex.op).__name__ for vertex in graph]
         ['Source', 'Exec']
@@ -497,7 +497,7 @@ class ExecState(State):
     def root(self) -> State:
         """The root filesystem after the process.
 
-        >>> from llb import image
+        >>> from llbkit.llb import image
         >>> image("alpine").run("apk add make").root.run("make").graph().head.vertex.op.meta.args
         ('make',)
         """
@@ -506,7 +506,7 @@ class ExecState(State):
     def at(self, target: str) -> State:
         """Return the filesystem of the mount at ``target`` after the process; a read-only one is its source.
 
-        >>> from llb import bind, image
+        >>> from llbkit.llb import bind, image
         >>> image("alpine").run("make", mounts=[bind(None, "/out", readonly=False)]).at("/out").graph().head.index
         1
         """
@@ -516,7 +516,7 @@ class ExecState(State):
     def add_mount(self, mount: MountSpec) -> ExecState:
         """Return the same process with one more mount.
 
-        >>> from llb import cache, image
+        >>> from llbkit.llb import cache, image
         >>> step = image("alpine").run("make").add_mount(cache("/cache"))
         >>> [mount.dest for mount in step.graph().head.vertex.op.mounts]
         ['/', '/cache']
@@ -535,7 +535,7 @@ def _mount_output(node: ExecNode, target: str) -> Output | None:
 def from_graph(graph: Graph) -> State:
     """Return the state of a finished graph, on the platform of its head; its vertices keep their bytes.
 
-    >>> from llb import image, wire
+    >>> from llbkit.llb import image, wire
     >>> received = wire.encode(image("alpine").graph())
     >>> from_graph(wire.decode(received)).run("true").graph().head.vertex.op.meta.args
     ('true',)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llb import ops
-from llb.graph import Graph
-from llb.names import name_of, seen
+from llbkit.llb import ops
+from llbkit.llb.graph import Graph
+from llbkit.llb.names import name_of, seen
 
 _SHOWN = 90
 
@@ -73,8 +73,8 @@ class Stats:
 
 def measure(graph: Graph) -> Stats:
     """Count a graph. Linear in its size."""
-    from llb.platform import format as platform_text
-    from llb.wire import encode
+    from llbkit.llb.platform import format as platform_text
+    from llbkit.llb.wire import encode
 
     numbers = {vertex.digest: number for number, vertex in enumerate(graph.vertices)}
     names: list[str] = []
@@ -129,7 +129,7 @@ def _path(levels: Sequence[int], before: Sequence[int], names: Sequence[str]) ->
 
 
 def _needed(graph: Graph, numbers: Mapping[str, int]) -> set[int]:
-    from llb.walk import postorder
+    from llbkit.llb.walk import postorder
 
     if graph.head is None:
         return set()

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from llb import ops
-from llb.errors import DefinitionError
-from llb.graph import Graph, Vertex
+from llbkit.llb import ops
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import Graph, Vertex
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The in-process `frontends.base.Bridge`: a frontend's questions answered by a job and a worker."""
+"""The in-process `llbkit.frontends.base.Bridge`: a frontend's questions answered by a job and a worker."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
-from grammar import Diagnostic
-from llb import Graph, State
-from llb.ops import Platform
-from llb.reference import parse
-from solver import Job
-from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexWarning
-from solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized, Seen
-from solver.passes import run as run_passes
-from worker.base import Session, WorkerError
-from worker.reader import PathInfo
-from worker.worker import LocalWorker
+from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
+from llbkit.grammar import Diagnostic
+from llbkit.llb import Graph, State
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import parse
+from llbkit.solver import Job
+from llbkit.solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexWarning
+from llbkit.solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized, Seen
+from llbkit.solver.passes import run as run_passes
+from llbkit.worker.base import Session, WorkerError
+from llbkit.worker.reader import PathInfo
+from llbkit.worker.worker import LocalWorker
 
 T = TypeVar("T")
 
 
 class EngineRef:
-    """A `frontends.base.Ref`: a graph that is solved when somebody looks inside, once.
+    """A `llbkit.frontends.base.Ref`: a graph that is solved when somebody looks inside, once.
 
     ``graph`` is as the frontend made it; what is solved is what the passes make of it, unless ``optimizing`` is off.
     """
@@ -80,7 +80,7 @@ class EngineBridge:
     @property
     def caps(self) -> frozenset[str] | None:
         """The capabilities of this engine."""
-        from llb.caps import OFFERED
+        from llbkit.llb.caps import OFFERED
 
         return OFFERED
 

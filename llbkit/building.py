@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from llb.arguments import expect, expect_all
-from llb.reference import parse
 from llbkit import context as contexts
+from llbkit.llb.arguments import expect, expect_all
+from llbkit.llb.reference import parse
 from llbkit.request import BuildRequest, Output, Secret
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from llbkit.csvflags import FlagError
 
 if TYPE_CHECKING:
-    from llb import State
+    from llbkit.llb import State
 
 _STDIN = "stdin"
 _HEAD, _BLOCK = 1024, 512
@@ -96,7 +96,7 @@ def _from_stdin(context: Context, dockerfile: str | None, stdin: BinaryIO, scrat
 
 
 def _unpacked_context() -> State:
-    from llb import local, scratch
+    from llbkit.llb import local, scratch
 
     archive = local(_STDIN, name="[internal] load remote build context")
     return scratch().copy(archive, "/context", "/", unpack=True)
@@ -162,7 +162,7 @@ def _existing(dockerfile: str, inside: Path) -> Path:
 
 def _context_name(text: str) -> str:
     """Return a context's name as frontends ask for it: short, without ``:latest``; ``::PLATFORM`` stays."""
-    from llb.reference import InvalidReferenceError, parse
+    from llbkit.llb.reference import InvalidReferenceError, parse
 
     name, separator, platform = text.partition("::")
     try:
@@ -231,7 +231,7 @@ def _directory(what: str, text: str) -> Path:
 
 
 def _similar(path: Path) -> str:
-    from grammar import nearest
+    from llbkit.grammar import nearest
 
     parent = path.parent if path.parent.is_dir() else None
     names = [entry.name for entry in parent.iterdir() if entry.name != path.name] if parent else []

@@ -8,8 +8,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexStatus, VertexWarning
-from worker.base import StatusReport
+from llbkit.solver.events import (
+    Progress,
+    VertexAdded,
+    VertexCompleted,
+    VertexStarted,
+    VertexStatus,
+    VertexWarning,
+)
+from llbkit.worker.base import StatusReport
 
 T = TypeVar("T")
 

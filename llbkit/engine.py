@@ -14,31 +14,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self, Unpack
 
-from frontends import registry
-from frontends.base import BuildResult, PlatformResult
-from llb import Graph, Platform, State, image
-from llb import platform as platforms
-from llb.arguments import expect, expect_all
-from llb.ids import new_id
-from llb.options import as_platform
-from llb.sources import ImageConfig
 from llbkit import config
 from llbkit.bridge import EngineBridge, EngineRef
 from llbkit.export import check_outputs, export_all, seen_by
+from llbkit.frontends import registry
+from llbkit.frontends.base import BuildResult, PlatformResult
 from llbkit.graphs import without_cache
+from llbkit.llb import Graph, Platform, State, image
+from llbkit.llb import platform as platforms
+from llbkit.llb.arguments import expect, expect_all
+from llbkit.llb.ids import new_id
+from llbkit.llb.options import as_platform
+from llbkit.llb.sources import ImageConfig
 from llbkit.request import BuildOutcome, BuildRequest, Output, Secret
 from llbkit.solution import Solution
-from solver import Solver
-from solver.events import Progress, discard
-from solver.passes import Optimized
-from worker.base import EnvironmentLackError, Session
-from worker.worker import LocalWorker
+from llbkit.solver import Solver
+from llbkit.solver.events import Progress, discard
+from llbkit.solver.passes import Optimized
+from llbkit.worker.base import EnvironmentLackError, Session
+from llbkit.worker.worker import LocalWorker
 
 if TYPE_CHECKING:
     from llbkit.building import BuildArguments
     from llbkit.images import Images
     from llbkit.running import RunRequest
-    from worker.runtime.process import Attached
+    from llbkit.worker.runtime.process import Attached
 
 _LEAST_MEMORY = 512 << 20
 """Bytes of address space: every thread takes its stack, and most of them an arena of the allocator."""
@@ -53,7 +53,7 @@ class Engine:
     Use it as a context manager, from one thread; its coroutines may run concurrently on one event loop. A graph, run:
 
         import asyncio
-        from llb import local, scratch
+        from llbkit.llb import local, scratch
         from llbkit import Engine
 
         graph = scratch().copy(local("context"), "/greeting", "/").graph()
@@ -66,8 +66,8 @@ class Engine:
 
     Raises:
         llbkit.config.ConfigError: the settings cannot be used.
-        worker.base.StorageError: the state directory cannot be used.
-        worker.base.EnvironmentLackError: this process may open too few files, or use too little address space.
+        llbkit.worker.base.StorageError: the state directory cannot be used.
+        llbkit.worker.base.EnvironmentLackError: this process may open too few files, or use too little address space.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Engine:
 
     @property
     def runtime_name(self) -> str:
-        """The OCI runtime in use. Raises `worker.base.EnvironmentLackError` if none works here."""
+        """The OCI runtime in use. Raises `llbkit.worker.base.EnvironmentLackError` if none works here."""
         return self.worker.runtime_name
 
     async def build(
@@ -132,8 +132,8 @@ class Engine:
             TypeError: an argument is unknown or has the wrong type.
             llbkit.csvflags.FlagError: a path does not exist, or values do not go together.
             grammar.DiagnosticError: the program is wrong.
-            solver.errors.VertexError: a step failed.
-            worker.base.WorkerError: an export failed or the environment lacks something.
+            llbkit.solver.errors.VertexError: a step failed.
+            llbkit.worker.base.WorkerError: an export failed or the environment lacks something.
         """
         if not isinstance(what, BuildRequest):
             from llbkit.building import request_of
@@ -183,7 +183,7 @@ class Engine:
         The reference is pinned to the digest that it has now. Without ``pull`` an image of the local store comes first.
 
         Raises:
-            worker.base.SourceError: the image or platform does not exist, or its registry cannot be reached.
+            llbkit.worker.base.SourceError: the image or platform does not exist, or its registry cannot be reached.
         """
         expect("image", "ref", ref, str)
         wanted = as_platform(platform) or self.worker.platforms[0]
@@ -228,8 +228,8 @@ class Engine:
             stdout: receives what an output with ``dest=-`` writes.
 
         Raises:
-            solver.errors.VertexError: a step failed; ``cause`` says why.
-            worker.base.WorkerError: an output cannot be written, or the environment lacks something.
+            llbkit.solver.errors.VertexError: a step failed; ``cause`` says why.
+            llbkit.worker.base.WorkerError: an output cannot be written, or the environment lacks something.
             llbkit.csvflags.FlagError: the text of an output makes no sense.
             TypeError: an argument has the wrong type.
         """
@@ -276,7 +276,7 @@ class Engine:
 
         Raises:
             llbkit.running.NoCommandError: neither the request nor the image says what to run.
-            worker.base.WorkerError: the image cannot be had, or the process cannot be started.
+            llbkit.worker.base.WorkerError: the image cannot be had, or the process cannot be started.
         """
         from llbkit.running import run
 

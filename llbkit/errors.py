@@ -22,12 +22,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grammar import DiagnosticError
-    from llb.errors import DefinitionError, LLBError, StateError
     from llbkit.config import ConfigError
     from llbkit.csvflags import FlagError
-    from solver.errors import SolveError, VertexError
-    from worker.base import EnvironmentLackError, ExecError, SourceError, StorageError, WorkerError
+    from llbkit.grammar import DiagnosticError
+    from llbkit.llb.errors import DefinitionError, LLBError, StateError
+    from llbkit.solver.errors import SolveError, VertexError
+    from llbkit.worker.base import EnvironmentLackError, ExecError, SourceError, StorageError, WorkerError
 
 __all__ = [
     "ConfigError",
@@ -46,12 +46,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "grammar": ("DiagnosticError",),
-    "llb.errors": ("DefinitionError", "LLBError", "StateError"),
+    "llbkit.grammar": ("DiagnosticError",),
+    "llbkit.llb.errors": ("DefinitionError", "LLBError", "StateError"),
     "llbkit.config": ("ConfigError",),
     "llbkit.csvflags": ("FlagError",),
-    "solver.errors": ("SolveError", "VertexError"),
-    "worker.base": ("EnvironmentLackError", "ExecError", "SourceError", "StorageError", "WorkerError"),
+    "llbkit.solver.errors": ("SolveError", "VertexError"),
+    "llbkit.worker.base": ("EnvironmentLackError", "ExecError", "SourceError", "StorageError", "WorkerError"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from frontends.base import BuildResult, PlatformResult
 from llbkit.bridge import EngineRef
 from llbkit.csvflags import FlagError
 from llbkit.display_step import as_display_step
+from llbkit.frontends.base import BuildResult, PlatformResult
 from llbkit.platformcheck import platform_warnings
 from llbkit.request import BuildRequest, Output
-from solver.events import Progress
-from solver.flight import together
-from solver.passes import Seen
-from worker.base import Snapshot, StatusReport
-from worker.localtree import LocalTree
-from worker.worker import LocalWorker
+from llbkit.solver.events import Progress
+from llbkit.solver.flight import together
+from llbkit.solver.passes import Seen
+from llbkit.worker.base import Snapshot, StatusReport
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.worker import LocalWorker
 
 if TYPE_CHECKING:
-    from worker.exporters.base import ExportRequest
+    from llbkit.worker.exporters.base import ExportRequest
 
 _TITLES = {
     "docker": "exporting to docker image format",
@@ -50,8 +50,8 @@ def check_outputs(request: BuildRequest) -> None:
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:
         return
-    from worker.exporters.base import ExportError, ExportRequest
-    from worker.exporters.export import check
+    from llbkit.worker.exporters.base import ExportError, ExportRequest
+    from llbkit.worker.exporters.export import check
 
     for output in outputs:
         dest = _file(output)
@@ -99,7 +99,7 @@ async def export_all(
         if warnings := platform_warnings(request, result):
             await as_display_step("verify", "Verifying build result", progress, _nothing, warnings=warnings)
         return {}
-    from worker.exporters.base import ExportRequest, PlatformExport
+    from llbkit.worker.exporters.base import ExportRequest, PlatformExport
 
     exports = [
         PlatformExport(
@@ -133,7 +133,7 @@ def _attrs(output: Output, options: Mapping[str, str]) -> Mapping[str, str]:
 
     What else the argument may be (a name) only a frontend understands: its answer has the time then.
     """
-    from worker.exporters.base import EPOCH_ATTRIBUTE, parse_epoch
+    from llbkit.worker.exporters.base import EPOCH_ATTRIBUTE, parse_epoch
 
     value = options.get("build-arg:SOURCE_DATE_EPOCH")
     if value is None or EPOCH_ATTRIBUTE in output.attrs or (value and parse_epoch(value) is None):

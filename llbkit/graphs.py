@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from grammar import Diagnostic, Source, Span
 from llbkit.csvflags import FlagError
+from llbkit.grammar import Diagnostic, Source, Span
 
 if TYPE_CHECKING:
-    from llb import Graph
-    from llb.draw.picture import Outcome
+    from llbkit.llb import Graph
+    from llbkit.llb.draw.picture import Outcome
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _TEXT = re.compile(
@@ -33,8 +33,8 @@ class GraphFile:
     places: Mapping[str, Span] = field(default_factory=dict)
 
     def problems(self) -> list[Diagnostic]:
-        """Return every rule of `llb.verify` that the graph breaks, at its vertex where that has a place."""
-        from llb.verify import problems
+        """Return every rule of `llbkit.llb.verify` that the graph breaks, at its vertex where that has a place."""
+        from llbkit.llb.verify import problems
 
         found = []
         for one in problems(self.graph):
@@ -47,7 +47,7 @@ class GraphFile:
         """Return the graph, its vertices pointing into the text they were read from if they point nowhere else."""
         if not self.places:
             return self.graph
-        from llb.sourcemap import Location, SourceInfo, SourceMap
+        from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
 
         known = self.graph.source_map
         text = next(iter(self.places.values())).source
@@ -84,22 +84,22 @@ def load(where: str, *, stdin: BinaryIO) -> GraphFile:
 
 def parse(name: str, data: bytes) -> GraphFile:
     """Return the graph that bytes hold; ``name`` is for messages. Raises as `load` does."""
-    from llb import DefinitionError
+    from llbkit.llb import DefinitionError
 
     form = form_of(data)
     try:
         if form == "pb":
-            from llb.wire import decode
+            from llbkit.llb.wire import decode
 
             return GraphFile(name, form, decode(data, verified=False))
         if form == "json":
-            from llb.wire import jsonform
+            from llbkit.llb.wire import jsonform
 
             return GraphFile(name, form, jsonform.read(data.decode("utf-8", "replace"), verified=False))
     except DefinitionError as error:
         raise DefinitionError(f"{name}: {error}") from error
     if form == "text":
-        from llb.text import study
+        from llbkit.llb.text import study
 
         reading = study(Source.from_bytes(name, data, "llb"))
         return GraphFile(name, form, reading.graph, reading.places)
@@ -137,7 +137,7 @@ def without_cache(graph: Graph) -> Graph:
 
 def local_names(graph: Graph) -> list[str]:
     """Return the names of the local directories that a graph reads."""
-    from llb import ops
+    from llbkit.llb import ops
 
     found = {
         vertex.op.identifier.removeprefix("local://")
@@ -148,19 +148,19 @@ def local_names(graph: Graph) -> list[str]:
 
 
 def _pb(graph: Graph) -> bytes:
-    from llb.wire import encode
+    from llbkit.llb.wire import encode
 
     return encode(graph)
 
 
 def _json(graph: Graph) -> bytes:
-    from llb.wire import jsonform
+    from llbkit.llb.wire import jsonform
 
     return jsonform.render(graph).encode()
 
 
 def _text(graph: Graph) -> bytes:
-    from llb.text import render
+    from llbkit.llb.text import render
 
     return render(graph).encode("utf-8", "surrogateescape")
 
@@ -176,7 +176,7 @@ def draw(graph: Graph, form: str, outcomes: Iterable[Outcome] | None = None) -> 
     """Return a picture of a graph: ``dot``, ``mermaid`` or ``svg``; ``outcomes`` colour it."""
     from importlib import import_module
 
-    drawn: str = import_module(f"llb.draw.{form}").render(graph, outcomes)
+    drawn: str = import_module(f"llbkit.llb.draw.{form}").render(graph, outcomes)
     return drawn
 
 

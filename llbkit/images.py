@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from llb import Platform
-from llb import platform as platforms
-from llb.reference import parse
 from llbkit.display_step import as_display_step
-from solver.events import Progress, discard
-from worker.base import CancelToken, Session, SourceError, StatusReport
-from worker.content.provider import descriptor_from
-from worker.images import StoredImage
-from worker.worker import LocalWorker
+from llbkit.llb import Platform
+from llbkit.llb import platform as platforms
+from llbkit.llb.reference import parse
+from llbkit.solver.events import Progress, discard
+from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
+from llbkit.worker.content.provider import descriptor_from
+from llbkit.worker.images import StoredImage
+from llbkit.worker.worker import LocalWorker
 
 T = TypeVar("T")
 

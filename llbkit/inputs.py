@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from frontends.base import Frontend, PlatformResult
-from llb import State, from_graph, http, scratch
 from llbkit.bridge import EngineBridge, EngineRef
 from llbkit.csvflags import FlagError
+from llbkit.frontends.base import Frontend, PlatformResult
+from llbkit.llb import State, from_graph, http, scratch
 
 _TARGET = "target:"
 _CONTEXT = "context:"

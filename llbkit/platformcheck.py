@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 
-from frontends.base import BuildResult
-from llb import platform as platforms
-from llb.ops import Platform
+from llbkit.frontends.base import BuildResult
+from llbkit.llb import platform as platforms
+from llbkit.llb.ops import Platform
 from llbkit.request import BuildRequest
 
 

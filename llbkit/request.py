@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from llbkit.csvflags import FlagError, boolean, fields, pairs
 
 if TYPE_CHECKING:
-    from llb import State
+    from llbkit.llb import State
 
 OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
 _EMPTY: Mapping[str, str] = MappingProxyType({})

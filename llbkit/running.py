@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from llb import Graph, Platform, image
-from llb.ids import new_id
-from llb.ops import HostIP, Meta, NetMode
-from llb.reference import parse
-from solver.events import Progress
-from worker.base import Session, Snapshot, SourceError
+from llbkit.llb import Graph, Platform, image
+from llbkit.llb.ids import new_id
+from llbkit.llb.ops import HostIP, Meta, NetMode
+from llbkit.llb.reference import parse
+from llbkit.solver.events import Progress
+from llbkit.worker.base import Session, Snapshot, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from worker.runtime.process import Attached
-    from worker.runtime.spec import MountSpec
-    from worker.worker import LocalWorker
+    from llbkit.worker.runtime.process import Attached
+    from llbkit.worker.runtime.spec import MountSpec
+    from llbkit.worker.worker import LocalWorker
 
 Pull = Literal["missing", "always", "never"]
 
@@ -100,7 +100,7 @@ async def run(
         NoCommandError: no command is given.
         WorkerError: the image cannot be had, or the process cannot be started.
     """
-    from worker.ops.foreground import Foreground
+    from llbkit.worker.ops.foreground import Foreground
 
     session = Session(id=new_id())  # answers are kept for each session
     platform = request.platform or worker.platforms[0]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.reader import PathInfo
-    from worker.worker import LocalWorker
+    from llbkit.worker.reader import PathInfo
+    from llbkit.worker.worker import LocalWorker
 
 
 class Solution:

@@ -22,17 +22,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
 from llbkit import engine as asynchronous
 from llbkit import solution
-from solver.events import Progress, discard
+from llbkit.solver.events import Progress, discard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llb import Graph, Platform, State
     from llbkit.building import BuildArguments
     from llbkit.config import Settings
     from llbkit.images import Images
+    from llbkit.llb import Graph, Platform, State
     from llbkit.request import BuildOutcome, BuildRequest, Output
-    from worker.reader import PathInfo
+    from llbkit.worker.reader import PathInfo
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, TextIO
 
-from llb.names import seen
+from llbkit.llb.names import seen
 
 
 def one_line(text: str) -> str:

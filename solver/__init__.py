@@ -6,18 +6,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solver.errors import SolveError, VertexError
-    from solver.job import Job
-    from solver.solver import Solver
+    from llbkit.solver.errors import SolveError, VertexError
+    from llbkit.solver.job import Job
+    from llbkit.solver.solver import Solver
 
 __all__ = ["Job", "SolveError", "Solver", "VertexError"]
 
-_LAZY = {"Job": "job", "SolveError": "errors", "Solver": "solver", "VertexError": "errors"}
+_LAZY = {
+    "Job": "llbkit.solver.job",
+    "SolveError": "llbkit.solver.errors",
+    "Solver": "llbkit.solver.solver",
+    "VertexError": "llbkit.solver.errors",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(f"solver.{_LAZY[name]}"), name)
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

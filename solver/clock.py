@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 
 
 class SystemClock:
-    """A `solver.ports.Clock` that reads the system clock."""
+    """A `llbkit.solver.ports.Clock` that reads the system clock."""
 
     def time(self) -> float:
         """Seconds since 1970."""

@@ -7,7 +7,7 @@ SolveError
 
 from __future__ import annotations
 
-from grammar import Span
+from llbkit.grammar import Span
 
 
 class SolveError(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from grammar import Span
+from llbkit.grammar import Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
 
-from llb.graph import Metadata, Vertex, merge_metadata
-from solver import keys
-from solver.keys import KnownInput
-from solver.ports import CacheStore, Clock, Record, Result, Worker
-from solver.resources import Resources
-from solver.work import Work
+from llbkit.llb.graph import Metadata, Vertex, merge_metadata
+from llbkit.solver import keys
+from llbkit.solver.keys import KnownInput
+from llbkit.solver.ports import CacheStore, Clock, Record, Result, Worker
+from llbkit.solver.resources import Resources
+from llbkit.solver.work import Work
 
 REPLAYED = 1 << 18
 """Bytes of output that a job sees which joins later."""
@@ -40,7 +40,7 @@ class Tools:
 
 
 class Execution:
-    """The `solver.ports.Step` of a running vertex, and the work itself when called.
+    """The `llbkit.solver.ports.Step` of a running vertex, and the work itself when called.
 
     It runs as its first job brought it (operation, session, inputs); the others watch. ``record_id`` is None if the result
     must not be remembered.
@@ -57,7 +57,7 @@ class Execution:
         self._output_size = 0
         self._statuses: dict[str, Callable[[Work], None]] = {}
 
-    # -- solver.ports.Step
+    # -- llbkit.solver.ports.Step
 
     @property
     def vertex(self) -> Vertex:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from solver.ports import CacheStore, Json, Record
+from llbkit.solver.ports import CacheStore, Json, Record
 
 _LONGEST = 80
 

@@ -16,15 +16,15 @@ from collections.abc import Awaitable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from llb import ops
-from llb.graph import Edge, Metadata, Vertex
-from solver.ports import CacheMap, ContentKey, InputKey, Operation, Result, Step
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, Metadata, Vertex
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Operation, Result, Step
 
 T = TypeVar("T")
 
 
 class VirtualClock:
-    """A `solver.ports.Clock` that moves only when everybody waits; see `run`."""
+    """A `llbkit.solver.ports.Clock` that moves only when everybody waits; see `run`."""
 
     def __init__(self) -> None:
         self.now = 1000.0

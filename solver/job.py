@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from grammar import Span
-from llb.graph import Edge, Graph, Vertex, merge_metadata
-from llb.names import name_of
-from llb.walk import postorder
-from solver.events import Progress
-from solver.execution import Tools
-from solver.explain import Miss
-from solver.flight import together
-from solver.passes.rewrite import Part
-from solver.ports import Result
-from solver.reporting import Reporter
-from solver.vertex import Executions, VertexSolver
-from solver.work import Work
+from llbkit.grammar import Span
+from llbkit.llb.graph import Edge, Graph, Vertex, merge_metadata
+from llbkit.llb.names import name_of
+from llbkit.llb.walk import postorder
+from llbkit.solver.events import Progress
+from llbkit.solver.execution import Tools
+from llbkit.solver.explain import Miss
+from llbkit.solver.flight import together
+from llbkit.solver.passes.rewrite import Part
+from llbkit.solver.ports import Result
+from llbkit.solver.reporting import Reporter
+from llbkit.solver.vertex import Executions, VertexSolver
+from llbkit.solver.work import Work
 
 NO_PARTS: Mapping[str, tuple[Part, ...]] = MappingProxyType({})
 _GUESS = 1.0
@@ -60,7 +60,7 @@ class Job:
     async def solve(self, graph: Graph, *, parts: Mapping[str, tuple[Part, ...]] = NO_PARTS) -> Result | None:
         """Return the result of the graph's head; None for scratch.
 
-        ``parts`` says by digest what the actions of fused file ops come from (`solver.passes.Rewritten.parts`). A vertex
+        ``parts`` says by digest what the actions of fused file ops come from (`llbkit.solver.passes.Rewritten.parts`). A vertex
         that failed once in a job fails again without being executed; one that was solved stays so, even if a later graph
         ignores its cache.
 
@@ -87,7 +87,7 @@ class Job:
         return head.result(head_edge.index)
 
     def misses(self) -> tuple[Miss, ...]:
-        """Return what was executed because no record was found, inputs first; `solver.explain.explain` says why."""
+        """Return what was executed because no record was found, inputs first; `llbkit.solver.explain.explain` says why."""
         return tuple(
             Miss(
                 digest=work.vertex.digest,

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from solver.ports import CacheMap, Link
+from llbkit.solver.ports import CacheMap, Link
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from solver.events import Event, Progress
+from llbkit.solver.events import Event, Progress
 
 
 class Reporter:

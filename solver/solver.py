@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from solver.clock import SystemClock
-from solver.events import Progress, discard
-from solver.execution import Tools
-from solver.flight import Flights
-from solver.job import Job
-from solver.ports import CacheStore, Clock, Worker
-from solver.resources import Resources
-from solver.vertex import Executions
+from llbkit.solver.clock import SystemClock
+from llbkit.solver.events import Progress, discard
+from llbkit.solver.execution import Tools
+from llbkit.solver.flight import Flights
+from llbkit.solver.job import Job
+from llbkit.solver.ports import CacheStore, Clock, Worker
+from llbkit.solver.resources import Resources
+from llbkit.solver.vertex import Executions
 
 
 class Solver:

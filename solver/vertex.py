@@ -16,13 +16,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from solver import keys
-from solver.errors import VertexError
-from solver.execution import Executed, Execution, Tools, forget_others
-from solver.flight import Flight, Flights, together
-from solver.keys import Candidates
-from solver.ports import Result
-from solver.work import CANCELED, Work
+from llbkit.solver import keys
+from llbkit.solver.errors import VertexError
+from llbkit.solver.execution import Executed, Execution, Tools, forget_others
+from llbkit.solver.flight import Flight, Flights, together
+from llbkit.solver.keys import Candidates
+from llbkit.solver.ports import Result
+from llbkit.solver.work import CANCELED, Work
 
 Executions = Flights[Execution, Executed]
 _Run = Callable[[], Awaitable[None]]

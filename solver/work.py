@@ -7,16 +7,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from grammar import Span
-from llb.graph import Metadata, Vertex
-from llb.walk import postorder
-from solver import keys
-from solver.errors import SolveError, VertexError
-from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
-from solver.keys import KnownInput
-from solver.passes.rewrite import Part
-from solver.ports import CacheMap, Clock, ContentKey, Json, Operation, Result
-from solver.reporting import Reporter
+from llbkit.grammar import Span
+from llbkit.llb.graph import Metadata, Vertex
+from llbkit.llb.walk import postorder
+from llbkit.solver import keys
+from llbkit.solver.errors import SolveError, VertexError
+from llbkit.solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
+from llbkit.solver.keys import KnownInput
+from llbkit.solver.passes.rewrite import Part
+from llbkit.solver.ports import CacheMap, Clock, ContentKey, Json, Operation, Result
+from llbkit.solver.reporting import Reporter
 
 CANCELED = "context canceled"
 
@@ -25,7 +25,7 @@ CANCELED = "context canceled"
 class Work:
     """One vertex of a job: its keys as far as they are known, its results, its place in the progress display.
 
-    It is the `solver.ports.Step` of the operation's key calls. ``looked_up`` is set once it is known whether the vertex is
+    It is the `llbkit.solver.ports.Step` of the operation's key calls. ``looked_up`` is set once it is known whether the vertex is
     found in the store, ``wanted`` once somebody needs its results.
 
     ``ignores_cache`` means that the vertex or one below it ignores the cache. Its definition key then still names what it makes

@@ -18,6 +18,20 @@ settings.load_profile("llbkit")
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+class _OneName:
+    """Fails imports of the folders beside `llbkit` by another name than the installed one: they would be loaded twice."""
+
+    FOLDERS = frozenset({"conformance", "frontends", "grammar", "llb", "solver", "worker"})
+
+    @classmethod
+    def find_spec(cls, name: str, *_: object) -> None:
+        if name in cls.FOLDERS:
+            raise ImportError(f"import llbkit.{name}, not {name}")
+
+
+sys.meta_path.insert(0, _OneName)  # type: ignore[arg-type]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0:
         return

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from worker.base import EnvironmentLackError, WorkerError
-from worker.scratch import scratch
+from llbkit.worker.base import EnvironmentLackError, WorkerError
+from llbkit.worker.scratch import scratch
 
 _LONGEST_PARENT = 80
 """Bytes: the path of a socket has 107 at most."""

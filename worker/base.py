@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's types and the interfaces between its parts.
 
-Threads: everything below ``worker/ops`` is synchronous and thread-safe, and runs on a thread of `worker.pools.Pools`
+Threads: everything below ``worker/ops`` is synchronous and thread-safe, and runs on a thread of `llbkit.worker.pools.Pools`
 (whose threads live in one private mount namespace, so mounts die with the process). Only operations are ``async``.
 
 Layers: a *layer* is an immutable directory in overlayfs upper format (whiteouts are 0/0 character devices, opaque
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from worker.oci import Descriptor
+from llbkit.worker.oci import Descriptor
 
 Compression = Literal["uncompressed", "gzip", "zstd"]
 
@@ -94,7 +94,7 @@ class CancelToken(Protocol):
         """Whether `cancel` was called."""
 
     def check(self) -> None:
-        """Raise `worker.pools.Cancelled` if cancelled."""
+        """Raise `llbkit.worker.pools.Cancelled` if cancelled."""
 
     def on_cancel(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
         """While the context lasts, call ``callback`` (from another thread) on cancellation, at once if it was."""
@@ -105,7 +105,7 @@ Fetch = Callable[[Descriptor, str, CancelToken, Callable[[int, int], None] | Non
 into the content store. Blocking; verified. ``progress(current, total)`` reports bytes."""
 
 StatusReport = Callable[[str, str, int, int, bool], None]
-"""``report(id, name, current, total, done)``: sub-progress, as `solver.ports.Step.status`."""
+"""``report(id, name, current, total, done)``: sub-progress, as `llbkit.solver.ports.Step.status`."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llb.ops import CacheSharing
-from worker.base import CancelToken, StorageError
-from worker.descent import remove_tree
-from worker.diskusage import disk_usage
-from worker.locks import POLL_SECONDS, try_lock
+from llbkit.llb.ops import CacheSharing
+from llbkit.worker.base import CancelToken, StorageError
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.diskusage import disk_usage
+from llbkit.worker.locks import POLL_SECONDS, try_lock
 
 Fill = Callable[[Path], None]
 """Puts the base's content into an empty directory, its own owner and mode included."""
@@ -63,7 +63,7 @@ class CacheMounts:
         ``base`` names the content it starts from ("" for an empty directory), put there by ``fill`` on first use.
 
         Raises:
-            worker.pools.Cancelled: while waiting.
+            llbkit.worker.pools.Cancelled: while waiting.
             StorageError: the directory cannot be made.
         """
         cache = self._root / key_of(cache_id, base)

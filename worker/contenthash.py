@@ -17,14 +17,14 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from solver.ports import ContentKey, Json
-from worker.base import CancelToken, Snapshot, Snapshotter
-from worker.localtree import LocalTree
-from worker.metadata import Metadata
-from worker.parallel import in_threads, threads_for
-from worker.selection import Pick, Selection
-from worker.statcache import Xattrs
-from worker.tree import DirectoryTree, Node, Tree, join, unreadable
+from llbkit.solver.ports import ContentKey, Json
+from llbkit.worker.base import CancelToken, Snapshot, Snapshotter
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.metadata import Metadata
+from llbkit.worker.parallel import in_threads, threads_for
+from llbkit.worker.selection import Pick, Selection
+from llbkit.worker.statcache import Xattrs
+from llbkit.worker.tree import DirectoryTree, Node, Tree, join, unreadable
 
 SHOWN_FILES, SHOWN_DIRECTORIES = 512, 512
 _CHUNK = 1 << 20

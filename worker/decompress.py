@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, cast
 
-from worker.content.tarread import TarError
+from llbkit.worker.content.tarread import TarError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -2,7 +2,7 @@
 """Copying selected nodes into a writable root, fast.
 
 Directories first, then files on two threads, then hard links, then directories' metadata from the leaves up. A file's
-content comes from memory if its digest was just computed, else by `worker.bytescopy`.
+content comes from memory if its digest was just computed, else by `llbkit.worker.bytescopy`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.base import CancelToken, FileOpError
-from worker.bytescopy import BytesCopier, write_all
-from worker.modes import ModeChange
-from worker.owners import Owner
-from worker.parallel import in_threads, threads_for
-from worker.selection import Pick
-from worker.statcache import identity
-from worker.tree import Tree, join
-from worker.writable import KEEP_TIME, WritableRoot
+from llbkit.worker.base import CancelToken, FileOpError
+from llbkit.worker.bytescopy import BytesCopier, write_all
+from llbkit.worker.modes import ModeChange
+from llbkit.worker.owners import Owner
+from llbkit.worker.parallel import in_threads, threads_for
+from llbkit.worker.selection import Pick
+from llbkit.worker.statcache import identity
+from llbkit.worker.tree import Tree, join
+from llbkit.worker.writable import KEEP_TIME, WritableRoot
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from grammar.patterns import PatternError, PatternMatcher, WalkState
-from worker.base import WorkerError
-from worker.rootpath import PATH_MAX
+from llbkit.grammar.patterns import PatternError, PatternMatcher, WalkState
+from llbkit.worker.base import WorkerError
+from llbkit.worker.rootpath import PATH_MAX
 
 
 class FilterState(NamedTuple):

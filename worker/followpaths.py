@@ -8,8 +8,14 @@ import os
 import re
 from collections.abc import Iterable
 
-from worker.tree import MAX_LINKS, join, relative, unreadable
-from worker.wildcards import as_pattern, component_matcher, has_wildcard, literal_pattern, whole_pattern
+from llbkit.worker.tree import MAX_LINKS, join, relative, unreadable
+from llbkit.worker.wildcards import (
+    as_pattern,
+    component_matcher,
+    has_wildcard,
+    literal_pattern,
+    whole_pattern,
+)
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _MANY_STARS = re.compile(r"\\.|(\*\*)", re.DOTALL)

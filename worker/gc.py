@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disk usage of the state directory, and garbage collection.
 
-Roots are the names of the image store, what living processes hold (`worker.leases`), and the solver's records. A record
+Roots are the names of the image store, what living processes hold (`llbkit.worker.leases`), and the solver's records. A record
 keeps the layers of its results and their blobs; pruning forgets records, least recently used first, then deletes what no
 root reaches. Whatever happens in between, no root loses what it needs: rows go before files, and a layer or blob is looked
 at and deleted in one transaction, in which no new lease can appear.
@@ -16,19 +16,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from worker.cachemounts import CacheMounts
-from worker.content.store import ContentStore
-from worker.images import ImageStore
-from worker.snapshot.layers import LayerStore, layers_of
-from worker.sources.repositories import Repositories
-from worker.statedir import StateDir
-from worker.usagefilter import compile_filters
+from llbkit.worker.cachemounts import CacheMounts
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.images import ImageStore
+from llbkit.worker.snapshot.layers import LayerStore, layers_of
+from llbkit.worker.sources.repositories import Repositories
+from llbkit.worker.statedir import StateDir
+from llbkit.worker.usagefilter import compile_filters
 
 Kind = Literal["layer", "blob", "download", "repository", "cache mount"]
 
 
 class Record(Protocol):
-    """The members used of `solver.ports.Record`."""
+    """The members used of `llbkit.solver.ports.Record`."""
 
     @property
     def id(self) -> str:
@@ -48,7 +48,7 @@ class Record(Protocol):
 
 
 class Records(Protocol):
-    """The members used of `solver.ports.CacheStore`."""
+    """The members used of `llbkit.solver.ports.CacheStore`."""
 
     def records(self) -> Sequence[Record]:
         """Return every record, oldest use first."""
@@ -105,7 +105,7 @@ class PruneRequest:
         max_used: remove no more than is needed to get what can be removed down to so many bytes.
         min_free: remove no more than is needed to have so many bytes free on the disk; the stricter of the two counts.
         reserved: in any case leave so many bytes of what can be removed.
-        filters: only what matches one of these (`worker.usagefilter`).
+        filters: only what matches one of these (`llbkit.worker.usagefilter`).
     """
 
     cache_mounts: bool = False

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from llb.reference import Reference, parse
-from worker.base import CancelToken, SourceError
-from worker.content.provider import INDEXES, Blobs, descriptor_from, objects_in, read_json
-from worker.metadata import Metadata
-from worker.oci import Descriptor
+from llbkit.llb.reference import Reference, parse
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.provider import INDEXES, Blobs, descriptor_from, objects_in, read_json
+from llbkit.worker.metadata import Metadata
+from llbkit.worker.oci import Descriptor
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS images (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, created_at REAL NOT NULL)"
 _SELECT = "SELECT name, descriptor, created_at FROM images"
@@ -32,7 +32,7 @@ class StoredImage:
 
 
 class ImageStore:
-    """Images by name. Thread-safe, and shared by processes; also a `worker.content.provider.Provider`.
+    """Images by name. Thread-safe, and shared by processes; also a `llbkit.worker.content.provider.Provider`.
 
     Args:
         database: where the table lives (made if missing).

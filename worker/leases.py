@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leases: resources in use by a running process, protected from pruning.
 
-A process is known by its *owner* name, whose lock file tells whether it lives (`worker.statedir`): a lock goes with its
+A process is known by its *owner* name, whose lock file tells whether it lives (`llbkit.worker.statedir`): a lock goes with its
 process however that ends, and unlike a process number it is never reused. Rows of the dead are dropped by whoever opens
 the state directory next; layers that a dead process held become *suspect* until the layer store has looked at them.
 """
@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from worker.metadata import Metadata
+from llbkit.worker.metadata import Metadata
 
 Kind = Literal["layer", "blob"]
 

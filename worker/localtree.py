@@ -19,15 +19,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from grammar.patterns import PatternMatcher
-from solver.ports import ContentKey
-from worker.base import Snapshot, SourceError
-from worker.filesystems import is_open_for_writing
-from worker.filters import START, Filter, FilterState
-from worker.followpaths import follow_paths
-from worker.parallel import in_threads, threads_for
-from worker.statcache import StatCache, Xattrs
-from worker.tree import (
+from llbkit.grammar.patterns import PatternMatcher
+from llbkit.solver.ports import ContentKey
+from llbkit.worker.base import Snapshot, SourceError
+from llbkit.worker.filesystems import is_open_for_writing
+from llbkit.worker.filters import START, Filter, FilterState
+from llbkit.worker.followpaths import follow_paths
+from llbkit.worker.parallel import in_threads, threads_for
+from llbkit.worker.statcache import StatCache, Xattrs
+from llbkit.worker.tree import (
     Node,
     join,
     lookup,
@@ -45,7 +45,7 @@ Materialize = Callable[["LocalTree"], Snapshot]
 
 
 class LocalTree:
-    """The lazy result of a ``local://`` source; a `worker.tree.Tree`.
+    """The lazy result of a ``local://`` source; a `llbkit.worker.tree.Tree`.
 
     Args:
         base: the directory.
@@ -140,7 +140,7 @@ class LocalTree:
             if path in known:
                 continue
             found, status = table.get(path), node.stat
-            # `worker.statcache.identity`, written out: this is the hot loop.
+            # `llbkit.worker.statcache.identity`, written out: this is the hot loop.
             identity = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_dev)
             if found is not None and found[0] == identity and found[1]:
                 known[path] = found[1]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.base import CancelToken
+from llbkit.worker.base import CancelToken
 
 POLL_SECONDS = 0.02
 
@@ -45,7 +45,7 @@ def locked(path: Path, cancel: CancelToken | None = None, *, timeout: float | No
     """Acquire an exclusive lock, waiting for it; yields its descriptor.
 
     Raises:
-        worker.pools.Cancelled: while waiting, if ``cancel`` says so.
+        llbkit.worker.pools.Cancelled: while waiting, if ``cancel`` says so.
         TimeoutError: it could not be had in ``timeout`` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from solver.cache.damage import FileId, Notice, guarded, is_damage
-from worker.base import StorageError
+from llbkit.solver.cache.damage import FileId, Notice, guarded, is_damage
+from llbkit.worker.base import StorageError
 
 CONSEQUENCE = "local images are lost and steps run again"
 """What it means for users that the database is lost."""

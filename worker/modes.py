@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from worker.base import FileOpError
+from llbkit.worker.base import FileOpError
 
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][ugorwxXst]*)+)")
 _STEP = re.compile(r"([-+=])([ugorwxXst]*)")

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from llb.ops import Chown, NamedUser, UserOpt
-from worker.base import FileOpError
-from worker.tree import Tree, join, lookup, resolve
+from llbkit.llb.ops import Chown, NamedUser, UserOpt
+from llbkit.worker.base import FileOpError
+from llbkit.worker.tree import Tree, join, lookup, resolve
 
 _LIMIT = 16 << 20
 _NUMBER = re.compile("[+-]?[0-9]{1,18}")

@@ -31,7 +31,7 @@ class Cancelled(Exception):  # noqa: N818
 
 
 class Token:
-    """A `worker.base.CancelToken`."""
+    """A `llbkit.worker.base.CancelToken`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from worker.base import CancelToken, Snapshot, Snapshotter
-from worker.localtree import LocalTree
-from worker.tree import DirectoryTree, Node, Tree, join, lookup, relative, resolve
+from llbkit.worker.base import CancelToken, Snapshot, Snapshotter
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.tree import DirectoryTree, Node, Tree, join, lookup, relative, resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.descent import remove_tree
+from llbkit.worker.descent import remove_tree
 
 
 def lock_directory(path: Path) -> int:

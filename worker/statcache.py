@@ -22,8 +22,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from worker.filesystems import identity_of
-from worker.tree import Node
+from llbkit.worker.filesystems import identity_of
+from llbkit.worker.tree import Node
 
 _MAGIC = f"llbkit-statcache 2 marshal {marshal.version} {sys.hexversion:x}\n".encode()
 _FINE, _COARSE = 100_000_000, 2_000_000_000

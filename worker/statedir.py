@@ -15,16 +15,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from solver.cache.damage import Notice
-from solver.cache.sqlite import CONSEQUENCE as RECORDS_LOST
-from worker.base import CancelToken, StorageError
-from worker.descent import remove_tree
-from worker.leases import Leases
-from worker.locks import boot_id, locked, try_lock
-from worker.metadata import CONSEQUENCE as METADATA_LOST
-from worker.metadata import DamagedDatabaseError, Metadata
-from worker.scratch import is_locked, lock_directory, remove_left_over, scratch
-from worker.vetting import Vetting
+from llbkit.solver.cache.damage import Notice
+from llbkit.solver.cache.sqlite import CONSEQUENCE as RECORDS_LOST
+from llbkit.worker.base import CancelToken, StorageError
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.leases import Leases
+from llbkit.worker.locks import boot_id, locked, try_lock
+from llbkit.worker.metadata import CONSEQUENCE as METADATA_LOST
+from llbkit.worker.metadata import DamagedDatabaseError, Metadata
+from llbkit.worker.scratch import is_locked, lock_directory, remove_left_over, scratch
+from llbkit.worker.vetting import Vetting
 
 _FOLDERS = (
     "content/blobs/sha256", "content/blobs/sha512", "content/ingest", "layers", "work", "mounts", "caches", "tmp",
@@ -166,7 +166,7 @@ class StateDir:
         """Acquire an exclusive lock, waiting for it.
 
         Raises:
-            worker.pools.Cancelled: while waiting, if ``cancel`` says so.
+            llbkit.worker.pools.Cancelled: while waiting, if ``cancel`` says so.
         """
         path = self.run / "locks" / name
         with locked(path, cancel):

@@ -14,19 +14,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llb.ops import Platform
-from llb.reference import Reference, parse
-from worker.base import CancelToken, Session, SourceError, StatusReport
-from worker.content.archive import blob_path, compact, write_tar
-from worker.content.layout import IMAGE_NAME, REF_NAME, Layout
-from worker.content.legacy import read_legacy
-from worker.content.provider import INDEXES, Blobs, descriptor_from, fetch, objects_in, read_json
-from worker.content.push import Push, Pusher
-from worker.decompress import decompression_errors, decompressor_of
-from worker.images import ImageStore, StoredImage
-from worker.oci import Descriptor
-from worker.sources.image import ImageResolver
-from worker.sources.platform import choose, show
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import Reference, parse
+from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
+from llbkit.worker.content.archive import blob_path, compact, write_tar
+from llbkit.worker.content.layout import IMAGE_NAME, REF_NAME, Layout
+from llbkit.worker.content.legacy import read_legacy
+from llbkit.worker.content.provider import INDEXES, Blobs, descriptor_from, fetch, objects_in, read_json
+from llbkit.worker.content.push import Push, Pusher
+from llbkit.worker.decompress import decompression_errors, decompressor_of
+from llbkit.worker.images import ImageStore, StoredImage
+from llbkit.worker.oci import Descriptor
+from llbkit.worker.sources.image import ImageResolver
+from llbkit.worker.sources.platform import choose, show
 
 _CHUNK = 1 << 20
 

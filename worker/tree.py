@@ -14,10 +14,10 @@ import stat
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from grammar.patterns import clean_path
-from worker.base import SourceError
-from worker.rootpath import PATH_MAX
-from worker.wildcards import component_matcher, has_wildcard
+from llbkit.grammar.patterns import clean_path
+from llbkit.worker.base import SourceError
+from llbkit.worker.rootpath import PATH_MAX
+from llbkit.worker.wildcards import component_matcher, has_wildcard
 
 MAX_LINKS = 255
 

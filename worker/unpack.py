@@ -16,13 +16,13 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from grammar.patterns import clean_path
-from worker.base import CancelToken, FileOpError
-from worker.content.tarread import Entry, TarError, TarReader, check_depth
-from worker.decompress import DecompressedStream, decompressor_of
-from worker.owners import Owner
-from worker.tree import join, portable, relative
-from worker.writable import WritableRoot, is_about_storage
+from llbkit.grammar.patterns import clean_path
+from llbkit.worker.base import CancelToken, FileOpError
+from llbkit.worker.content.tarread import Entry, TarError, TarReader, check_depth
+from llbkit.worker.decompress import DecompressedStream, decompressor_of
+from llbkit.worker.owners import Owner
+from llbkit.worker.tree import join, portable, relative
+from llbkit.worker.writable import WritableRoot, is_about_storage
 
 _HEAD = 512
 _LATEST = (1 << 63) - 1  # nanoseconds

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from worker.base import WorkerError
+from llbkit.worker.base import WorkerError
 
 
 class Described(Protocol):
-    """What filters look at: `worker.gc.Usage`."""
+    """What filters look at: `llbkit.worker.gc.Usage`."""
 
     @property
     def id(self) -> str: ...  # noqa: D102

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from solver.cache.damage import Notice, check, guarded
+from llbkit.solver.cache.damage import Notice, check, guarded
 
 
 class Vetting:

@@ -2,7 +2,7 @@
 r"""Wildcard paths: ``* ? [a-z] [^a] \x`` inside one component, as in Go's ``filepath.Match``.
 
 A component is read once into tokens; from these come the matcher of names, and the pattern that means the same to
-`grammar.patterns`. Matching is linear in the name for every ``*``, whatever the pattern: a shortest match of what stands
+`llbkit.grammar.patterns`. Matching is linear in the name for every ``*``, whatever the pattern: a shortest match of what stands
 between two ``*`` is never reconsidered.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from grammar.patterns import SPACE
-from worker.base import SourceError
+from llbkit.grammar.patterns import SPACE
+from llbkit.worker.base import SourceError
 
 _CLASS = re.compile(r"(\^?)((?:\\.|[^\\\]])+)\]", re.DOTALL)
 _SPECIAL = frozenset("*?[]\\^")
@@ -58,7 +58,7 @@ def component_matcher(component: str) -> re.Pattern[str]:
 
 
 def as_pattern(component: str) -> str:
-    """Return the pattern of ``grammar.patterns`` that matches the same names, but for its ends (`whole_pattern`).
+    """Return the pattern of ``llbkit.grammar.patterns`` that matches the same names, but for its ends (`whole_pattern`).
 
     Raises:
         SourceError: it is malformed.
@@ -73,7 +73,7 @@ def as_pattern(component: str) -> str:
 
 
 def literal_pattern(path: str) -> str:
-    """Return the pattern of ``grammar.patterns`` that matches ``path`` alone, but for its ends (`whole_pattern`)."""
+    """Return the pattern of ``llbkit.grammar.patterns`` that matches ``path`` alone, but for its ends (`whole_pattern`)."""
     return "".join(_literal(char) if char != "/" else char for char in path)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker put together: a `solver.ports.Worker` on one state directory.
+"""The worker put together: a `llbkit.solver.ports.Worker` on one state directory.
 
 Parts are made when they are first needed: a fully cached build opens the database and nothing else.
 """
@@ -12,15 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from llb import ops
-from llb import platform as platforms
-from llb.graph import Metadata as VertexMetadata
-from llb.graph import Vertex
-from llb.ops import Platform
-from solver.cache.damage import Notice
-from solver.cache.sqlite import SQLiteStore
-from solver.ports import ContentKey, Operation, Result
-from worker.base import (
+from llbkit.llb import ops
+from llbkit.llb import platform as platforms
+from llbkit.llb.graph import Metadata as VertexMetadata
+from llbkit.llb.graph import Vertex
+from llbkit.llb.ops import Platform
+from llbkit.solver.cache.damage import Notice
+from llbkit.solver.cache.sqlite import SQLiteStore
+from llbkit.solver.ports import ContentKey, Operation, Result
+from llbkit.worker.base import (
     CancelToken,
     Session,
     Snapshot,
@@ -28,31 +28,31 @@ from worker.base import (
     StatusReport,
     WorkerError,
 )
-from worker.content.store import ContentStore
-from worker.oci import Descriptor
-from worker.ops.nul_bytes import refuse_nul
-from worker.pools import Pools, can_mount
-from worker.snapshot.layers import LayerStore
-from worker.statedir import StateDir
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.oci import Descriptor
+from llbkit.worker.ops.nul_bytes import refuse_nul
+from llbkit.worker.pools import Pools, can_mount
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.statedir import StateDir
 
 if TYPE_CHECKING:
-    from worker.cachemounts import CacheMounts
-    from worker.content.push import Pusher
-    from worker.content.transport import RegistryOptions, Transport
-    from worker.contenthash import ContentHasher
-    from worker.exporters.base import ExportRequest, ExportTools
-    from worker.gc import GarbageCollector
-    from worker.images import ImageStore
-    from worker.ops.exec import ExecParts
-    from worker.ops.foreground import Foreground
-    from worker.ops.source import SourceInfo, Sources
-    from worker.reader import PathInfo, Reader
-    from worker.runtime.detect import Finding
-    from worker.runtime.process import Containers
-    from worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
-    from worker.sources.repositories import Repositories
-    from worker.statcache import StatCaches
-    from worker.transfer import ImageTransfer
+    from llbkit.worker.cachemounts import CacheMounts
+    from llbkit.worker.content.push import Pusher
+    from llbkit.worker.content.transport import RegistryOptions, Transport
+    from llbkit.worker.contenthash import ContentHasher
+    from llbkit.worker.exporters.base import ExportRequest, ExportTools
+    from llbkit.worker.gc import GarbageCollector
+    from llbkit.worker.images import ImageStore
+    from llbkit.worker.ops.exec import ExecParts
+    from llbkit.worker.ops.foreground import Foreground
+    from llbkit.worker.ops.source import SourceInfo, Sources
+    from llbkit.worker.reader import PathInfo, Reader
+    from llbkit.worker.runtime.detect import Finding
+    from llbkit.worker.runtime.process import Containers
+    from llbkit.worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
+    from llbkit.worker.sources.repositories import Repositories
+    from llbkit.worker.statcache import StatCaches
+    from llbkit.worker.transfer import ImageTransfer
 
 
 class LocalWorker:
@@ -113,14 +113,14 @@ class LocalWorker:
     @cached_property
     def snapshotter(self) -> Snapshotter:
         """What shows layers as filesystems."""
-        from worker.snapshot.choose import choose
+        from llbkit.worker.snapshot.choose import choose
 
         return choose(self.state, self.layers, self._wanted_snapshotter)
 
     @cached_property
     def containers(self) -> Containers:
         """What runs processes."""
-        from worker.runtime.process import Containers
+        from llbkit.worker.runtime.process import Containers
 
         return Containers(
             self.state.run / "containers", self.state.root / "runtime.json", wanted=self._runtime
@@ -129,28 +129,28 @@ class LocalWorker:
     @cached_property
     def caches(self) -> CacheMounts:
         """The cache mounts."""
-        from worker.cachemounts import CacheMounts
+        from llbkit.worker.cachemounts import CacheMounts
 
         return CacheMounts(self.state.caches)
 
     @cached_property
     def repositories(self) -> Repositories:
         """What was fetched by git."""
-        from worker.sources.repositories import Repositories
+        from llbkit.worker.sources.repositories import Repositories
 
         return Repositories(self.state.root / "git")
 
     @cached_property
     def images(self) -> ImageStore:
         """The local image store."""
-        from worker.images import ImageStore
+        from llbkit.worker.images import ImageStore
 
         return ImageStore(self.state.metadata, self.content)
 
     @cached_property
     def collector(self) -> GarbageCollector:
         """What measures and prunes the state directory."""
-        from worker.gc import GarbageCollector
+        from llbkit.worker.gc import GarbageCollector
 
         return GarbageCollector(
             state=self.state,
@@ -165,8 +165,8 @@ class LocalWorker:
     @cached_property
     def resolver(self) -> ImageResolver:
         """What finds images."""
-        from worker.content.registry import RegistryProvider
-        from worker.sources.image import ImageResolver
+        from llbkit.worker.content.registry import RegistryProvider
+        from llbkit.worker.sources.image import ImageResolver
 
         return ImageResolver(
             store=self.content, registry=RegistryProvider(self._transport), images=self.images
@@ -174,16 +174,16 @@ class LocalWorker:
 
     @cached_property
     def _transport(self) -> Transport:
-        from worker.content.transport import Transport
+        from llbkit.worker.content.transport import Transport
 
         return Transport(self._registries)
 
     @cached_property
     def sources(self) -> Sources:
         """What brings things in."""
-        from worker.ops.source import Sources
-        from worker.sources.git import GitSource
-        from worker.sources.http import HttpSource
+        from llbkit.worker.ops.source import Sources
+        from llbkit.worker.sources.git import GitSource
+        from llbkit.worker.sources.http import HttpSource
 
         return Sources(
             resolver=self.resolver,
@@ -198,7 +198,7 @@ class LocalWorker:
 
     @cached_property
     def _stat_caches(self) -> StatCaches:
-        from worker.statcache import StatCaches
+        from llbkit.worker.statcache import StatCaches
 
         folder = self.state.root / "stat"
         folder.mkdir(exist_ok=True)
@@ -207,13 +207,13 @@ class LocalWorker:
     @cached_property
     def hasher(self) -> ContentHasher:
         """What digests the content of results."""
-        from worker.contenthash import ContentHasher, StoredDigests
+        from llbkit.worker.contenthash import ContentHasher, StoredDigests
 
         return ContentHasher(self.snapshotter, self.ensure, StoredDigests(self.state.metadata))
 
     @cached_property
     def _reader(self) -> Reader:
-        from worker.reader import Reader
+        from llbkit.worker.reader import Reader
 
         return Reader(self.snapshotter, self.ensure)
 
@@ -229,7 +229,7 @@ class LocalWorker:
 
     def findings(self) -> list[Finding]:
         """Return the report on this host."""
-        from worker.runtime.detect import check_host
+        from llbkit.worker.runtime.detect import check_host
 
         return self.pools.run_sync("exec", lambda _: check_host(self.state.root / "runtime.json"))
 
@@ -248,7 +248,7 @@ class LocalWorker:
     ) -> None:
         self.resolver.fetch(descriptor, source, cancel, progress)
 
-    # -- solver.ports.Worker
+    # -- llbkit.solver.ports.Worker
 
     def operation(self, vertex: Vertex, metadata: VertexMetadata, session: object) -> Operation:
         """Return the operation of a vertex.
@@ -260,7 +260,7 @@ class LocalWorker:
         refuse_nul(vertex.op)
         match vertex.op:
             case ops.Exec():
-                from worker.ops.exec import ExecOperation
+                from llbkit.worker.ops.exec import ExecOperation
 
                 return ExecOperation(vertex, metadata, session, self._exec_parts)
             case ops.Source() as op:
@@ -276,7 +276,7 @@ class LocalWorker:
             case ops.Build():
                 raise WorkerError("build ops (definitions produced by another step) are not supported yet")
             case ops.Passthrough() as op:
-                from worker.ops.passthrough import PassthroughOperation
+                from llbkit.worker.ops.passthrough import PassthroughOperation
 
                 return PassthroughOperation(op, len(vertex.inputs))
             case _:
@@ -333,8 +333,8 @@ class LocalWorker:
         return await self.pools.run("disk", lambda cancel: self._reader.stat_file(value, path, cancel))
 
     async def export(self, kind: str, request: ExportRequest, report: StatusReport) -> dict[str, str]:
-        """Export results; see `worker.exporters.export`."""
-        from worker.exporters.export import export
+        """Export results; see `llbkit.worker.exporters.export`."""
+        from llbkit.worker.exporters.export import export
 
         return await self.pools.run(
             "disk", lambda cancel: export(kind, request, self._export_tools, cancel=cancel, report=report)
@@ -343,7 +343,7 @@ class LocalWorker:
     @cached_property
     def transfer(self) -> ImageTransfer:
         """What moves whole images."""
-        from worker.transfer import ImageTransfer
+        from llbkit.worker.transfer import ImageTransfer
 
         return ImageTransfer(
             store=self.content,
@@ -355,13 +355,13 @@ class LocalWorker:
 
     @cached_property
     def _pusher(self) -> Pusher:
-        from worker.content.push import Pusher
+        from llbkit.worker.content.push import Pusher
 
         return Pusher(self._transport, self.content)
 
     @cached_property
     def _export_tools(self) -> ExportTools:
-        from worker.exporters.base import ExportTools
+        from llbkit.worker.exporters.base import ExportTools
 
         return ExportTools(
             store=self.content,
@@ -380,8 +380,8 @@ class LocalWorker:
         Raises:
             WorkerError: it cannot be started.
         """
-        from worker.base import ExecError
-        from worker.ops import exec_platform
+        from llbkit.worker.base import ExecError
+        from llbkit.worker.ops import exec_platform
 
         exec_platform.require(platform)
         parts = self._exec_parts
@@ -394,7 +394,7 @@ class LocalWorker:
     @contextmanager
     def agents(self, wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:
         """Give every ``--ssh`` a socket; key files are served by an agent of their own while the context lasts."""
-        from worker.agents import serve
+        from llbkit.worker.agents import serve
 
         with serve(wanted, self.state.tmp) as sockets:
             yield sockets
@@ -403,11 +403,11 @@ class LocalWorker:
 
     @cached_property
     def _exec_parts(self) -> ExecParts:
-        from worker.ops.exec import ExecParts
-        from worker.selection import Selection
+        from llbkit.worker.ops.exec import ExecParts
+        from llbkit.worker.selection import Selection
 
         def digest(value: Result, paths: tuple[str, ...], cancel: CancelToken) -> ContentKey:
-            from worker.localtree import LocalTree
+            from llbkit.worker.localtree import LocalTree
 
             assert value is None or isinstance(value, Snapshot | LocalTree), "a result of this worker"
             return self.hasher.key(value, [Selection(src=path, follow=True) for path in paths], cancel)
@@ -423,26 +423,26 @@ class LocalWorker:
         )
 
     def _local(self, op: ops.Source, session: Session) -> Operation:
-        from worker.ops.local import LocalOperation
+        from llbkit.worker.ops.local import LocalOperation
 
         return LocalOperation(
             op, session, caches=self._stat_caches, snapshotter=self.snapshotter, pools=self.pools
         )
 
     def _file(self, vertex: Vertex) -> Operation:
-        from worker.ops.file import FileOperation
+        from llbkit.worker.ops.file import FileOperation
 
         return FileOperation(
             vertex, snapshotter=self.snapshotter, ensure=self.ensure, hasher=self.hasher, pools=self.pools
         )
 
     def _merge(self, vertex: Vertex) -> Operation:
-        from worker.ops.merge import MergeOperation
+        from llbkit.worker.ops.merge import MergeOperation
 
         return MergeOperation(vertex, hasher=self.hasher, pools=self.pools)
 
     def _diff(self, vertex: Vertex) -> Operation:
-        from worker.ops.diff import DiffOperation
+        from llbkit.worker.ops.diff import DiffOperation
 
         return DiffOperation(
             vertex, snapshotter=self.snapshotter, ensure=self.ensure, hasher=self.hasher, pools=self.pools

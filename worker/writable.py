@@ -10,11 +10,11 @@ import errno
 import os
 import stat
 
-from worker.base import FileOpError
-from worker.descent import remove_tree
-from worker.owners import Owner
-from worker.rootpath import follow
-from worker.tree import join, relative
+from llbkit.worker.base import FileOpError
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.owners import Owner
+from llbkit.worker.rootpath import follow
+from llbkit.worker.tree import join, relative
 
 KEEP_TIME = -1
 

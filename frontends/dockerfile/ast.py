@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from grammar import Source, Span
+    from llbkit.grammar import Source, Span
 
 ESCAPES = frozenset("\\`")
 """The characters that the ``escape`` directive may choose."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build checks: rules, which of them are enabled, and where findings are reported.
 
-The rules themselves are in `frontends.dockerfile.rules`, one file each. They are asked while the file is read and
+The rules themselves are in `llbkit.frontends.dockerfile.rules`, one file each. They are asked while the file is read and
 lowered, since most depend on what words expand to; so findings come in BuildKit's order.
 """
 
@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.gotext import parse_bool
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.places import Place
-from grammar import Diagnostic
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.gotext import parse_bool
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.grammar import Diagnostic
 
 _URL = "https://docs.docker.com/go/dockerfile/rule/{}/"
 _MOST_PARTS = 3

@@ -11,23 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from frontends.base import Bridge
-from frontends.dockerfile import archive, errors, gitref, platforms
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.gotext import parse_bool
-from frontends.dockerfile.ignore import read_patterns
-from frontends.dockerfile.image import Image
-from frontends.dockerfile.localcontext import ContextNode, context_state
-from frontends.dockerfile.options import Options
-from grammar import Source
-from grammar.patterns import PatternError
-from llb import git, http, image, local, oci_layout
-from llb.ops import Platform
-from llb.options import Constraints
-from llb.options import Options as StepOptions
-from llb.reference import InvalidReferenceError, Reference, parse_plain
-from llb.reference import parse as parse_reference
-from llb.state import State
+from llbkit.frontends.base import Bridge
+from llbkit.frontends.dockerfile import archive, errors, gitref, platforms
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.gotext import parse_bool
+from llbkit.frontends.dockerfile.ignore import read_patterns
+from llbkit.frontends.dockerfile.image import Image
+from llbkit.frontends.dockerfile.localcontext import ContextNode, context_state
+from llbkit.frontends.dockerfile.options import Options
+from llbkit.grammar import Source
+from llbkit.grammar.patterns import PatternError
+from llbkit.llb import git, http, image, local, oci_layout
+from llbkit.llb.ops import Platform
+from llbkit.llb.options import Constraints
+from llbkit.llb.options import Options as StepOptions
+from llbkit.llb.reference import InvalidReferenceError, Reference, parse_plain
+from llbkit.llb.reference import parse as parse_reference
+from llbkit.llb.state import State
 
 LANGUAGE = "Dockerfile"
 IGNORE_FILE = ".dockerignore"

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 import re
 
-from frontends.dockerfile.ast import ESCAPES, Directive
-from grammar import Diagnostic, DiagnosticError, Related, Source, Span
-from grammar.patterns import SPACE
+from llbkit.frontends.dockerfile.ast import ESCAPES, Directive
+from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span
+from llbkit.grammar.patterns import SPACE
 
 NAMES = frozenset({"syntax", "escape", "check"})
 _GAP = r"[\t\n\f\r ]*"

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.gotext import read_int
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.gotext import read_int
 
 _UNITS = {
     "ns": 1,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.suggest import did_you_mean, suggest
-from grammar import Diagnostic, Span
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.suggest import did_you_mean, suggest
+from llbkit.grammar import Diagnostic, Span
 
 REFERENCE = "reference"
 _UNNAMED = re.compile(r"stage-\d+")

@@ -9,10 +9,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import Node
-from frontends.dockerfile.located_errors import pointed
-from grammar import Span
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import Node
+from llbkit.frontends.dockerfile.located_errors import pointed
+from llbkit.grammar import Span
 
 Reading = TypeVar("Reading")
 _TRUTH = {"true": "true", "": "true", "false": "false"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
-from grammar.lift import Leaf, Lifter
-from grammar.loader import load
+from llbkit.grammar.lift import Leaf, Lifter
+from llbkit.grammar.loader import load
 
 
 class CSVError(ValueError):

@@ -7,25 +7,25 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from frontends.base import Bridge, BuildResult, PlatformResult
-from frontends.dockerfile import errors, platforms, requests, syntax
-from frontends.dockerfile.ast import ParsedFile
-from frontends.dockerfile.check import Findings, Linter
-from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.lower.bases import Images
-from frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
-from frontends.dockerfile.lower.epoch import SourceTimes
-from frontends.dockerfile.options import Options, read_options
-from frontends.dockerfile.programs import read_program
-from frontends.dockerfile.recovery import parse_on
-from frontends.dockerfile.rulenames import unknown_rules
-from frontends.dockerfile.rules import no_empty_continuation
-from grammar import DiagnosticError
-from llb.ops import CDIDevice, Platform
-from llb.options import SourceText
-from llb.state import State
-from llb.walk import no_garbage
+from llbkit.frontends.base import Bridge, BuildResult, PlatformResult
+from llbkit.frontends.dockerfile import errors, platforms, requests, syntax
+from llbkit.frontends.dockerfile.ast import ParsedFile
+from llbkit.frontends.dockerfile.check import Findings, Linter
+from llbkit.frontends.dockerfile.contexts import Contexts
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.lower.bases import Images
+from llbkit.frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
+from llbkit.frontends.dockerfile.lower.epoch import SourceTimes
+from llbkit.frontends.dockerfile.options import Options, read_options
+from llbkit.frontends.dockerfile.programs import read_program
+from llbkit.frontends.dockerfile.recovery import parse_on
+from llbkit.frontends.dockerfile.rulenames import unknown_rules
+from llbkit.frontends.dockerfile.rules import no_empty_continuation
+from llbkit.grammar import DiagnosticError
+from llbkit.llb.ops import CDIDevice, Platform
+from llbkit.llb.options import SourceText
+from llbkit.llb.state import State
+from llbkit.llb.walk import no_garbage
 
 _EPOCH = "source.date.epoch"
 

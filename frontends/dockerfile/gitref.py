@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.gotext import parse_bool
-from llb import giturl
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.gotext import parse_bool
+from llbkit.llb import giturl
 
 _BOOLEANS = ("keep-git-dir", "submodules", "fetch-by-commit")
 _QUERIES = ("ref", "tag", "branch", "subdir", "checksum", "commit", "mtime", *_BOOLEANS)

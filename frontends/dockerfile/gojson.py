@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from frontends.dockerfile.utf8 import replaced
+from llbkit.frontends.dockerfile.utf8 import replaced
 
 _ESCAPED = re.compile("[<>&\u2028\u2029]")
 

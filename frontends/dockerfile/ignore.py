@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading ``.dockerignore``; matching is in `grammar.patterns`, which the worker shares."""
+"""Reading ``.dockerignore``; matching is in `llbkit.grammar.patterns`, which the worker shares."""
 
 from __future__ import annotations
 
-from grammar.patterns import SPACE, PatternError, clean_path
+from llbkit.grammar.patterns import SPACE, PatternError, clean_path
 
 MAX_LINE = 65536
 """A line of this many bytes is refused, as BuildKit's reader does."""

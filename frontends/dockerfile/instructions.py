@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from frontends.dockerfile.ast import Node
-from frontends.dockerfile.flags import NO_FLAGS, Flags, Value
-from frontends.dockerfile.places import Place
-from grammar import Span
-from llb.ops import CDIDevice
+from llbkit.frontends.dockerfile.ast import Node
+from llbkit.frontends.dockerfile.flags import NO_FLAGS, Flags, Value
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.grammar import Span
+from llbkit.llb.ops import CDIDevice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.instructions import AnyInstruction, Copy, Expose, Run, Stage, StopSignal
-from frontends.dockerfile.located_errors import MOST, DockerfileError, pointed
-from frontends.dockerfile.lower.chmod import read_mode
-from frontends.dockerfile.lower.ports import PortWord
-from frontends.dockerfile.lower.signals import is_signal, likely_signal
-from frontends.dockerfile.mounts import read_mount
-from frontends.dockerfile.suggest import suggest
-from grammar import Diagnostic, Span
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.instructions import AnyInstruction, Copy, Expose, Run, Stage, StopSignal
+from llbkit.frontends.dockerfile.located_errors import MOST, DockerfileError, pointed
+from llbkit.frontends.dockerfile.lower.chmod import read_mode
+from llbkit.frontends.dockerfile.lower.ports import PortWord
+from llbkit.frontends.dockerfile.lower.signals import is_signal, likely_signal
+from llbkit.frontends.dockerfile.mounts import read_mount
+from llbkit.frontends.dockerfile.suggest import suggest
+from llbkit.grammar import Diagnostic, Span
 
 
 def later_errors(stages: Sequence[Stage]) -> Iterator[Diagnostic]:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from math import isinf
 from typing import Any
 
-from frontends.dockerfile.ast import byte_runes, go_quote
-from frontends.dockerfile.lines import Joined, Lines
-from frontends.dockerfile.utf8 import replaced
-from frontends.dockerfile.words import is_space
-from grammar import Diagnostic, DiagnosticError, Source
-from grammar.loader import Lexer, Token
-from grammar.patterns import SPACE
+from llbkit.frontends.dockerfile.ast import byte_runes, go_quote
+from llbkit.frontends.dockerfile.lines import Joined, Lines
+from llbkit.frontends.dockerfile.utf8 import replaced
+from llbkit.frontends.dockerfile.words import is_space
+from llbkit.grammar import Diagnostic, DiagnosticError, Source
+from llbkit.grammar.loader import Lexer, Token
+from llbkit.grammar.patterns import SPACE
 
 _GAP = re.compile(r"[\t\v\f\r ]+")
 _MAX_ONBUILD = 50

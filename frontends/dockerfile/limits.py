@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.gotext import parse_uint, read_int, read_uint
-from frontends.dockerfile.located_errors import DockerfileError
-from llb.graph import LinuxResources
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.gotext import parse_uint, read_int, read_uint
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.llb.graph import LinuxResources
 
 _UNLIMITED = -1
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from frontends.dockerfile.ast import Heredoc, LineMap, ParseWarning
-from frontends.dockerfile.words import Mode, WordError, expand
-from grammar import Diagnostic, DiagnosticError, Related, Source
-from grammar.patterns import SPACE
+from llbkit.frontends.dockerfile.ast import Heredoc, LineMap, ParseWarning
+from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source
+from llbkit.grammar.patterns import SPACE
 
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
 _RAW = Mode(raw_quotes=True, raw_escapes=True, skip_unset_env=True)

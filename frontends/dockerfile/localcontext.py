@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from llb import local
-from llb.graph import Edge
-from llb.nodes import Base, Output, VertexSpec
-from llb.options import Constraints
-from llb.state import State
+from llbkit.llb import local
+from llbkit.llb.graph import Edge
+from llbkit.llb.nodes import Base, Output, VertexSpec
+from llbkit.llb.options import Constraints
+from llbkit.llb.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

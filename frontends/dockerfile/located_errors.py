@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
-from frontends.dockerfile.places import Place
-from grammar import Diagnostic, DiagnosticError, Span
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.grammar import Diagnostic, DiagnosticError, Span
 
 
 class DockerfileError(DiagnosticError):

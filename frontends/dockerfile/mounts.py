@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.flags import Value
-from frontends.dockerfile.flagvalues import CSVError, Field, fields
-from frontends.dockerfile.gotext import parse_bool, parse_float, parse_uint
-from frontends.dockerfile.located_errors import pointed
-from frontends.dockerfile.suggest import did_you_mean
-from grammar import Span
-from llb.ops import CDIDevice
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.flags import Value
+from llbkit.frontends.dockerfile.flagvalues import CSVError, Field, fields
+from llbkit.frontends.dockerfile.gotext import parse_bool, parse_float, parse_uint
+from llbkit.frontends.dockerfile.located_errors import pointed
+from llbkit.frontends.dockerfile.suggest import did_you_mean
+from llbkit.grammar import Span
+from llbkit.llb.ops import CDIDevice
 
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 SHARINGS = ("shared", "private", "locked")

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.places import Place
 
 if TYPE_CHECKING:
-    from frontends.dockerfile.lower.stage import StageState
+    from llbkit.frontends.dockerfile.lower.stage import StageState
 
 
 def description_of(comments: Iterable[str], name: str) -> str:

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from frontends.dockerfile import directives
-from frontends.dockerfile.ast import Directive, Node, ParsedFile, ParseWarning
-from frontends.dockerfile.lexer import DockerfileLexer, Piece, Text
-from frontends.dockerfile.lines import Joined
-from grammar import Diagnostic, DiagnosticError, Source
-from grammar.loader import load
-from llb.walk import no_garbage
+from llbkit.frontends.dockerfile import directives
+from llbkit.frontends.dockerfile.ast import Directive, Node, ParsedFile, ParseWarning
+from llbkit.frontends.dockerfile.lexer import DockerfileLexer, Piece, Text
+from llbkit.frontends.dockerfile.lines import Joined
+from llbkit.grammar import Diagnostic, DiagnosticError, Source
+from llbkit.grammar.loader import load
+from llbkit.llb.walk import no_garbage
 
 
 def parse(source: Source, *, any_length: bool = False) -> ParsedFile:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from frontends.dockerfile.ast import Node
-    from grammar import Span
+    from llbkit.frontends.dockerfile.ast import Node
+    from llbkit.grammar import Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from frontends.dockerfile.ast import Node, ParsedFile, of_byte_runes
-from frontends.dockerfile.directives import is_directive
-from frontends.dockerfile.lexer import KEYWORDS
-from frontends.dockerfile.lines import MOST_BYTES, heredocs_of
-from grammar.patterns import SPACE
+from llbkit.frontends.dockerfile.ast import Node, ParsedFile, of_byte_runes
+from llbkit.frontends.dockerfile.directives import is_directive
+from llbkit.frontends.dockerfile.lexer import KEYWORDS
+from llbkit.frontends.dockerfile.lines import MOST_BYTES, heredocs_of
+from llbkit.grammar.patterns import SPACE
 
 _PAIRS = ("env", "label")
 _LISTS = ("add", "copy", "volume", "expose", "from", "arg")
@@ -30,8 +30,8 @@ def print_file(file: ParsedFile) -> str:
     ``parse(Source("Dockerfile", print_file(file)))`` gives the same directives, escape character and nodes, but for their
     places and ``original``. The text ends with a line end, and printing what it parses to gives it again.
 
-    >>> from frontends.dockerfile.parse import parse
-    >>> from grammar import Source
+    >>> from llbkit.frontends.dockerfile.parse import parse
+    >>> from llbkit.grammar import Source
     >>> print_file(parse(Source("Dockerfile", "from a \\\n  as b\nRUN [ 'x' ]\nCMD [ \"x\" ]")))
     'from a as b\nRUN [ \'x\' ]\nCMD ["x"]\n'
     """

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import Node, ParsedFile
-from frontends.dockerfile.check import Linter
-from frontends.dockerfile.instructions import AnyInstruction, Arg, Program, Stage
-from frontends.dockerfile.later_errors import later_errors
-from frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
-from frontends.dockerfile.places import Place
-from frontends.dockerfile.reading import read_arg, read_instruction, read_stage
-from frontends.dockerfile.rules import (
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import Node, ParsedFile
+from llbkit.frontends.dockerfile.check import Linter
+from llbkit.frontends.dockerfile.instructions import AnyInstruction, Arg, Program, Stage
+from llbkit.frontends.dockerfile.later_errors import later_errors
+from llbkit.frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.reading import read_arg, read_instruction, read_stage
+from llbkit.frontends.dockerfile.rules import (
     from_as_casing,
     invalid_definition_description,
     maintainer_deprecated,

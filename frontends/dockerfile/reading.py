@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import Node, go_quote
-from frontends.dockerfile.durations import read_retries, read_time
-from frontends.dockerfile.flags import Flags
-from frontends.dockerfile.instructions import (
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import Node, go_quote
+from llbkit.frontends.dockerfile.durations import read_retries, read_time
+from llbkit.frontends.dockerfile.flags import Flags
+from llbkit.frontends.dockerfile.instructions import (
     AnyInstruction,
     Arg,
     Cmd,
@@ -36,11 +36,11 @@ from frontends.dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from frontends.dockerfile.lexer import KEYWORDS
-from frontends.dockerfile.lines import heredoc_of
-from frontends.dockerfile.mounts import mount_from, read_device
-from frontends.dockerfile.places import Place
-from grammar.patterns import SPACE
+from llbkit.frontends.dockerfile.lexer import KEYWORDS
+from llbkit.frontends.dockerfile.lines import heredoc_of
+from llbkit.frontends.dockerfile.mounts import mount_from, read_device
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.grammar.patterns import SPACE
 
 _NETWORKS, _SECURITIES = ("default", "none", "host"), ("sandbox", "insecure")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")

@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from frontends.dockerfile.ast import ParsedFile
-from frontends.dockerfile.check import Findings, Linter
-from frontends.dockerfile.lines import LINE_TOO_LONG
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.programs import read_program
-from grammar import Diagnostic, DiagnosticError, Source, Span
+from llbkit.frontends.dockerfile.ast import ParsedFile
+from llbkit.frontends.dockerfile.check import Findings, Linter
+from llbkit.frontends.dockerfile.lines import LINE_TOO_LONG
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.programs import read_program
+from llbkit.grammar import Diagnostic, DiagnosticError, Source, Span
 
 _MOST = 20
 _PREFIX = re.compile(r"^dockerfile parse error on line \d+: ")

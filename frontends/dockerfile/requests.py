@@ -11,16 +11,16 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from frontends import answers
-from frontends.dockerfile import errors
-from frontends.dockerfile.gojson import go_json
-from frontends.dockerfile.instructions import Program
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.outline import Summary, description_of
-from frontends.dockerfile.places import Place
-from frontends.dockerfile.suggest import suggest
-from grammar import Diagnostic, DiagnosticError, Source, render_all
-from llb.graph import Graph
+from llbkit.frontends import answers
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.gojson import go_json
+from llbkit.frontends.dockerfile.instructions import Program
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.outline import Summary, description_of
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.suggest import suggest
+from llbkit.grammar import Diagnostic, DiagnosticError, Source, render_all
+from llbkit.llb.graph import Graph
 
 LINT = "frontend.lint"
 OUTLINE = "frontend.outline"
@@ -146,7 +146,7 @@ def lint(
     ``definition`` is what ``source`` was read from. The shape has room for one error. All of them, and ``notes`` that
     BuildKit would not make, are in ``result.errors`` as text, which clients of BuildKit's do not look at.
     """
-    from llb.wire.readable import definition_json
+    from llbkit.llb.wire.readable import definition_json
 
     rows = [
         {
@@ -178,7 +178,7 @@ def lint(
 
 def convert(graph: Graph) -> Mapping[str, bytes]:
     """Return the answer to `CONVERT`: the ops of a graph in protobuf's JSON, their metadata and locations."""
-    from llb.wire.readable import converted_json
+    from llbkit.llb.wire.readable import converted_json
 
     value = converted_json(graph)
     return {"result.json": go_json(value, indent=2), "version": _CONVERT_VERSION.encode()}

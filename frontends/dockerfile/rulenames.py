@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from frontends.dockerfile.ast import ParsedFile
-from frontends.dockerfile.check import Config
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.rules import RULES
-from grammar import Diagnostic, Span, nearest
+from llbkit.frontends.dockerfile.ast import ParsedFile
+from llbkit.frontends.dockerfile.check import Config
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.rules import RULES
+from llbkit.grammar import Diagnostic, Span, nearest
 
 
 def unknown_rules(file: ParsedFile) -> Iterator[Diagnostic]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from grammar.automaton import Automaton, Item
+from llbkit.grammar.automaton import Automaton, Item
 
 
 class SubstitutionError(Exception):

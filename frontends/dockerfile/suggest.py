@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from grammar.diagnostic import edit_distance
+from llbkit.grammar.diagnostic import edit_distance
 
 _FARTHEST = 2
 

@@ -2,18 +2,18 @@
 """The frontend a Dockerfile requests: ``# syntax=``, or the build argument BUILDKIT_SYNTAX, which comes first.
 
 As in BuildKit, whoever reads a Dockerfile hands it on to the frontend it names. ``docker/dockerfile`` in any version is
-answered here; other names are Python packages with an entry point (`frontends.registry`).
+answered here; other names are Python packages with an entry point (`llbkit.frontends.registry`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from frontends import registry
-from frontends.base import Frontend
-from frontends.dockerfile import errors
-from frontends.dockerfile.directives import detect_syntax
-from grammar import DiagnosticError, Source, Span
+from llbkit.frontends import registry
+from llbkit.frontends.base import Frontend
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.directives import detect_syntax
+from llbkit.grammar import DiagnosticError, Source, Span
 
 ARGUMENT = "BUILDKIT_SYNTAX"
 _FORWARDED = "cmdline"  # the attribute of a build that another frontend has handed on already

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from frontends.dockerfile import errors
-from grammar import Span
+from llbkit.frontends.dockerfile import errors
+from llbkit.grammar import Span
 
 UNDECODED = re.compile("[\ud800-\udfff]")
-"""A byte that is not UTF-8 (as `grammar.Source` keeps it), or half of a surrogate pair."""
+"""A byte that is not UTF-8 (as `llbkit.grammar.Source` keeps it), or half of a surrogate pair."""
 
 
 def is_utf8(text: str) -> bool:

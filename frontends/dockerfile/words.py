@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.substitution import LONGEST, SubstitutionError, substitute, trim
-from frontends.dockerfile.utf8 import replaced
-from grammar.patterns import SPACE
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.substitution import LONGEST, SubstitutionError, substitute, trim
+from llbkit.frontends.dockerfile.utf8 import replaced
+from llbkit.grammar.patterns import SPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from grammar.lift import Leaf
+    from llbkit.grammar.lift import Leaf
 
 
 class WordError(Exception):
@@ -157,9 +157,9 @@ _KEPT_LENGTH = 1000
 
 
 def _read(text: str, escape: str, quotes: bool) -> _Word:
-    from grammar.lift import Lifter
-    from grammar.loader import load
-    from grammar.word_lexer import WordInput, WordLexer
+    from llbkit.grammar.lift import Lifter
+    from llbkit.grammar.loader import load
+    from llbkit.grammar.word_lexer import WordInput, WordLexer
 
     lifter = Lifter((_Word, _Double, _Plain, _Modified, _Replaced, _Malformed))
     tree = load("words", WordLexer).parse(WordInput(text, escape, quotes))

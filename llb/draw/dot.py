@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llb.draw.picture import Box, Outcome, picture, seconds
-from llb.graph import Graph
-from llb.names import seen
+from llbkit.llb.draw.picture import Box, Outcome, picture, seconds
+from llbkit.llb.graph import Graph
+from llbkit.llb.names import seen
 
 _SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "merge": "invtriangle", "diff": "triangle"}
 _FILLS = {

@@ -17,7 +17,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from llb.draw.picture import Picture
+from llbkit.llb.draw.picture import Picture
 
 _SWEEPS = 12
 

@@ -33,8 +33,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llb.text.printer import render
-    from llb.text.reader import Reading, read, study
+    from llbkit.llb.text.printer import render
+    from llbkit.llb.text.reader import Reading, read, study
 
 __all__ = ["Reading", "read", "render", "study"]
 
@@ -42,5 +42,7 @@ __all__ = ["Reading", "read", "render", "study"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"llb.text.{'printer' if name == 'render' else 'reader'}"), name)
+    value: object = getattr(
+        import_module(f"llbkit.llb.text.{'printer' if name == 'render' else 'reader'}"), name
+    )
     return value

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grammar.lift import Branch, Leaf
-from llb import ops
-from llb.text.fields import made
-from llb.text.inputs import Inputs
-from llb.text.parts import Statement, content, value_of
+from llbkit.grammar.lift import Branch, Leaf
+from llbkit.llb import ops
+from llbkit.llb.text.fields import made
+from llbkit.llb.text.inputs import Inputs
+from llbkit.llb.text.parts import Statement, content, value_of
 
 
 def file_op(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:

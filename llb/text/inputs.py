@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from grammar import DiagnosticError, Related, Span, nearest
-from grammar.lift import Leaf
-from llb.graph import Edge, Vertex
-from llb.text.parts import Statement
+from llbkit.grammar import DiagnosticError, Related, Span, nearest
+from llbkit.grammar.lift import Leaf
+from llbkit.llb.graph import Edge, Vertex
+from llbkit.llb.text.parts import Statement
 
 
 @dataclass(slots=True)

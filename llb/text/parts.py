@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, TypeVar
 
-from grammar import Diagnostic, DiagnosticError, Related, Source, Span, nearest
-from grammar.lift import Branch, Leaf
-from llb.graph import LinuxResources, Metadata, ProgressGroup
-from llb.sourcemap import Location
-from llb.text.fields import ValueFault, base64_bytes, made, parse_value, shapes, unquote
+from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span, nearest
+from llbkit.grammar.lift import Branch, Leaf
+from llbkit.llb.graph import LinuxResources, Metadata, ProgressGroup
+from llbkit.llb.sourcemap import Location
+from llbkit.llb.text.fields import ValueFault, base64_bytes, made, parse_value, shapes, unquote
 
 T = TypeVar("T")
 _RANGE = re.compile(r"(-?\d+)(?::(-?\d+))?(?:-(-?\d+)(?::(-?\d+))?)?")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs to text: see `llb.text`. Linear in the size of the graph."""
+"""Graphs to text: see `llbkit.llb.text`. Linear in the size of the graph."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
-from llb import ops
-from llb.graph import Edge, Graph, Metadata, Vertex
-from llb.names import name_of
-from llb.sourcemap import Location, SourceInfo
-from llb.text.fields import MODE, base64_word, field_words, quoted, word
-from llb.text.naming import text_names, vertex_names
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, Graph, Metadata, Vertex
+from llbkit.llb.names import name_of
+from llbkit.llb.sourcemap import Location, SourceInfo
+from llbkit.llb.text.fields import MODE, base64_word, field_words, quoted, word
+from llbkit.llb.text.naming import text_names, vertex_names
 
 NAME = "llb.customname"
 _INLINE = 60  # characters of content that stand in the line itself
@@ -26,7 +26,7 @@ class NotExpressibleError(Exception):
 
 
 def render(graph: Graph) -> str:
-    """Return a graph as text, inputs before users; `llb.text.read` makes the same graph of it."""
+    """Return a graph as text, inputs before users; `llbkit.llb.text.read` makes the same graph of it."""
     return _Printer(graph).text()
 
 
@@ -104,7 +104,7 @@ class _Printer:
 
     def _expressed(self, vertex: Vertex) -> list[str] | None:
         """Return an op in words, its head first; None if they would not give the same bytes."""
-        from llb.wire.encoding import encode_op
+        from llbkit.llb.wire.encoding import encode_op
 
         keys = [(edge.vertex.digest, edge.index) for edge in vertex.inputs]
         common = _platform(vertex.platform) if vertex.platform is not None else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to graphs: see `llb.text`. Errors of all statements are reported together, each with its span.
+"""Text to graphs: see `llbkit.llb.text`. Errors of all statements are reported together, each with its span.
 
 Statements are cut apart at lines that begin in the first column, so each is parsed on its own.
 """
@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
-from grammar import Diagnostic, DiagnosticError, Source, Span
-from grammar.lift import Branch, Leaf, Lifter
-from grammar.loader import load
-from grammar.recover import Syntax
-from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
-from llb.sourcemap import Location, SourceInfo, SourceMap
-from llb.text.fields import base64_bytes
-from llb.text.inputs import Names
-from llb.text.parts import Statement, content, locations, metadata_of, value_of
-from llb.text.vertices import vertex_of
-from llb.verify import problems
+from llbkit.grammar import Diagnostic, DiagnosticError, Source, Span
+from llbkit.grammar.lift import Branch, Leaf, Lifter
+from llbkit.grammar.loader import load
+from llbkit.grammar.recover import Syntax
+from llbkit.llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
+from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.text.fields import base64_bytes
+from llbkit.llb.text.inputs import Names
+from llbkit.llb.text.parts import Statement, content, locations, metadata_of, value_of
+from llbkit.llb.text.vertices import vertex_of
+from llbkit.llb.verify import problems
 
 _BEGIN = re.compile(r"^(?=[^\s#])", re.MULTILINE)
 _NAME = re.compile(r"%[\w-]+(?=\s*=)")
@@ -55,7 +55,7 @@ class Reading:
     places: Mapping[str, Span]
 
     def problems(self) -> list[Diagnostic]:
-        """Return every broken rule of `llb.verify`, at its vertex."""
+        """Return every broken rule of `llbkit.llb.verify`, at its vertex."""
         return [
             Diagnostic(code="llb-rule", message=one.message, spans=(self.places[one.digest],))
             for one in problems(self.graph)

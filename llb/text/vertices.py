@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from grammar.lift import Branch, Leaf
-from llb import ops
-from llb.errors import DefinitionError
-from llb.graph import Vertex
-from llb.text.actions import file_op
-from llb.text.fields import made
-from llb.text.inputs import Inputs, Names
-from llb.text.parts import Statement, content
-from llb.text.printer import output_of_none
+from llbkit.grammar.lift import Branch, Leaf
+from llbkit.llb import ops
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import Vertex
+from llbkit.llb.text.actions import file_op
+from llbkit.llb.text.fields import made
+from llbkit.llb.text.inputs import Inputs, Names
+from llbkit.llb.text.parts import Statement, content
+from llbkit.llb.text.printer import output_of_none
 
 _SIDE = frozenset(
     [
@@ -74,7 +74,7 @@ def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> V
             case _:
                 lines.append(part)
     if body.rule == "raw":
-        from llb.wire.decoding import decode_vertex
+        from llbkit.llb.wire.decoding import decode_vertex
 
         try:
             return decode_vertex(content(statement, lines), inputs.edges)

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llb.wire.decoding import decode, decode_op
-    from llb.wire.encoding import encode, encode_op
+    from llbkit.llb.wire.decoding import decode, decode_op
+    from llbkit.llb.wire.encoding import encode, encode_op
 
 __all__ = ["decode", "decode_op", "encode", "encode_op"]
 
@@ -16,6 +16,8 @@ __all__ = ["decode", "decode_op", "encode", "encode_op"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module("llb.wire.encoding" if name.startswith("encode") else "llb.wire.decoding")
+    module = import_module(
+        "llbkit.llb.wire.encoding" if name.startswith("encode") else "llbkit.llb.wire.decoding"
+    )
     value: object = getattr(module, name)
     return value

@@ -9,20 +9,20 @@ from types import MappingProxyType
 
 from google.protobuf.message import DecodeError, Message
 
-from grammar import Source as Text
-from llb import ops
-from llb.errors import DefinitionError
-from llb.graph import NO_METADATA, Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
-from llb.sourcemap import Location, SourceInfo, SourceMap
-from llb.verify import verify
-from llb.walk import no_garbage, postorder
-from llb.wire import ops_pb2 as pb
-from llb.wire.opdecoding import nested_bytes, op_of, platform_of
-from llb.wire.scan import fault, leftover, payloads
+from llbkit.grammar import Source as Text
+from llbkit.llb import ops
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import NO_METADATA, Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
+from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.verify import verify
+from llbkit.llb.walk import no_garbage, postorder
+from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire.opdecoding import nested_bytes, op_of, platform_of
+from llbkit.llb.wire.scan import fault, leftover, payloads
 
 
 def decode(data: bytes, *, verified: bool = True) -> Graph:
-    """Return the graph of a ``pb.Definition``; ``verified`` False: also one that breaks rules of `llb.verify`.
+    """Return the graph of a ``pb.Definition``; ``verified`` False: also one that breaks rules of `llbkit.llb.verify`.
 
     Raises:
         DefinitionError: the bytes are not a definition, an input is missing, or a rule is broken.
@@ -158,7 +158,7 @@ def canonical(message: pb.Op, inputs: Sequence[tuple[str, int]]) -> bytes:
     Raises:
         DefinitionError: not an op that this version knows.
     """
-    from llb.wire.encoding import encode_op
+    from llbkit.llb.wire.encoding import encode_op
 
     return encode_op(
         op_of(message, "op", message.SerializeToString(deterministic=True)),

@@ -14,11 +14,11 @@ from typing import Any, assert_never
 
 from google.protobuf.message import Message
 
-from llb import ops
-from llb.errors import unencodable
-from llb.graph import NO_METADATA, Graph, LinuxResources, Metadata, ProgressGroup
-from llb.sourcemap import SourceMap
-from llb.wire import ops_pb2 as pb
+from llbkit.llb import ops
+from llbkit.llb.errors import unencodable
+from llbkit.llb.graph import NO_METADATA, Graph, LinuxResources, Metadata, ProgressGroup
+from llbkit.llb.sourcemap import SourceMap
+from llbkit.llb.wire import ops_pb2 as pb
 
 
 def encode_op(

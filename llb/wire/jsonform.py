@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
-from llb.errors import DefinitionError
-from llb.graph import Graph
-from llb.wire import ops_pb2 as pb
-from llb.wire.decoding import canonical, decode
-from llb.wire.encoding import encode, encode_op
-from llb.wire.readable import message_json, metadata_json, op_json, terminal
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import Graph
+from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire.decoding import canonical, decode
+from llbkit.llb.wire.encoding import encode, encode_op
+from llbkit.llb.wire.readable import message_json, metadata_json, op_json, terminal
 
 M = TypeVar("M", bound=Message)
 

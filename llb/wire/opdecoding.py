@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TypeVar
 
-from llb import ops
-from llb.errors import DefinitionError
-from llb.wire import ops_pb2 as pb
-from llb.wire.scan import payloads
+from llbkit.llb import ops
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire.scan import payloads
 
 
 def platform_of(message: pb.Platform) -> ops.Platform:

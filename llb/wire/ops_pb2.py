@@ -28,7 +28,7 @@ DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12llb/wire/ops.p
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llb.wire.ops_pb2', _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llbkit.llb.wire.ops_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SOURCEOP_ATTRSENTRY']._loaded_options = None

@@ -10,9 +10,9 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from llb.graph import Graph
-from llb.wire import ops_pb2 as pb
-from llb.wire.encoding import encode, encode_metadata, encode_op
+from llbkit.llb.graph import Graph
+from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire.encoding import encode, encode_metadata, encode_op
 
 
 def op_json(raw: bytes) -> dict[str, Any]:

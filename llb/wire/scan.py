@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from llb.wire import ops_pb2 as pb
+from llbkit.llb.wire import ops_pb2 as pb
 
 _VARINT, _FIXED64, _DELIMITED, _GROUP, _END, _FIXED32 = range(6)
 _LONGEST = 10  # bytes of a varint

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frontends import answers
-from grammar import nearest
 from llbkit.csvflags import FlagError, boolean, fields, pairs
+from llbkit.frontends import answers
+from llbkit.grammar import nearest
 from llbkit.request import BuildOutcome
 
 _REQUESTS = {

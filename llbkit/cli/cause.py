@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from grammar import Span
+from llbkit.grammar import Span
 from llbkit.progress.model import printable
 
 _LINES = 10

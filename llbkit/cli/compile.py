@@ -17,7 +17,7 @@ from llbkit.graphs import PICTURES, WRITERS
 from llbkit.request import BuildRequest
 
 if TYPE_CHECKING:
-    from solver.passes import Optimized
+    from llbkit.solver.passes import Optimized
 
 _FORMATS = {"pb": WRITERS["pb"], "json": WRITERS["json"], "text": WRITERS["text"], **PICTURES}
 

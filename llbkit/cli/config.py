@@ -56,9 +56,9 @@ def show(ctx: click.Context, form: str) -> None:
 @click.argument("key", required=False)
 def explain(key: str | None) -> None:
     """Explain every setting, or one: `llbkit config explain registry`."""
-    from grammar import nearest
     from llbkit.config import MEANINGS
     from llbkit.csvflags import FlagError
+    from llbkit.grammar import nearest
 
     if key is not None and key not in MEANINGS:
         near = nearest(key, MEANINGS)

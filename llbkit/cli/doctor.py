@@ -17,8 +17,8 @@ from llbkit.cli.failure import ENVIRONMENT
 def command(ctx: click.Context, /) -> int:
     """Check this host and show how to fix what is missing. Exits with 3 if builds cannot run."""
     from llbkit.engine import Engine
-    from worker.base import WorkerError
-    from worker.pools import can_mount
+    from llbkit.worker.base import WorkerError
+    from llbkit.worker.pools import can_mount
 
     lines: list[tuple[bool, str, str, str]] = []
     root_user = os.geteuid() == 0

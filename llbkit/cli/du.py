@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from worker.gc import Usage
+    from llbkit.worker.gc import Usage
 
 
 @click.command("du")
@@ -44,12 +44,12 @@ def command(ctx: click.Context, /, form: str, filters: tuple[str, ...]) -> None:
 
 
 def conditions(text: str) -> str:
-    """Return a ``--filter`` of docker's form (``key=value``) in the form of `worker.usagefilter` (``key==value``)."""
+    """Return a ``--filter`` of docker's form (``key=value``) in the form of `llbkit.worker.usagefilter` (``key==value``)."""
     return re.sub(r"(?<![=!~])=(?!=)", "==", text, count=1)
 
 
 def show(rows: Sequence[Usage], form: str) -> None:
-    """Print rows as a table, or as a JSON list of objects with the fields of `worker.gc.Usage`."""
+    """Print rows as a table, or as a JSON list of objects with the fields of `llbkit.worker.gc.Usage`."""
     if form == "json":
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return

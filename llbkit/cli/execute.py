@@ -24,7 +24,7 @@ from llbkit.csvflags import FlagError
 from llbkit.progress import MODES, open_display
 from llbkit.progress.summary import Summary
 from llbkit.request import Output
-from solver.events import Event, Progress, VertexWarning
+from llbkit.solver.events import Event, Progress, VertexWarning
 
 if TYPE_CHECKING:
     from llbkit.engine import Engine
@@ -186,7 +186,7 @@ def local_inputs(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tag(text: str) -> str:
     """Return a tag's whole name, with registry and tag."""
-    from llb.reference import InvalidReferenceError, parse
+    from llbkit.llb.reference import InvalidReferenceError, parse
 
     try:
         return str(parse(text).with_default_tag())
@@ -240,7 +240,7 @@ def execute(
 
     What is ``repeatable`` runs once more if the state directory's database turns out to be damaged on the way.
     """
-    from worker.metadata import DamagedDatabaseError
+    from llbkit.worker.metadata import DamagedDatabaseError
 
     try:
         return _execute(root, mode, main)
@@ -279,7 +279,7 @@ def scratch_directory(root: Path | None) -> Iterator[Path]:
         StorageError: the state directory cannot be used.
     """
     from llbkit import config
-    from worker.statedir import scratch_below
+    from llbkit.worker.statedir import scratch_below
 
     with scratch_below(config.load(root=root).root) as path:
         yield path

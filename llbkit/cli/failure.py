@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from grammar import Diagnostic, DiagnosticError, render_all
 from llbkit.cli.process import output_is_closed
+from llbkit.grammar import Diagnostic, DiagnosticError, render_all
 
 if TYPE_CHECKING:
-    from solver.errors import VertexError
+    from llbkit.solver.errors import VertexError
 
 FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 130
 _HOST_REFUSES = frozenset(
@@ -51,13 +51,13 @@ def explain(error: BaseException) -> tuple[str, int]:
 def _known(error: BaseException) -> tuple[str, int] | None:
     import sqlite3
 
-    from frontends.base import ResolveError
-    from llb.errors import LLBError
     from llbkit.config import ConfigError
     from llbkit.csvflags import FlagError
-    from solver.errors import VertexError
-    from worker.base import EnvironmentLackError, WorkerError
-    from worker.metadata import help_for
+    from llbkit.frontends.base import ResolveError
+    from llbkit.llb.errors import LLBError
+    from llbkit.solver.errors import VertexError
+    from llbkit.worker.base import EnvironmentLackError, WorkerError
+    from llbkit.worker.metadata import help_for
 
     match error:
         case VertexError():
@@ -81,14 +81,14 @@ def _known(error: BaseException) -> tuple[str, int] | None:
 
 
 def _next_step(error: BaseException) -> str:
-    from llb.errors import DefinitionError
+    from llbkit.llb.errors import DefinitionError
 
     return "regenerate the graph" if isinstance(error, DefinitionError) else ""
 
 
 def _vertex(error: VertexError) -> tuple[str, int]:
     from llbkit.cli.cause import find_cause, last_lines
-    from worker.base import EnvironmentLackError, ExecError, WorkerError
+    from llbkit.worker.base import EnvironmentLackError, ExecError, WorkerError
 
     cause = _unwrap(error.cause)
     output: list[str] = []

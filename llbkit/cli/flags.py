@@ -115,8 +115,8 @@ def _proxies(given: Mapping[str, str]) -> dict[str, str]:
 
     In a step each is set in upper and lower case; a file that cannot be read is told, and no reason not to build.
     """
-    from worker.base import SourceError
-    from worker.content.dockerconfig import DockerConfig
+    from llbkit.worker.base import SourceError
+    from llbkit.worker.content.dockerconfig import DockerConfig
 
     names = {name.upper() for name in given}
     try:

@@ -74,7 +74,7 @@ def dump(where: str, form: str, output: Path | None) -> None:
 @_graph
 def verify(where: str) -> int:
     """Check a graph and print what is wrong with it; exit with 1 if anything is."""
-    from grammar import render_all
+    from llbkit.grammar import render_all
 
     read = _load(where)
     if found := read.problems():
@@ -89,7 +89,7 @@ def verify(where: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(where: str, as_json: bool) -> None:
     """Show statistics of a graph: ops, depth, width, sharing, sources, sizes."""
-    from llb.stats import measure
+    from llbkit.llb.stats import measure
 
     found = measure(_load(where).graph)
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else found.text(), nl=as_json)
@@ -132,10 +132,10 @@ def diff(before: str, after: str, as_json: bool) -> int:
 
     Differences between builds alone (the session of local directories) are ignored.
     """
-    from grammar import DiagnosticError
-    from llb import DefinitionError
-    from llb.compare import compare
     from llbkit.cli.failure import USAGE, explain
+    from llbkit.grammar import DiagnosticError
+    from llbkit.llb import DefinitionError
+    from llbkit.llb.compare import compare
 
     if before == after == "-":
         raise FlagError("only one of the graphs can come from standard input")

@@ -48,9 +48,9 @@ def command(ctx: click.Context, /, where: str, **values: Any) -> int:
 
     Without --output everything is executed and nothing is written.
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from grammar import DiagnosticError
-    from llb import platform as platforms
+    from llbkit.grammar import DiagnosticError
     from llbkit.graphs import load, local_names
+    from llbkit.llb import platform as platforms
 
     check_files(values)
     outputs = outputs_of(values, usual=(Output(type="cacheonly"),))

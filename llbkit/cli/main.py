@@ -101,7 +101,7 @@ class _LazyGroup(click.Group):
         if (short := _LONG_FORMS.get(tuple(args[:2]))) is not None:
             args = [short, *args[2:]]
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from grammar import nearest
+            from llbkit.grammar import nearest
 
             known = nearest(args[0], self.list_commands(ctx))
             hint = f"; did you mean {known!r}?" if known else ""

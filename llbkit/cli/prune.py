@@ -43,7 +43,7 @@ def command(
     from llbkit.csvflags import size
     from llbkit.engine import Engine
     from llbkit.progress.model import amount
-    from worker.gc import PruneRequest
+    from llbkit.worker.gc import PruneRequest
 
     request = PruneRequest(
         cache_mounts=everything,

@@ -13,7 +13,7 @@ import click
 def command(ctx: click.Context, /, names: tuple[str, ...], force: bool) -> None:
     """Remove images, by name or id; `llbkit prune` then frees what only they used."""
     from llbkit.engine import Engine
-    from worker.base import SourceError
+    from llbkit.worker.base import SourceError
 
     with Engine(root=ctx.obj["root"]) as engine:
         for text in names:

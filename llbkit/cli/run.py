@@ -15,10 +15,10 @@ from llbkit.cli.flags import host
 from llbkit.csvflags import FlagError
 
 if TYPE_CHECKING:
-    from llb import Platform
-    from llb.ops import HostIP
-    from worker.runtime.process import Attached
-    from worker.runtime.spec import MountSpec
+    from llbkit.llb import Platform
+    from llbkit.llb.ops import HostIP
+    from llbkit.worker.runtime.process import Attached
+    from llbkit.worker.runtime.spec import MountSpec
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -68,9 +68,9 @@ def command(ctx: click.Context, /, image: str, words: tuple[str, ...], **values:
 
     IMAGE is a local image's name or id, or is pulled. The exit code is the command's.
     """
-    from llb.ops import NetMode
+    from llbkit.llb.ops import NetMode
     from llbkit.running import RunRequest
-    from worker.base import ExecError
+    from llbkit.worker.base import ExecError
 
     _refuse(values)
     entrypoint = values["entrypoint"]
@@ -113,7 +113,7 @@ def _refuse(values: dict[str, Any]) -> None:
 
 
 def _attached(values: dict[str, Any]) -> Attached:
-    from worker.runtime.process import Attached
+    from llbkit.worker.runtime.process import Attached
 
     sys.stdout.flush()
     stdin = 0 if values["interactive"] or values["tty"] else None
@@ -135,14 +135,14 @@ def _environment(items: tuple[str, ...], files: tuple[Path, ...]) -> dict[str, s
 
 
 def _host_ip(text: str) -> HostIP:
-    from llb.ops import HostIP
+    from llbkit.llb.ops import HostIP
 
     name, _, address = host(text).partition("=")
     return HostIP(host=name, ip=address)
 
 
 def _bind(text: str) -> MountSpec:
-    from worker.runtime.spec import bind
+    from llbkit.worker.runtime.spec import bind
 
     source, _, rest = text.partition(":")
     destination, _, mode = rest.partition(":")
@@ -159,7 +159,7 @@ def _bind(text: str) -> MountSpec:
 
 
 def _platform(text: str | None) -> Platform | None:
-    from llb import platform as platforms
+    from llbkit.llb import platform as platforms
 
     try:
         return platforms.parse(text) if text else None

@@ -24,7 +24,7 @@ from llbkit.csvflags import FlagError
 def command(ctx: click.Context, /, names: tuple[str, ...], output: Path | None) -> None:
     """Save images to one tar archive: `docker load` and `llbkit load` read it, and it is an OCI layout."""
     from llbkit.engine import Engine
-    from worker.exporters.archives import written
+    from llbkit.worker.exporters.archives import written
 
     if output is None and sys.stdout.isatty():
         raise FlagError("refusing to write an archive to a terminal", help="use --output FILE, or redirect")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from solver.events import Event
+from llbkit.solver.events import Event
 
 
 class Display:

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
-from solver.events import (
+from llbkit.solver.events import (
     Event,
     VertexAdded,
     VertexCompleted,

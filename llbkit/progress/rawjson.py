@@ -11,7 +11,7 @@ from typing import TextIO
 
 from llbkit.progress.display import Display
 from llbkit.progress.model import BuildView, StepView
-from solver.events import (
+from llbkit.solver.events import (
     Event,
     VertexAdded,
     VertexCompleted,

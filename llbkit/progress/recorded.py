@@ -12,7 +12,7 @@ from llbkit.csvflags import FlagError
 from llbkit.progress.model import CANCELED
 
 if TYPE_CHECKING:
-    from llb.draw.picture import Outcome, Result
+    from llbkit.llb.draw.picture import Outcome, Result
 
 
 def outcomes(lines: Iterable[str], name: str) -> list[Outcome]:
@@ -21,7 +21,7 @@ def outcomes(lines: Iterable[str], name: str) -> list[Outcome]:
     Raises:
         FlagError: there is no vertex in any of the lines; ``name`` is what was read.
     """
-    from llb.draw.picture import Outcome
+    from llbkit.llb.draw.picture import Outcome
 
     names: dict[str, str] = {}
     spans: dict[str, dict[str, str]] = {}

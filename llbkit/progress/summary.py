@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llb.reference import parse
+from llbkit.llb.reference import parse
 from llbkit.progress.model import BuildView, StepView, amount
 from llbkit.request import Output
-from solver.events import Event
+from llbkit.solver.events import Event
 
 _BESIDE = ("[internal]", "exporting to ", "pulling ", "pushing ", "loading ")
 """How steps are named that no instruction stands for."""

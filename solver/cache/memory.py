@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from solver.ports import Link, Record
+from llbkit.solver.ports import Link, Record
 
 
 class MemoryStore:
-    """A `solver.ports.CacheStore` that lives as long as its process."""
+    """A `llbkit.solver.ports.CacheStore` that lives as long as its process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

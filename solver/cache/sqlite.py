@@ -18,8 +18,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from solver.cache.damage import DamagedRowError, FileId, Notice, guarded, is_damage
-from solver.ports import Json, Link, Record
+from llbkit.solver.cache.damage import DamagedRowError, FileId, Notice, guarded, is_damage
+from llbkit.solver.ports import Json, Link, Record
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -70,7 +70,7 @@ def _healing(
 
 
 class SQLiteStore:
-    """A `solver.ports.CacheStore` in one file.
+    """A `llbkit.solver.ports.CacheStore` in one file.
 
     One connection, guarded by a lock: statements take microseconds. It is a cache, so a file of another version is emptied.
     A damaged one is moved aside, whenever that is found, and the store goes on with an empty one; ``notice`` is called.

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from llb.graph import Graph
-from llb.walk import no_garbage
-from solver.passes.dedupe import Dedupe
-from solver.passes.empty_actions import EmptyActions
-from solver.passes.fuse import Fuse
-from solver.passes.hoist import Hoist
-from solver.passes.identity import Identity
-from solver.passes.prune import Prune
-from solver.passes.rewrite import Note, Part, Rewritten, Seen
-from solver.passes.scratch_copies import ScratchCopies
-from solver.passes.unused import Unused
+from llbkit.llb.graph import Graph
+from llbkit.llb.walk import no_garbage
+from llbkit.solver.passes.dedupe import Dedupe
+from llbkit.solver.passes.empty_actions import EmptyActions
+from llbkit.solver.passes.fuse import Fuse
+from llbkit.solver.passes.hoist import Hoist
+from llbkit.solver.passes.identity import Identity
+from llbkit.solver.passes.prune import Prune
+from llbkit.solver.passes.rewrite import Note, Part, Rewritten, Seen
+from llbkit.solver.passes.scratch_copies import ScratchCopies
+from llbkit.solver.passes.unused import Unused
 
 
 class Pass(Protocol):

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from llb import ops
-from llb.graph import Graph, Vertex
-from solver.passes.rewrite import Note, Rewrite, Rewritten, rebuild
+from llbkit.llb import ops
+from llbkit.llb.graph import Graph, Vertex
+from llbkit.solver.passes.rewrite import Note, Rewrite, Rewritten, rebuild
 
 _CLIENT_ONLY = ("local.unique", "local.sharedkeyhint")
 
@@ -68,6 +68,6 @@ def _meaning(vertex: Vertex) -> object:
 
 
 def _has_more(vertex: Vertex) -> bool:
-    from solver.passes.rewrite import understood
+    from llbkit.solver.passes.rewrite import understood
 
     return not understood(vertex)

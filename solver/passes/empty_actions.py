@@ -7,9 +7,9 @@ import posixpath
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llb import ops
-from llb.graph import Graph
-from solver.passes.rewrite import Rewrite, Rewritten
+from llbkit.llb import ops
+from llbkit.llb.graph import Graph
+from llbkit.solver.passes.rewrite import Rewrite, Rewritten
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from llb import ops
-from llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex
-from solver.passes.empty_actions import without_empty
-from solver.passes.rewrite import (
+from llbkit.llb import ops
+from llbkit.llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex
+from llbkit.solver.passes.empty_actions import without_empty
+from llbkit.solver.passes.rewrite import (
     Note,
     Part,
     Rewritten,
@@ -21,8 +21,8 @@ from solver.passes.rewrite import (
     understood,
     with_inputs,
 )
-from solver.passes.unused import moved
-from solver.passes.visibility import Use, seen_of, uses
+from llbkit.solver.passes.unused import moved
+from llbkit.solver.passes.visibility import Use, seen_of, uses
 
 _MOST_NAMES = 4
 
@@ -38,7 +38,7 @@ class Fuse:
 
     - the only use of the lower one is as the base of the upper one: it is not the head, and nothing copies from it, mounts it, merges it
       or looks owners up in it;
-    - the upper one is used for its files only (`solver.passes.visibility`), or is fused, or stands below such a chain, itself;
+    - the upper one is used for its files only (`llbkit.solver.passes.visibility`), or is fused, or stands below such a chain, itself;
     - the lower one has one result, and the upper one begins with it, once;
     - both are cached, exported, grouped and placed alike, and hold no unknown wire fields;
     - at most one of the ops that become one copies anything.

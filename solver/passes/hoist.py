@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llb import ops
-from llb.graph import Graph
-from solver.passes.rewrite import Note, Rewritten, unchanged
+from llbkit.llb import ops
+from llbkit.llb.graph import Graph
+from llbkit.solver.passes.rewrite import Note, Rewritten, unchanged
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
-from llb import ops
-from llb.graph import Edge, Graph, Vertex
-from solver.passes.rewrite import Note, Rewritten, rebuild, unchanged, with_inputs
-from solver.passes.unused import moved as moved_action
-from solver.passes.visibility import named_inputs
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.solver.passes.rewrite import Note, Rewritten, rebuild, unchanged, with_inputs
+from llbkit.solver.passes.unused import moved as moved_action
+from llbkit.solver.passes.visibility import named_inputs
 
 _Result: TypeAlias = "Edge | None"
 """What an edge has become; None is scratch."""

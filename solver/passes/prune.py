@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llb.graph import Graph
-from solver.passes.rewrite import Note, Rewritten, reachable, unchanged
+from llbkit.llb.graph import Graph
+from llbkit.solver.passes.rewrite import Note, Rewritten, reachable, unchanged
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from grammar import Span
-from llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
-from llb.names import name_of
-from llb.ops import Op
-from llb.options import CUSTOM_NAME
-from llb.sourcemap import Location, SourceMap
-from llb.walk import postorder
+from llbkit.grammar import Span
+from llbkit.llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
+from llbkit.llb.names import name_of
+from llbkit.llb.ops import Op
+from llbkit.llb.options import CUSTOM_NAME
+from llbkit.llb.sourcemap import Location, SourceMap
+from llbkit.llb.walk import postorder
 
 
 class Seen(Enum):

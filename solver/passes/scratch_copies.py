@@ -7,10 +7,10 @@ import posixpath
 from dataclasses import dataclass
 from typing import ClassVar
 
-from llb import ops
-from llb.graph import Edge, Graph, Vertex
-from solver.passes.empty_actions import does_nothing
-from solver.passes.rewrite import Note, Rewrite, Rewritten
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.solver.passes.empty_actions import does_nothing
+from llbkit.solver.passes.rewrite import Note, Rewrite, Rewritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ScratchCopies:
             below_root = isinstance(item.action, ops.Copy) and _below_root(item.action)
             roles[item.secondary_input] = roles.get(item.secondary_input, True) and below_root
             roles[item.input] = False
-        from solver.passes.visibility import named_inputs
+        from llbkit.solver.passes.visibility import named_inputs
 
         for item in op.actions:
             roles |= dict.fromkeys(named_inputs(item.action), False)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llb import ops
-from llb.graph import Graph
-from solver.passes.rewrite import Rewrite, Rewritten
+from llbkit.llb import ops
+from llbkit.llb.graph import Graph
+from llbkit.solver.passes.rewrite import Rewrite, Rewritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _unused(op: ops.Op, count: int) -> frozenset[int]:
         case ops.Exec(mounts=mounts):
             used = {mount.input for mount in mounts}
         case ops.File(actions=actions):
-            from solver.passes.visibility import named_inputs
+            from llbkit.solver.passes.visibility import named_inputs
 
             for action in actions:
                 used |= {action.input, action.secondary_input, *named_inputs(action.action)}

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from enum import Flag, auto
 
-from llb import ops
-from llb.graph import Graph, Vertex
-from solver.passes.rewrite import Seen
+from llbkit.llb import ops
+from llbkit.llb.graph import Graph, Vertex
+from llbkit.solver.passes.rewrite import Seen
 
 
 class Use(Flag):

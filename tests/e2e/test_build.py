@@ -13,9 +13,8 @@ import tarfile
 
 import pytest
 
-import llb
-from llbkit import Engine
-from solver.events import VertexLog
+from llbkit import Engine, llb
+from llbkit.solver.events import VertexLog
 
 pytestmark = pytest.mark.root
 

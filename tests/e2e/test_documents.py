@@ -34,11 +34,11 @@ import pytest
 from support.registry import registry
 from support.snippets import Snippet, check_python, check_shell, shell_text, snippets, transcript
 
-from frontends.dockerfile.parse import parse
-from grammar import Source
-from llb import text as llb_text
 from llbkit.cli.main import _COMMANDS
 from llbkit.config import MEANINGS
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.grammar import Source
+from llbkit.llb import text as llb_text
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import llb
-from llb import wire
+from llbkit import llb
+from llbkit.llb import wire
 
 TOKEN = "hidden-word"
 GIT = {

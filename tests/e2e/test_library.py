@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import llb
-from llb.ops import NetMode
-from llbkit import Engine, Output
+from llbkit import Engine, Output, llb
 from llbkit.errors import ExecError, FlagError, VertexError
+from llbkit.llb.ops import NetMode
 from llbkit.running import RunRequest
 from llbkit.sync import Engine as BlockingEngine
 from llbkit.sync import run
-from worker.runtime.process import Attached
+from llbkit.worker.runtime.process import Attached
 
 pytestmark = pytest.mark.root
 

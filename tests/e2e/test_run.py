@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import llb
-from grammar import Source
-from llb import text
-from llbkit import Engine, Output
+from llbkit import Engine, Output, llb
 from llbkit.errors import SourceError, VertexError
-from solver.events import VertexCompleted
+from llbkit.grammar import Source
+from llbkit.llb import text
+from llbkit.solver.events import VertexCompleted
 
 pytestmark = pytest.mark.root
 

@@ -23,13 +23,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from grammar import DiagnosticError
 from llbkit import BuildRequest, Engine, Output
 from llbkit.config import Settings
-from solver.errors import VertexError
+from llbkit.grammar import DiagnosticError
+from llbkit.solver.errors import VertexError
+from llbkit.worker.base import WorkerError
+from llbkit.worker.descent import remove_tree
 from tests.fuzz.driver import run_seeds
-from worker.base import WorkerError
-from worker.descent import remove_tree
 
 SLOW, MEMORY = 60, 2 << 30
 SECRET = "what is outside stays outside"

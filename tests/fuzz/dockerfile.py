@@ -19,17 +19,17 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.directives import detect_syntax
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.ignore import read_patterns
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.printing import print_file
-from frontends.dockerfile.words import Mode, WordError, expand
-from grammar import DiagnosticError, Source, render_all
-from grammar.patterns import PatternError, PatternMatcher
-from llb import LLBError
-from llb.wire.encoding import encode
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.directives import detect_syntax
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.ignore import read_patterns
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.printing import print_file
+from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.grammar import DiagnosticError, Source, render_all
+from llbkit.grammar.patterns import PatternError, PatternMatcher
+from llbkit.llb import LLBError
+from llbkit.llb.wire.encoding import encode
 from tests.fuzz.driver import Crashes, options, trace_of
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors"

@@ -11,7 +11,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from worker.oci import CONFIG, INDEX, LAYER, MANIFEST, digest_of
+from llbkit.worker.oci import CONFIG, INDEX, LAYER, MANIFEST, digest_of
 
 STATUSES = [100, 103, 200, 201, 202, 204, 206, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 408, 413, 416, 418, 429,
             500, 501, 502, 503, 504, 599, 999]  # fmt: skip

@@ -28,24 +28,24 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.sockets import raw_server
 
-import worker.content.registry
-import worker.content.response
-from llb.ops import Platform
-from llb.reference import parse
+import llbkit.worker.content.registry
+import llbkit.worker.content.response
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import parse
+from llbkit.worker.base import Session, WorkerError
+from llbkit.worker.content.dockerconfig import Credentials
+from llbkit.worker.content.push import Push, Pusher
+from llbkit.worker.content.registry import RegistryProvider
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.content.transport import Transport
+from llbkit.worker.images import ImageStore
+from llbkit.worker.metadata import Metadata
+from llbkit.worker.oci import Descriptor
+from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.sources.http import HttpSource
+from llbkit.worker.sources.image import ImageResolver
+from llbkit.worker.statedir import StateDir
 from tests.fuzz.hostile import Content, Mischief, Reply
-from worker.base import Session, WorkerError
-from worker.content.dockerconfig import Credentials
-from worker.content.push import Push, Pusher
-from worker.content.registry import RegistryProvider
-from worker.content.store import ContentStore
-from worker.content.transport import Transport
-from worker.images import ImageStore
-from worker.metadata import Metadata
-from worker.oci import Descriptor
-from worker.pools import Cancelled, Token
-from worker.sources.http import HttpSource
-from worker.sources.image import ImageResolver
-from worker.statedir import StateDir
 
 PASSWORD = "pass-word"
 SLOW = 20.0
@@ -242,9 +242,9 @@ def main() -> int:
     given = parser.parse_args()
     first = given.seed if given.seed is not None else random.randrange(1 << 32)
     print(f"seed {first}", flush=True)
-    worker.content.response._PIECE_SECONDS = worker.content.response._SMALL_SECONDS = PATIENCE
-    worker.content.response._DRAIN_SECONDS = PATIENCE / 2
-    worker.content.registry._RESUMES = 1
+    llbkit.worker.content.response._PIECE_SECONDS = llbkit.worker.content.response._SMALL_SECONDS = PATIENCE
+    llbkit.worker.content.response._DRAIN_SECONDS = PATIENCE / 2
+    llbkit.worker.content.registry._RESUMES = 1
     outcomes: Counter[str] = Counter()
     seen: set[str] = set()
     end, seed = time.monotonic() + given.seconds, first

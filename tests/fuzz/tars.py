@@ -23,20 +23,20 @@ from pathlib import Path
 
 import zstandard
 
+from llbkit.worker.base import FileOpError, Snapshot, SourceError
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.content.tarread import TarError, TarReader
+from llbkit.worker.content.tarwrite import WhiteoutNameError, write_layer
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.oci import LAYER, Descriptor, digest_of
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.snapshot.native import NativeSnapshotter
+from llbkit.worker.snapshot.overlay import OverlaySnapshotter
+from llbkit.worker.statedir import StateDir
+from llbkit.worker.unpack import is_archive, unpack
 from tests.fuzz.driver import run_seeds
 from tests.support import tars
-from worker.base import FileOpError, Snapshot, SourceError
-from worker.content.store import ContentStore
-from worker.content.tarread import TarError, TarReader
-from worker.content.tarwrite import WhiteoutNameError, write_layer
-from worker.descent import remove_tree
-from worker.oci import LAYER, Descriptor, digest_of
-from worker.pools import Pools, Token
-from worker.snapshot.layers import LayerStore
-from worker.snapshot.native import NativeSnapshotter
-from worker.snapshot.overlay import OverlaySnapshotter
-from worker.statedir import StateDir
-from worker.unpack import is_archive, unpack
 
 SLOW, MEMORY = 40, 1 << 30
 CASES_PER_WORLD = 100

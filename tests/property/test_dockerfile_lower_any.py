@@ -11,11 +11,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import DiagnosticError, render_all
-from llb import StateError
-from llb.wire.encoding import encode
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import DiagnosticError, render_all
+from llbkit.llb import StateError
+from llbkit.llb.wire.encoding import encode
 from tests.support.dockerfiles import dockerfiles
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors"

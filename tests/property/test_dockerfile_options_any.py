@@ -11,11 +11,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import DiagnosticError
-from llb import StateError
-from llb.wire.encoding import encode
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import DiagnosticError
+from llbkit.llb import StateError
+from llbkit.llb.wire.encoding import encode
 
 IMAGES = json.loads((Path(__file__).parents[2] / "conformance" / "vectors" / "images.json").read_text())
 TEXT = """\

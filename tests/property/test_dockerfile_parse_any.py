@@ -9,15 +9,15 @@ from contextlib import suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frontends.dockerfile.ast import Node, ParsedFile
-from frontends.dockerfile.directives import detect_syntax
-from frontends.dockerfile.ignore import read_patterns
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.words import Mode, WordError, expand
-from grammar import DiagnosticError, Source
-from grammar.loader import load
-from grammar.patterns import PatternError, PatternMatcher
-from grammar.word_lexer import WordInput, WordLexer
+from llbkit.frontends.dockerfile.ast import Node, ParsedFile
+from llbkit.frontends.dockerfile.directives import detect_syntax
+from llbkit.frontends.dockerfile.ignore import read_patterns
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.grammar import DiagnosticError, Source
+from llbkit.grammar.loader import load
+from llbkit.grammar.patterns import PatternError, PatternMatcher
+from llbkit.grammar.word_lexer import WordInput, WordLexer
 
 FRAGMENTS = [
     "FROM x", "RUN ", "ENV ", "COPY ", "ONBUILD ", "HEALTHCHECK ", "ARG a=", "CMD [", '"a"', "'", '"', "]", ",", "=",

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from frontends.dockerfile.ast import Node, ParsedFile, byte_runes
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.printing import print_file
-from grammar import DiagnosticError, Source, Span
+from llbkit.frontends.dockerfile.ast import Node, ParsedFile, byte_runes
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.printing import print_file
+from llbkit.grammar import DiagnosticError, Source, Span
 from tests.support.dockerfiles import dockerfiles
 
 VECTORS = Path(__file__).parents[2] / "conformance" / "vectors"

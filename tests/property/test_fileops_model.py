@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.filemodel import DIR, TIME, Layer, Model, ModelError, Tree, actions, apply
 
-from llb import ops
-from llb.ops import MkDir, MkFile, Symlink
-from worker.base import FileOpError, Snapshot
+from llbkit.llb import ops
+from llbkit.llb.ops import MkDir, MkFile, Symlink
+from llbkit.worker.base import FileOpError, Snapshot
 
 pytestmark = pytest.mark.root
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from frontends.dockerfile.substitution import SubstitutionError, substitute, trim
-from grammar import patterns
-from grammar.automaton import Automaton, Item
-from grammar.goregex import GoRegexError, compile_go
+from llbkit.frontends.dockerfile.substitution import SubstitutionError, substitute, trim
+from llbkit.grammar import patterns
+from llbkit.grammar.automaton import Automaton, Item
+from llbkit.grammar.goregex import GoRegexError, compile_go
 
 TEXTS = st.text("ab/\n.", max_size=12)
 PARTS = ["**/", "**", "*", "?", "a", "b", "/", "[ab]", "[^a]", "\\d", "\\b", "\\*", "^", "\\z", "a*", "\\Qb"]

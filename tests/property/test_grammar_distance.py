@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grammar import edit_distance
+from llbkit.grammar import edit_distance
 
 WORDS = st.text("abc", max_size=9)
 

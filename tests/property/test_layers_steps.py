@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.base import SCRATCH, Snapshot
-from worker.content.store import ContentStore
-from worker.pools import Pools
-from worker.snapshot.layers import LayerStore
-from worker.snapshot.native import NativeSnapshotter
-from worker.snapshot.overlay import OverlaySnapshotter
-from worker.statedir import StateDir
+from llbkit.worker.base import SCRATCH, Snapshot
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.pools import Pools
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.snapshot.native import NativeSnapshotter
+from llbkit.worker.snapshot.overlay import OverlaySnapshotter
+from llbkit.worker.statedir import StateDir
 
 pytestmark = pytest.mark.root
 

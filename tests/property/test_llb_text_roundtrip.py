@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from support.drawn_ops import TEXT, graphs
 from support.foreign_wire import foreign
 
-from grammar import DiagnosticError, Source
-from llb import text
-from llb.errors import DefinitionError
-from llb.graph import Graph
-from llb.text.fields import unquote, word
-from llb.wire import decode, encode, jsonform
+from llbkit.grammar import DiagnosticError, Source
+from llbkit.llb import text
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import Graph
+from llbkit.llb.text.fields import unquote, word
+from llbkit.llb.wire import decode, encode, jsonform
 
 SLOW = [HealthCheck.too_slow]  # a machine that others use as well is no fault of ours
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from support.drawn_ops import INT64, METADATA, READERS, SOURCES, TEXT, graphs
 from support.foreign_wire import foreign
 
-from llb import ops
-from llb.errors import DefinitionError
-from llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
-from llb.wire import decode, decode_op, encode, encode_op
-from llb.wire import ops_pb2 as pb
+from llbkit.llb import ops
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
+from llbkit.llb.wire import decode, decode_op, encode, encode_op
+from llbkit.llb.wire import ops_pb2 as pb
 
 
 def test_every_op_is_drawn() -> None:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llb.ops import Chown, Copy
-from worker.base import SCRATCH
+from llbkit.llb.ops import Chown, Copy
+from llbkit.worker.base import SCRATCH
 
 pytestmark = pytest.mark.root
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from support.drawn_graphs import SEEDS, Failed, drawn, evaluate
 from support.filemodel import apply
 
-from llb import ops
-from llb.graph import Graph
-from llb.text import render
-from llb.verify import verify
-from llb.wire import decode, encode
-from solver import passes
-from solver.passes import FILES_PIPELINE, PIPELINE, Pass, Seen
+from llbkit.llb import ops
+from llbkit.llb.graph import Graph
+from llbkit.llb.text import render
+from llbkit.llb.verify import verify
+from llbkit.llb.wire import decode, encode
+from llbkit.solver import passes
+from llbkit.solver.passes import FILES_PIPELINE, PIPELINE, Pass, Seen
 
 FORGIVING = {"prune", "unused", "identity", "scratch-copies"}
 """Passes that may take a step out which would fail."""

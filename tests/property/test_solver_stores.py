@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from solver.cache.memory import MemoryStore
-from solver.cache.sqlite import SQLiteStore
-from solver.ports import Link, Record
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.cache.sqlite import SQLiteStore
+from llbkit.solver.ports import Link, Record
 
 IDS = st.sampled_from(["r1", "r2", "r3", "r4"])
 OPS = st.sampled_from(["op1", "op2"])

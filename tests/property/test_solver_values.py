@@ -11,13 +11,13 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.solving import graph_of, ignoring, naive, solver_of
 
-from llb import ops
-from llb.graph import Edge, Vertex
-from llb.walk import postorder
-from solver.cache.memory import MemoryStore
-from solver.events import Event, VertexCompleted, VertexStarted
-from solver.fake import FakeWorker, name_in, number, run, total
-from solver.ports import CacheStore
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, Vertex
+from llbkit.llb.walk import postorder
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.events import Event, VertexCompleted, VertexStarted
+from llbkit.solver.fake import FakeWorker, name_in, number, run, total
+from llbkit.solver.ports import CacheStore
 
 SECONDS = st.sampled_from([0.0, 0.0, 1.0, 2.5])
 

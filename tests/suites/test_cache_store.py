@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of `solver.ports.CacheStore`, run against every implementation."""
+"""The contract of `llbkit.solver.ports.CacheStore`, run against every implementation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from solver.cache.damage import guarded
-from solver.cache.memory import MemoryStore
-from solver.cache.sqlite import SQLiteStore
-from solver.ports import Link, Record
+from llbkit.solver.cache.damage import guarded
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.cache.sqlite import SQLiteStore
+from llbkit.solver.ports import Link, Record
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -162,8 +162,8 @@ def test_many_inputs_and_many_records(store) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from solver.cache.sqlite import SQLiteStore
-from solver.ports import Link, Record
+from llbkit.solver.cache.sqlite import SQLiteStore
+from llbkit.solver.ports import Link, Record
 
 store = SQLiteStore(Path(sys.argv[1]))
 print("open", flush=True)

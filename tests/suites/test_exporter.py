@@ -22,20 +22,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.remote import DirectoryLayers, MemoryBlobs, sha256
 
-from llb.ops import Platform
-from llb.reference import parse
-from worker.base import Snapshot, SourceError, StorageError
-from worker.content.dockerconfig import ANONYMOUS
-from worker.content.layout import Layout
-from worker.content.push import Pusher
-from worker.content.transport import Transport
-from worker.descent import remove_tree
-from worker.exporters.base import ExportError, ExportRequest, ExportTools, PlatformExport
-from worker.exporters.config import LayerFacts, complete_history, image_config
-from worker.exporters.export import EXPORTERS, check, export
-from worker.images import ImageStore
-from worker.metadata import Metadata
-from worker.pools import Cancelled, Token
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import parse
+from llbkit.worker.base import Snapshot, SourceError, StorageError
+from llbkit.worker.content.dockerconfig import ANONYMOUS
+from llbkit.worker.content.layout import Layout
+from llbkit.worker.content.push import Pusher
+from llbkit.worker.content.transport import Transport
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.exporters.base import ExportError, ExportRequest, ExportTools, PlatformExport
+from llbkit.worker.exporters.config import LayerFacts, complete_history, image_config
+from llbkit.worker.exporters.export import EXPORTERS, check, export
+from llbkit.worker.images import ImageStore
+from llbkit.worker.metadata import Metadata
+from llbkit.worker.pools import Cancelled, Token
 
 AMD64 = Platform(os="linux", architecture="amd64")
 CONFIG = json.dumps(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of `worker.base.Snapshotter`, run on every implementation. A new one is done when this is green."""
+"""The contract of `llbkit.worker.base.Snapshotter`, run on every implementation. A new one is done when this is green."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.base import SCRATCH, Snapshot
-from worker.content.overlayfs import make_opaque
-from worker.content.store import ContentStore
-from worker.pools import Pools
-from worker.snapshot.layers import LayerStore
-from worker.snapshot.native import NativeSnapshotter
-from worker.snapshot.overlay import OverlaySnapshotter
-from worker.statedir import StateDir
+from llbkit.worker.base import SCRATCH, Snapshot
+from llbkit.worker.content.overlayfs import make_opaque
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.pools import Pools
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.snapshot.native import NativeSnapshotter
+from llbkit.worker.snapshot.overlay import OverlaySnapshotter
+from llbkit.worker.statedir import StateDir
 
 pytestmark = pytest.mark.root
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from llb import ops
-from llb.ops import Copy, MkDir, MkFile, Rm, Symlink
+from llbkit.llb import ops
+from llbkit.llb.ops import Copy, MkDir, MkFile, Rm, Symlink
 
 DIR = "dir"
 WHITEOUT = "whiteout"

@@ -9,10 +9,10 @@ from dataclasses import replace
 from google.protobuf.descriptor import Descriptor
 from hypothesis import strategies as st
 
-from llb.graph import Graph
-from llb.wire import encode, encode_op
-from llb.wire import ops_pb2 as pb
-from llb.wire.scan import Chunk, chunks
+from llbkit.llb.graph import Graph
+from llbkit.llb.wire import encode, encode_op
+from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire.scan import Chunk, chunks
 
 NOBODYS = (
     b"\xfa\x3e\x01x",

@@ -15,9 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-from worker.base import LayerBlob, LayerInfo, Snapshot
-from worker.content.store import VerifiedBlob
-from worker.oci import LAYER, Descriptor, digest_of
+from llbkit.worker.base import LayerBlob, LayerInfo, Snapshot
+from llbkit.worker.content.store import VerifiedBlob
+from llbkit.worker.oci import LAYER, Descriptor, digest_of
 
 
 class MemoryBlobs:

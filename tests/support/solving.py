@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llb.graph import Edge, Graph, Metadata, Vertex
-from llb.walk import postorder
-from solver.cache.memory import MemoryStore
-from solver.events import Event, Progress, discard
-from solver.explain import Explanation, explain
-from solver.fake import FakeWorker, run, value_of
-from solver.ports import CacheStore
-from solver.solver import Solver
+from llbkit.llb.graph import Edge, Graph, Metadata, Vertex
+from llbkit.llb.walk import postorder
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.events import Event, Progress, discard
+from llbkit.solver.explain import Explanation, explain
+from llbkit.solver.fake import FakeWorker, run, value_of
+from llbkit.solver.ports import CacheStore
+from llbkit.solver.solver import Solver
 
 
 def graph_of(head: Vertex | Edge, metadata: Mapping[str, Metadata] | None = None) -> Graph:

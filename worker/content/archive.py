@@ -12,11 +12,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from worker.base import CancelToken, StorageError
-from worker.content.layout import merge_index
-from worker.content.provider import Blobs, Readable, read_json
-from worker.content.store import DamagedBlobError
-from worker.oci import Descriptor
+from llbkit.worker.base import CancelToken, StorageError
+from llbkit.worker.content.layout import merge_index
+from llbkit.worker.content.provider import Blobs, Readable, read_json
+from llbkit.worker.content.store import DamagedBlobError
+from llbkit.worker.oci import Descriptor
 
 if TYPE_CHECKING:
     import tarfile

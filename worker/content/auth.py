@@ -30,9 +30,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from worker.base import CancelToken, SourceError
-from worker.content.dockerconfig import ANONYMOUS, Credentials
-from worker.content.urls import MAX_URL, origin, resolve_url, same_origin, shown_host
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.dockerconfig import ANONYMOUS, Credentials
+from llbkit.worker.content.urls import MAX_URL, origin, resolve_url, same_origin, shown_host
 
 CLIENT_ID = "llbkit"
 _DEFAULT_LIFE = 60.0
@@ -289,7 +289,7 @@ def acquired(lock: threading.Lock | threading.RLock, cancel: CancelToken) -> Ite
     """Hold a lock; waiting for it ends when ``cancel`` is cancelled.
 
     Raises:
-        worker.pools.Cancelled: while waiting.
+        llbkit.worker.pools.Cancelled: while waiting.
     """
     while not lock.acquire(timeout=0.1):
         cancel.check()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
-from worker.base import Compression
+from llbkit.worker.base import Compression
 
 DEFAULT_LEVEL = {"gzip": 1, "zstd": 3, "uncompressed": 0}
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"

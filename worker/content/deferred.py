@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker import rootpath
-from worker.bytescopy import BytesCopier
-from worker.content.overlayfs import Found, Stack, is_opaque, is_whiteout, make_opaque
-from worker.content.tarread import TarError
-from worker.content.unpack import Deferred
-from worker.descent import remove_tree
+from llbkit.worker import rootpath
+from llbkit.worker.bytescopy import BytesCopier
+from llbkit.worker.content.overlayfs import Found, Stack, is_opaque, is_whiteout, make_opaque
+from llbkit.worker.content.tarread import TarError
+from llbkit.worker.content.unpack import Deferred
+from llbkit.worker.descent import remove_tree
 
 
 def complete(root: Path, deferred: Deferred, lowers: Sequence[Path]) -> None:

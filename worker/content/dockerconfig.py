@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.base import SourceError
+from llbkit.worker.base import SourceError
 
 if TYPE_CHECKING:
-    from worker.base import CancelToken
+    from llbkit.worker.base import CancelToken
 
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HUB_KEY = "https://index.docker.io/v1/"

@@ -27,7 +27,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import allowed_gai_family
 
 if TYPE_CHECKING:
-    from worker.base import CancelToken
+    from llbkit.worker.base import CancelToken
 
 CONNECT_SECONDS = 15.0
 IDLE_SECONDS = 60.0
@@ -75,7 +75,7 @@ class Exchange:
             yield piece
 
     def check(self) -> None:
-        """Raise `worker.pools.Cancelled` if cancelled, and TimeoutError if the time is up."""
+        """Raise `llbkit.worker.pools.Cancelled` if cancelled, and TimeoutError if the time is up."""
         self._cancel.check()
         if self.expired:
             raise TimeoutError

@@ -8,12 +8,12 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from worker.base import SourceError
-from worker.content.urls import origin, shown_host
+from llbkit.worker.base import SourceError
+from llbkit.worker.content.urls import origin, shown_host
 
 if TYPE_CHECKING:
-    from worker.content.response import Response
-    from worker.content.transport import Endpoint
+    from llbkit.worker.content.response import Response
+    from llbkit.worker.content.transport import Endpoint
 
 _MAX_ERROR_BODY = 1 << 16
 _MAX_SAID = 300

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llb.reference import Reference
-from worker.base import CancelToken, SourceError
-from worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
-from worker.content.tarread import TarError, TarReader
-from worker.oci import Descriptor, is_digest
+from llbkit.llb.reference import Reference
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
+from llbkit.worker.content.tarread import TarError, TarReader
+from llbkit.worker.oci import Descriptor, is_digest
 
 _CHUNK = 1 << 20
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llb.reference import parse
-from worker.base import CancelToken, SourceError
-from worker.content.layout import Layout
-from worker.content.provider import MAX_MANIFEST, Blobs
-from worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
+from llbkit.llb.reference import parse
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.layout import Layout
+from llbkit.worker.content.provider import MAX_MANIFEST, Blobs
+from llbkit.worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
 
 _CHUNK = 1 << 20
 _COMPRESSED = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}

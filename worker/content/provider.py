@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, BinaryIO, Protocol
 
-from llb.ops import Platform
-from llb.reference import Reference
-from worker.base import CancelToken, SourceError
-from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of, is_digest
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import Reference
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of, is_digest
 
 MAX_MANIFEST = 4 << 20
 """Largest manifest or index in bytes that is read; larger ones are refused (as containerd does)."""
@@ -52,7 +52,7 @@ class Readable(Protocol):
 
 
 class Blobs(Protocol):
-    """What is used of the content store (`worker.content.store.ContentStore`)."""
+    """What is used of the content store (`llbkit.worker.content.store.ContentStore`)."""
 
     def exists(self, digest: str) -> bool:
         """Return whether a blob is there in full."""

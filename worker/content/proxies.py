@@ -11,8 +11,8 @@ from __future__ import annotations
 import ipaddress
 import os
 
-from worker.base import SourceError
-from worker.content.urls import origin
+from llbkit.worker.base import SourceError
+from llbkit.worker.content.urls import origin
 
 _SCHEMES = ("http", "https")
 

@@ -11,17 +11,17 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from llb.reference import Reference
-from worker.base import CancelToken, SourceError
-from worker.content.http_errors import HttpError, UnreachableError
-from worker.content.provider import Blobs
-from worker.content.registry import ACCEPT, pull_scopes
-from worker.content.response import Response
-from worker.content.store import DamagedBlobError
-from worker.content.transport import CHUNK, Endpoint, Transport
-from worker.content.urls import resolve_url, same_origin, with_query
-from worker.oci import Descriptor
-from worker.pools import Cancelled, Token
+from llbkit.llb.reference import Reference
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.http_errors import HttpError, UnreachableError
+from llbkit.worker.content.provider import Blobs
+from llbkit.worker.content.registry import ACCEPT, pull_scopes
+from llbkit.worker.content.response import Response
+from llbkit.worker.content.store import DamagedBlobError
+from llbkit.worker.content.transport import CHUNK, Endpoint, Transport
+from llbkit.worker.content.urls import resolve_url, same_origin, with_query
+from llbkit.worker.oci import Descriptor
+from llbkit.worker.pools import Cancelled, Token
 
 _PARALLEL = 4
 _COMMIT_SECONDS = 300.0
@@ -31,7 +31,7 @@ Need = Callable[[Descriptor], None]
 """``need(descriptor)`` brings a blob into the store that the destination lacks (a layer never fetched so far)."""
 
 Report = Callable[[str, str, int, int, bool], None]
-"""See `worker.base.StatusReport`."""
+"""See `llbkit.worker.base.StatusReport`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

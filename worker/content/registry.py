@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pull from registries: the distribution API as a `worker.content.provider.Provider`.
+"""Pull from registries: the distribution API as a `llbkit.worker.content.provider.Provider`.
 
 Mirrors are tried first; what a mirror lacks or refuses is asked of the registry itself. A blob whose connection breaks
 goes on where it stopped (``Range``), and starts over in place where the host does not know ranges.
@@ -12,14 +12,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from llb.reference import Reference
-from worker.base import CancelToken, SourceError
-from worker.content.http_errors import HttpError
-from worker.content.provider import MAX_MANIFEST, WrongDigestError, describe, read_json, verified
-from worker.content.response import BrokenConnectionError, Response
-from worker.content.transport import Endpoint, Transport
-from worker.content.urls import with_query
-from worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, is_digest
+from llbkit.llb.reference import Reference
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.http_errors import HttpError
+from llbkit.worker.content.provider import MAX_MANIFEST, WrongDigestError, describe, read_json, verified
+from llbkit.worker.content.response import BrokenConnectionError, Response
+from llbkit.worker.content.transport import Endpoint, Transport
+from llbkit.worker.content.urls import with_query
+from llbkit.worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, is_digest
 
 T = TypeVar("T")
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from worker.base import CancelToken, SourceError
-from worker.content.http_errors import broken
-from worker.content.urls import shown_host
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.http_errors import broken
+from llbkit.worker.content.urls import shown_host
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
-    from worker.content.exchange import Exchange
+    from llbkit.worker.content.exchange import Exchange
 
 _PIECE = 1 << 18
 _PIECE_SECONDS = 300.0
@@ -69,7 +69,7 @@ class Response:
 
         Raises:
             BrokenConnectionError: it ends early or stands still.
-            worker.pools.Cancelled: the request's token was cancelled.
+            llbkit.worker.pools.Cancelled: the request's token was cancelled.
         """
         while True:
             self._exchange.allow(_PIECE_SECONDS)
@@ -84,7 +84,7 @@ class Response:
 
         Raises:
             BrokenConnectionError: it ends early or stands still.
-            worker.pools.Cancelled: the request's token was cancelled.
+            llbkit.worker.pools.Cancelled: the request's token was cancelled.
         """
         self._exchange.allow(_SMALL_SECONDS)
         pieces: list[bytes] = []

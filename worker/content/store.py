@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.base import SourceError, StorageError
-from worker.statedir import StateDir, storage_errors
+from llbkit.worker.base import SourceError, StorageError
+from llbkit.worker.statedir import StateDir, storage_errors
 
 _CHUNK = 1 << 20
 

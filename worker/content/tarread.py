@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from worker.content.tarsparse import DIALECTS, OLD_GNU, Segment, TarError, old_map, pax_map, stored_map
-from worker.rootpath import PATH_MAX
+from llbkit.worker.content.tarsparse import DIALECTS, OLD_GNU, Segment, TarError, old_map, pax_map, stored_map
+from llbkit.worker.rootpath import PATH_MAX
 
 __all__ = ["Entry", "Read", "TarError", "TarReader", "check_depth"]
 

@@ -14,9 +14,9 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from worker.base import WorkerError
-from worker.content.overlayfs import OPAQUE, is_opaque, is_whiteout
-from worker.content.tarread import Entry
+from llbkit.worker.base import WorkerError
+from llbkit.worker.content.overlayfs import OPAQUE, is_opaque, is_whiteout
+from llbkit.worker.content.tarread import Entry
 
 _BLOCK = 512
 _CHUNK = 1 << 20

@@ -2,8 +2,8 @@
 """HTTP for registries: endpoints, authorization, redirects, retries, and actionable errors.
 
 Every call blocks and belongs on a thread of the ``net`` pool; cancellation and deadlines end it at once, whatever it
-waits for (`worker.content.exchange`). Behaviour follows containerd's client as BuildKit uses it: mirrors first, at most
-five attempts with growing pauses. To whom credentials are sent is told in `worker.content.auth`.
+waits for (`llbkit.worker.content.exchange`). Behaviour follows containerd's client as BuildKit uses it: mirrors first, at most
+five attempts with growing pauses. To whom credentials are sent is told in `llbkit.worker.content.auth`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from worker.base import CancelToken, SourceError
-from worker.content.auth import Authorizer, Lookup
-from worker.content.dockerconfig import DockerConfig
-from worker.content.http_errors import UnreachableError, refused, unreachable
-from worker.content.proxies import proxy_for
-from worker.content.response import Response
-from worker.content.urls import header_value, resolve_url, same_origin
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.auth import Authorizer, Lookup
+from llbkit.worker.content.dockerconfig import DockerConfig
+from llbkit.worker.content.http_errors import UnreachableError, refused, unreachable
+from llbkit.worker.content.proxies import proxy_for
+from llbkit.worker.content.response import Response
+from llbkit.worker.content.urls import header_value, resolve_url, same_origin
 
 if TYPE_CHECKING:
     import urllib3
@@ -168,7 +168,7 @@ class Transport:
             UnreachableError: no answer.
             HttpError: any other status.
             SourceError: it redirects without end or to what is not a URL; its token server refuses.
-            worker.pools.Cancelled: ``cancel`` was cancelled, at whatever moment.
+            llbkit.worker.pools.Cancelled: ``cancel`` was cancelled, at whatever moment.
         """
         url = target if "://" in target else f"{endpoint.base}/v2/{target}"
         authorizer = self._authorizer(endpoint) if authorize and authorization is None else None
@@ -273,7 +273,7 @@ class Transport:
     ) -> Response:
         import urllib3.exceptions
 
-        from worker.content.exchange import Exchange, timeouts
+        from llbkit.worker.content.exchange import Exchange, timeouts
 
         exchange = Exchange(cancel, patience)
         proxy = ""
@@ -312,7 +312,7 @@ class Transport:
 
     def _manager(self, endpoint: Endpoint, proxy: str, *, tls: bool) -> urllib3.PoolManager:
         """Return the pool of connections for an endpoint; reading certificates takes time, so only for TLS."""
-        from worker.content.exchange import manager
+        from llbkit.worker.content.exchange import manager
 
         key = (True, endpoint.insecure, endpoint.ca, proxy) if tls else (False, False, "", proxy)
         with self._lock:

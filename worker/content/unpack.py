@@ -3,7 +3,7 @@
 
 Every directory on the way to an entry is known to be a real directory, or is resolved with the layer directory as root.
 What a tar leaves to the layers below (directories it does not mention, hard links to files it does not hold) is reported,
-and filled in by `worker.content.deferred` once those layers are there.
+and filled in by `llbkit.worker.content.deferred` once those layers are there.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker import rootpath
-from worker.base import CancelToken
-from worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout, mark_merged
-from worker.content.tarread import Entry, TarError, TarReader, check_depth
-from worker.descent import remove_tree
+from llbkit.worker import rootpath
+from llbkit.worker.base import CancelToken
+from llbkit.worker.content.overlayfs import is_whiteout, make_opaque, make_whiteout, mark_merged
+from llbkit.worker.content.tarread import Entry, TarError, TarReader, check_depth
+from llbkit.worker.descent import remove_tree
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Failures that are the disk's, not the layer's."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.exporters.base import ExportError
+from llbkit.worker.exporters.base import ExportError
 
 TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
 _KEY = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([^\]]*)\])?\.(.+)")

@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llb.reference import Reference, parse
-from worker.base import StorageError
-from worker.content.archive import write_directory, write_tar
-from worker.content.layout import IMAGE_NAME, REF_NAME
-from worker.content.store import DamagedBlobError
-from worker.exporters import rfc3339
-from worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
-from worker.exporters.commit import Image
+from llbkit.llb.reference import Reference, parse
+from llbkit.worker.base import StorageError
+from llbkit.worker.content.archive import write_directory, write_tar
+from llbkit.worker.content.layout import IMAGE_NAME, REF_NAME
+from llbkit.worker.content.store import DamagedBlobError
+from llbkit.worker.exporters import rfc3339
+from llbkit.worker.exporters.base import ExportError, ExportRequest, ImageOptions, Run
+from llbkit.worker.exporters.commit import Image
 
 _UNNAMED = "latest"
 """The tag of an image without a name in a layout directory: a descriptor without one could only be found by its digest."""
@@ -30,7 +30,7 @@ def references(names: tuple[str, ...]) -> list[Reference]:
     """Return the references of image names, each with a tag or digest.
 
     Raises:
-        llb.reference.InvalidReferenceError: one is malformed.
+        llbkit.llb.reference.InvalidReferenceError: one is malformed.
     """
     return [parse(name).with_default_tag() for name in names]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Protocol, cast
 
-from llb.ops import Platform
-from worker.base import (
+from llbkit.llb.ops import Platform
+from llbkit.worker.base import (
     CancelToken,
     Compression,
     Fetch,
@@ -27,9 +27,9 @@ from worker.base import (
     StatusReport,
     WorkerError,
 )
-from worker.content.provider import Blobs
-from worker.content.push import Pusher
-from worker.images import ImageStore
+from llbkit.worker.content.provider import Blobs
+from llbkit.worker.content.push import Pusher
+from llbkit.worker.images import ImageStore
 
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 EPOCH_ATTRIBUTE = "source-date-epoch"
@@ -78,7 +78,7 @@ class ExportRequest:
 
 
 class Layers(Protocol):
-    """The members used of the layer store (`worker.snapshot.layers.LayerStore`)."""
+    """The members used of the layer store (`llbkit.worker.snapshot.layers.LayerStore`)."""
 
     def info(self, layer: int) -> LayerInfo:
         """Return what is known about a layer."""
@@ -102,7 +102,7 @@ class Layers(Protocol):
 class ExportTools:
     """The parts of the worker that exporters use.
 
-    ``fetch`` brings a blob of a source into the store, see `worker.base.Fetch`.
+    ``fetch`` brings a blob of a source into the store, see `llbkit.worker.base.Fetch`.
     """
 
     store: Blobs

@@ -13,14 +13,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llb.ops import Platform
-from worker.base import LayerBlob, LayerInfo
-from worker.content.archive import compact, go_escape
-from worker.exporters.annotations import Annotations, collect
-from worker.exporters.base import ExportError, ExportRequest, ImageOptions, PlatformExport, Run
-from worker.exporters.config import LayerFacts, image_config
-from worker.exporters.rewrite import rewrite_times
-from worker.oci import (
+from llbkit.llb.ops import Platform
+from llbkit.worker.base import LayerBlob, LayerInfo
+from llbkit.worker.content.archive import compact, go_escape
+from llbkit.worker.exporters.annotations import Annotations, collect
+from llbkit.worker.exporters.base import ExportError, ExportRequest, ImageOptions, PlatformExport, Run
+from llbkit.worker.exporters.config import LayerFacts, image_config
+from llbkit.worker.exporters.rewrite import rewrite_times
+from llbkit.worker.oci import (
     CONFIG,
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -32,7 +32,7 @@ from worker.oci import (
     Descriptor,
     digest_of,
 )
-from worker.snapshot.pack import kind_of
+from llbkit.worker.snapshot.pack import kind_of
 
 _DROPPED = ("containerd.io/uncompressed", "buildkit/createdat")
 _PULLED = "pulled from an image without history"

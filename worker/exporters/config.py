@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llb.ops import Platform
-from worker.content.archive import compact
-from worker.content.provider import read_json
-from worker.exporters import rfc3339
-from worker.exporters.base import ExportError
+from llbkit.llb.ops import Platform
+from llbkit.worker.content.archive import compact
+from llbkit.worker.content.provider import read_json
+from llbkit.worker.exporters import rfc3339
+from llbkit.worker.exporters.base import ExportError
 
 COMMENT = "buildkit.exporter.image.v0"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from worker.content.archive import blob_path, compact
-from worker.exporters import oci
-from worker.exporters.archives import dated, references, write_archive
-from worker.exporters.base import ExportError, ExportRequest, Run
-from worker.exporters.commit import Image, commit
-from worker.oci import Descriptor
+from llbkit.worker.content.archive import blob_path, compact
+from llbkit.worker.exporters import oci
+from llbkit.worker.exporters.archives import dated, references, write_archive
+from llbkit.worker.exporters.base import ExportError, ExportRequest, Run
+from llbkit.worker.exporters.commit import Image, commit
+from llbkit.worker.oci import Descriptor
 
 
 def export(request: ExportRequest, run: Run) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from worker.base import CancelToken, StatusReport
-from worker.content.store import DamagedBlobError
-from worker.exporters import docker, image, local, oci, registry, tar
-from worker.exporters.base import ExportError, ExportRequest, ExportTools, Run
+from llbkit.worker.base import CancelToken, StatusReport
+from llbkit.worker.content.store import DamagedBlobError
+from llbkit.worker.exporters import docker, image, local, oci, registry, tar
+from llbkit.worker.exporters.base import ExportError, ExportRequest, ExportTools, Run
 
 EXPORTERS: Mapping[str, Callable[[ExportRequest, Run], dict[str, str]]] = {
     "docker": docker.export,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from llb.reference import Reference, parse
-from worker.content.push import Push
-from worker.exporters.base import Attrs, ExportError, ExportRequest, ImageOptions, Run, image_options
-from worker.exporters.commit import Image, commit
+from llbkit.llb.reference import Reference, parse
+from llbkit.worker.content.push import Push
+from llbkit.worker.exporters.base import Attrs, ExportError, ExportRequest, ImageOptions, Run, image_options
+from llbkit.worker.exporters.commit import Image, commit
 
 _IMAGE_SCHEME = "docker-image://"
 

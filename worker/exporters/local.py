@@ -16,13 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.base import StorageError
-from worker.bytescopy import BytesCopier
-from worker.content.tarwrite import link_below
-from worker.descent import Descent, remove_tree
-from worker.exporters.base import Attrs, Epochs, ExportError, ExportRequest, Run, files_options, platform_dir
-from worker.exporters.merged import prune, sources, union
-from worker.tree import portable
+from llbkit.worker.base import StorageError
+from llbkit.worker.bytescopy import BytesCopier
+from llbkit.worker.content.tarwrite import link_below
+from llbkit.worker.descent import Descent, remove_tree
+from llbkit.worker.exporters.base import (
+    Attrs,
+    Epochs,
+    ExportError,
+    ExportRequest,
+    Run,
+    files_options,
+    platform_dir,
+)
+from llbkit.worker.exporters.merged import prune, sources, union
+from llbkit.worker.tree import portable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

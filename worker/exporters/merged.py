@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from worker.base import CancelToken
-from worker.descent import Descent, remove_tree
-from worker.exporters.base import ExportError, ExportRequest, Run
+from llbkit.worker.base import CancelToken
+from llbkit.worker.descent import Descent, remove_tree
+from llbkit.worker.exporters.base import ExportError, ExportRequest, Run
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from worker.exporters.archives import dated, write_archive
-from worker.exporters.base import Attrs, ExportRequest, ImageOptions, Run, image_options
-from worker.exporters.commit import commit
+from llbkit.worker.exporters.archives import dated, write_archive
+from llbkit.worker.exporters.base import Attrs, ExportRequest, ImageOptions, Run, image_options
+from llbkit.worker.exporters.commit import commit
 
 
 def read(request: ExportRequest) -> tuple[bool, ImageOptions]:

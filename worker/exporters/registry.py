@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from worker.exporters import image
-from worker.exporters.base import ExportRequest, Run
+from llbkit.worker.exporters import image
+from llbkit.worker.exporters.base import ExportRequest, Run
 
 
 def export(request: ExportRequest, run: Run) -> dict[str, str]:

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from worker.base import LayerBlob
-from worker.content.compress import CompressionError, Decompressed
-from worker.content.tarread import TarError, TarReader
-from worker.content.tarwrite import entry_header, padding, write_end
-from worker.exporters.base import ExportError
-from worker.snapshot.pack import kind_of, store_tar
+from llbkit.worker.base import LayerBlob
+from llbkit.worker.content.compress import CompressionError, Decompressed
+from llbkit.worker.content.tarread import TarError, TarReader
+from llbkit.worker.content.tarwrite import entry_header, padding, write_end
+from llbkit.worker.exporters.base import ExportError
+from llbkit.worker.snapshot.pack import kind_of, store_tar
 
 if TYPE_CHECKING:
-    from worker.exporters.base import ImageOptions, Run
+    from llbkit.worker.exporters.base import ImageOptions, Run
 
 REWRITTEN = "buildkit/rewritten-timestamp"
 """Annotation of a layer whose times were clamped; the value is the epoch."""

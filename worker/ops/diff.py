@@ -9,21 +9,21 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llb.graph import Vertex
-from llb.ops import Diff
-from solver.ports import CacheMap, ContentKey, InputKey, Result, Step
-from worker.base import SCRATCH, CancelToken, Snapshot, Snapshotter
-from worker.bytescopy import equal_content
-from worker.content.overlayfs import make_whiteout, mark_merged
-from worker.contenthash import ContentHasher
-from worker.filecopy import CopyStyle, copy_picks
-from worker.localtree import LocalTree
-from worker.ops.exec_inputs import Ensure, as_snapshot
-from worker.ops.file import is_local
-from worker.pools import Pools, Token
-from worker.selection import Pick, Selection
-from worker.tree import DirectoryTree, Node, join
-from worker.writable import WritableRoot
+from llbkit.llb.graph import Vertex
+from llbkit.llb.ops import Diff
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+from llbkit.worker.base import SCRATCH, CancelToken, Snapshot, Snapshotter
+from llbkit.worker.bytescopy import equal_content
+from llbkit.worker.content.overlayfs import make_whiteout, mark_merged
+from llbkit.worker.contenthash import ContentHasher
+from llbkit.worker.filecopy import CopyStyle, copy_picks
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.ops.exec_inputs import Ensure, as_snapshot
+from llbkit.worker.ops.file import is_local
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.selection import Pick, Selection
+from llbkit.worker.tree import DirectoryTree, Node, join
+from llbkit.worker.writable import WritableRoot
 
 
 class DiffOperation:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operation of exec ops: its key. Execution is imported on demand (`worker.ops.exec_run`)."""
+"""The operation of exec ops: its key. Execution is imported on demand (`llbkit.worker.ops.exec_run`)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llb import platform as platforms
-from llb.graph import Metadata, Vertex
-from llb.ops import Exec, NetMode, Platform, SecurityMode
-from solver.ports import CacheMap, ContentKey, Result, Step
-from worker.base import CancelToken, Session, Snapshotter, WorkerError
-from worker.ops import exec_key, exec_platform
-from worker.ops.exec_inputs import Ensure
-from worker.pools import Pools
+from llbkit.llb import platform as platforms
+from llbkit.llb.graph import Metadata, Vertex
+from llbkit.llb.ops import Exec, NetMode, Platform, SecurityMode
+from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.worker.base import CancelToken, Session, Snapshotter, WorkerError
+from llbkit.worker.ops import exec_key, exec_platform
+from llbkit.worker.ops.exec_inputs import Ensure
+from llbkit.worker.pools import Pools
 
 if TYPE_CHECKING:
-    from worker.cachemounts import CacheMounts
-    from worker.runtime.process import Containers
+    from llbkit.worker.cachemounts import CacheMounts
+    from llbkit.worker.runtime.process import Containers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ExecParts:
 
 
 class ExecOperation:
-    """A `solver.ports.Operation` that runs a process."""
+    """A `llbkit.solver.ports.Operation` that runs a process."""
 
     resources: Mapping[str, int] = {"exec": 1}
 
@@ -76,7 +76,7 @@ class ExecOperation:
         """
         self._check_devices()
         exec_platform.require(self._platform)
-        from worker.ops.exec_run import ExecRun
+        from llbkit.worker.ops.exec_run import ExecRun
 
         run = ExecRun(
             op=self._op,

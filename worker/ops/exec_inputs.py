@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from worker.base import SCRATCH, ActiveSnapshot, CancelToken, Snapshot, Snapshotter, StatusReport
+from llbkit.worker.base import SCRATCH, ActiveSnapshot, CancelToken, Snapshot, Snapshotter, StatusReport
 
 Ensure = Callable[[Snapshot, CancelToken, StatusReport], None]
 """Fetches and unpacks the layers of a snapshot, if they are not yet there."""

@@ -14,9 +14,9 @@ import json
 import posixpath
 from collections.abc import Mapping
 
-from llb.graph import Vertex
-from llb.ops import ContentCache, Exec, Mount, MountType, Platform
-from solver.ports import CacheMap, InputKey, Json
+from llbkit.llb.graph import Vertex
+from llbkit.llb.ops import ContentCache, Exec, Mount, MountType, Platform
+from llbkit.solver.ports import CacheMap, InputKey, Json
 
 _VERSION = "llbkit.exec.2"
 _SEPARATOR = "\n"

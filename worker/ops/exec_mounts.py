@@ -11,18 +11,27 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llb.ops import Exec, Mount, MountType, NetMode
-from worker import rootpath
-from worker.base import ActiveSnapshot, CancelToken, Session, WorkerError
-from worker.cachemounts import CacheMounts, key_of
-from worker.ops.exec_inputs import Inputs
-from worker.ops.exec_key import normal_path
-from worker.ops.exec_stubs import Stubs
-from worker.runtime.etcfiles import hosts_file, resolv_conf
-from worker.runtime.spec import DEFAULT_HOSTNAME, MountSpec, bind
-from worker.ssh import forwarded
-from worker.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, unmount
-from worker.syscalls import mount as mount_at
+from llbkit.llb.ops import Exec, Mount, MountType, NetMode
+from llbkit.worker import rootpath
+from llbkit.worker.base import ActiveSnapshot, CancelToken, Session, WorkerError
+from llbkit.worker.cachemounts import CacheMounts, key_of
+from llbkit.worker.ops.exec_inputs import Inputs
+from llbkit.worker.ops.exec_key import normal_path
+from llbkit.worker.ops.exec_stubs import Stubs
+from llbkit.worker.runtime.etcfiles import hosts_file, resolv_conf
+from llbkit.worker.runtime.spec import DEFAULT_HOSTNAME, MountSpec, bind
+from llbkit.worker.ssh import forwarded
+from llbkit.worker.syscalls import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    unmount,
+)
+from llbkit.worker.syscalls import mount as mount_at
 
 _STAYING = ("/dev", "/proc", "/sys")
 """Where every runtime mounts something. What is missing stays in the result, and each would make it in its own way."""
@@ -323,7 +332,7 @@ def _make_mount_point(root: Path, path: str) -> None:
 
 def _copy_into(source: Path, directory: Path) -> None:
     """Copy a tree, its root's owner and mode included."""
-    from worker.snapshot.native import copy_tree
+    from llbkit.worker.snapshot.native import copy_tree
 
     if not source.is_dir():
         raise WorkerError(f"the source of a cache mount must be a directory: {source.name}")

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from llb.ops import Platform
-from worker.base import EnvironmentLackError
+from llbkit.llb.ops import Platform
+from llbkit.worker.base import EnvironmentLackError
 
 _NATIVE = {
     "x86_64": ("amd64", "386"),

@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llb.graph import Metadata
-from llb.ops import Exec, ProxyEnv, SecurityMode
-from solver.ports import Result
-from worker import rootpath
-from worker.base import ExecError, Session, Snapshot, Snapshotter, WorkerError
-from worker.cachemounts import CacheMounts
-from worker.ops.exec_inputs import Ensure, Inputs
-from worker.ops.exec_mounts import Mounted, Mounting, placing, secret_value
-from worker.ops.exec_stubs import Stubs
-from worker.pools import Token
-from worker.runtime.process import Containers, Exit, Log
-from worker.runtime.spec import DEFAULT_HOSTNAME, DEFAULT_PATH, Sandbox
-from worker.runtime.users import User, lookup
+from llbkit.llb.graph import Metadata
+from llbkit.llb.ops import Exec, ProxyEnv, SecurityMode
+from llbkit.solver.ports import Result
+from llbkit.worker import rootpath
+from llbkit.worker.base import ExecError, Session, Snapshot, Snapshotter, WorkerError
+from llbkit.worker.cachemounts import CacheMounts
+from llbkit.worker.ops.exec_inputs import Ensure, Inputs
+from llbkit.worker.ops.exec_mounts import Mounted, Mounting, placing, secret_value
+from llbkit.worker.ops.exec_stubs import Stubs
+from llbkit.worker.pools import Token
+from llbkit.worker.runtime.process import Containers, Exit, Log
+from llbkit.worker.runtime.spec import DEFAULT_HOSTNAME, DEFAULT_PATH, Sandbox
+from llbkit.worker.runtime.users import User, lookup
 
 _TAIL = 16 << 10
 
 
 class Reports(Protocol):
-    """What is used of a `solver.ports.Step`."""
+    """What is used of a `llbkit.solver.ports.Step`."""
 
     @property
     def name(self) -> str:
@@ -75,7 +75,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecRun:
-    """One execution of an exec. For the fields see `worker.ops.exec.ExecParts`."""
+    """One execution of an exec. For the fields see `llbkit.worker.ops.exec.ExecParts`."""
 
     op: Exec
     metadata: Metadata
@@ -88,7 +88,7 @@ class ExecRun:
     step: Reports
 
     def run(self, values: list[object], cancel: Token) -> Sequence[Result]:
-        """Run the process on a thread of the pools. See `worker.ops.exec.ExecOperation.execute`."""
+        """Run the process on a thread of the pools. See `llbkit.worker.ops.exec.ExecOperation.execute`."""
         tail = OutputTail(self.step.log)
         with self.prepared(values, cancel) as prepared:
             try:

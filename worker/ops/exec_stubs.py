@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker.rootpath import resolve
+from llbkit.worker.rootpath import resolve
 
 
 class Stubs:

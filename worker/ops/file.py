@@ -14,20 +14,32 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import assert_never
 
-from llb.graph import Vertex
-from llb.ops import Chown, Copy, File, FileAction, MkDir, MkFile, NamedUser, Rm, Source, Symlink, UserOpt
-from solver.ports import CacheMap, ContentKey, InputKey, Json, Result, Step
-from worker.base import SCRATCH, ActiveSnapshot, Snapshot, Snapshotter, WorkerError
-from worker.contenthash import ContentHasher
-from worker.localtree import LocalTree
-from worker.ops.exec_inputs import Ensure
-from worker.ops.file_actions import make_directory, make_file, make_symlink, remove
-from worker.ops.file_copy import copy
-from worker.owners import named_inputs, owner_of
-from worker.pools import Pools, Token
-from worker.selection import Selection, of_copy
-from worker.tree import DirectoryTree, Tree
-from worker.writable import WritableRoot, as_file_error, is_about_storage
+from llbkit.llb.graph import Vertex
+from llbkit.llb.ops import (
+    Chown,
+    Copy,
+    File,
+    FileAction,
+    MkDir,
+    MkFile,
+    NamedUser,
+    Rm,
+    Source,
+    Symlink,
+    UserOpt,
+)
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Json, Result, Step
+from llbkit.worker.base import SCRATCH, ActiveSnapshot, Snapshot, Snapshotter, WorkerError
+from llbkit.worker.contenthash import ContentHasher
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.ops.exec_inputs import Ensure
+from llbkit.worker.ops.file_actions import make_directory, make_file, make_symlink, remove
+from llbkit.worker.ops.file_copy import copy
+from llbkit.worker.owners import named_inputs, owner_of
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.selection import Selection, of_copy
+from llbkit.worker.tree import DirectoryTree, Tree
+from llbkit.worker.writable import WritableRoot, as_file_error, is_about_storage
 
 _VERSION = "llbkit.file.3"
 _WHOLE = Selection()
@@ -240,7 +252,7 @@ class _Chain:
 
 
 class _Report:
-    """A step's sub-progress as a `worker.base.StatusReport`."""
+    """A step's sub-progress as a `llbkit.worker.base.StatusReport`."""
 
     def __init__(self, step: Step) -> None:
         self._step = step

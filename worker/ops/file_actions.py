@@ -7,11 +7,11 @@ import errno
 import os
 import stat
 
-from llb.ops import MkDir, MkFile, Rm, Symlink
-from worker.base import FileOpError
-from worker.owners import Owner
-from worker.tree import DirectoryTree, expand, relative
-from worker.writable import WritableRoot, set_owner, set_time
+from llbkit.llb.ops import MkDir, MkFile, Rm, Symlink
+from llbkit.worker.base import FileOpError
+from llbkit.worker.owners import Owner
+from llbkit.worker.tree import DirectoryTree, expand, relative
+from llbkit.worker.writable import WritableRoot, set_owner, set_time
 
 
 def make_file(root: WritableRoot, action: MkFile, owner: Owner | None) -> None:

@@ -13,16 +13,16 @@ import os
 import stat
 from collections.abc import Sequence
 
-from grammar.diagnostic import nearest
-from llb.ops import Copy
-from worker.base import CancelToken, FileOpError
-from worker.filecopy import CopyStyle, copy_picks
-from worker.localtree import LocalTree
-from worker.modes import ModeChange, parse_mode
-from worker.owners import Owner
-from worker.selection import Root, of_copy
-from worker.tree import Tree, join, lookup, relative
-from worker.writable import WritableRoot
+from llbkit.grammar.diagnostic import nearest
+from llbkit.llb.ops import Copy
+from llbkit.worker.base import CancelToken, FileOpError
+from llbkit.worker.filecopy import CopyStyle, copy_picks
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.modes import ModeChange, parse_mode
+from llbkit.worker.owners import Owner
+from llbkit.worker.selection import Root, of_copy
+from llbkit.worker.tree import Tree, join, lookup, relative
+from llbkit.worker.writable import WritableRoot
 
 _NEW_DIRECTORY = 0o755
 
@@ -139,7 +139,7 @@ def _unpacked(
 ) -> bool:
     if not item.picks[0].node.is_file:
         return False
-    from worker.unpack import is_archive, unpack
+    from llbkit.worker.unpack import is_archive, unpack
 
     archive = os.path.join(tree.base, item.path)
     if not is_archive(archive):

@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llb import ops
-from llb.graph import Metadata
-from worker.base import Session, Snapshot
-from worker.ops.exec import ExecParts
-from worker.ops.exec_run import ExecRun
-from worker.pools import Token
-from worker.runtime.process import Attached, Exit
-from worker.runtime.spec import MountSpec
+from llbkit.llb import ops
+from llbkit.llb.graph import Metadata
+from llbkit.worker.base import Session, Snapshot
+from llbkit.worker.ops.exec import ExecParts
+from llbkit.worker.ops.exec_run import ExecRun
+from llbkit.worker.pools import Token
+from llbkit.worker.runtime.process import Attached, Exit
+from llbkit.worker.runtime.spec import MountSpec
 
 
 class _Unreported:
-    """A `solver.ports.Step` that discards its reports."""
+    """A `llbkit.solver.ports.Step` that discards its reports."""
 
     name = ""
 

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from llb.ops import Source
-from solver.ports import CacheMap, ContentKey, Result, Step
-from worker.base import SCRATCH, Session, Snapshot, Snapshotter, SourceError
-from worker.filecopy import CopyStyle, copy_picks
-from worker.localtree import LocalTree
-from worker.pools import Pools, Token
-from worker.selection import Selection
-from worker.statcache import StatCaches
-from worker.writable import WritableRoot
+from llbkit.llb.ops import Source
+from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter, SourceError
+from llbkit.worker.filecopy import CopyStyle, copy_picks
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.selection import Selection
+from llbkit.worker.statcache import StatCaches
+from llbkit.worker.writable import WritableRoot
 
 _SCHEME = "local://"
 

@@ -6,16 +6,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from llb.graph import Vertex
-from llb.ops import Merge
-from solver.ports import CacheMap, ContentKey, InputKey, Result, Step
-from worker.base import Snapshot
-from worker.contenthash import ContentHasher
-from worker.localtree import LocalTree
-from worker.ops.exec_inputs import as_snapshot
-from worker.ops.file import is_local
-from worker.pools import Pools
-from worker.selection import Selection
+from llbkit.llb.graph import Vertex
+from llbkit.llb.ops import Merge
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+from llbkit.worker.base import Snapshot
+from llbkit.worker.contenthash import ContentHasher
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.ops.exec_inputs import as_snapshot
+from llbkit.worker.ops.file import is_local
+from llbkit.worker.pools import Pools
+from llbkit.worker.selection import Selection
 
 
 def stacked(stacks: Iterable[Snapshot]) -> Snapshot:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
-from llb.ops import Op
-from worker.base import WorkerError
+from llbkit.llb.ops import Op
+from llbkit.worker.base import WorkerError
 
 
 def refuse_nul(op: Op) -> None:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from llb.ops import Passthrough
-from solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+from llbkit.llb.ops import Passthrough
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
 
 
 class PassthroughOperation:
-    """A `solver.ports.Operation` that returns inputs. ``inputs`` is how many the vertex has."""
+    """A `llbkit.solver.ports.Operation` that returns inputs. ``inputs`` is how many the vertex has."""
 
     def __init__(self, op: Passthrough, inputs: int) -> None:
         self._op = op

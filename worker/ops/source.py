@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from llb.ops import Platform, Source
-from solver.ports import Operation
-from worker.base import CancelToken, Session, Snapshotter, SourceError
-from worker.content.provider import Blobs
-from worker.ops.source_git import GitOperation
-from worker.ops.source_http import HttpOperation
-from worker.ops.source_image import BlobOperation, ImageOperation, RemoteLayers
-from worker.pools import Pools
-from worker.sources.git import GitSource
-from worker.sources.giturl import parse as parse_git
-from worker.sources.http import HttpSource
-from worker.sources.image import ImageResolver
+from llbkit.llb.ops import Platform, Source
+from llbkit.solver.ports import Operation
+from llbkit.worker.base import CancelToken, Session, Snapshotter, SourceError
+from llbkit.worker.content.provider import Blobs
+from llbkit.worker.ops.source_git import GitOperation
+from llbkit.worker.ops.source_http import HttpOperation
+from llbkit.worker.ops.source_image import BlobOperation, ImageOperation, RemoteLayers
+from llbkit.worker.pools import Pools
+from llbkit.worker.sources.git import GitSource
+from llbkit.worker.sources.giturl import parse as parse_git
+from llbkit.worker.sources.http import HttpSource
+from llbkit.worker.sources.image import ImageResolver
 
 SCHEMES = (
     "docker-image",

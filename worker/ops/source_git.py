@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llb.ops import Source
-from solver.ports import CacheMap, ContentKey, Result, Step
-from worker.base import SCRATCH, Session, Snapshot, Snapshotter
-from worker.ops.source_image import key_digest
-from worker.pools import Pools, Token
-from worker.sources.git import GitCommit, GitSource
-from worker.sources.giturl import parse
+from llbkit.llb.ops import Source
+from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.ops.source_image import key_digest
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.sources.git import GitCommit, GitSource
+from llbkit.worker.sources.giturl import parse
 
 
 class GitOperation:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llb.ops import Source
-from solver.ports import CacheMap, ContentKey, Result, Step
-from worker.base import SCRATCH, Session, Snapshot, Snapshotter
-from worker.content.provider import Blobs
-from worker.ops.source_image import key_digest
-from worker.pools import Pools, Token
-from worker.sources.file import retry_damaged, write_file
-from worker.sources.http import HttpFile, HttpSource, permissions
+from llbkit.llb.ops import Source
+from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.content.provider import Blobs
+from llbkit.worker.ops.source_image import key_digest
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.sources.file import retry_damaged, write_file
+from llbkit.worker.sources.http import HttpFile, HttpSource, permissions
 
 
 class HttpOperation:

@@ -8,20 +8,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from llb.ops import Platform, Source
-from solver.ports import CacheMap, ContentKey, Result, Step
-from worker.base import SCRATCH, Session, Snapshot, Snapshotter
-from worker.content.provider import Blobs
-from worker.exporters import rfc3339
-from worker.oci import Descriptor
-from worker.pools import Pools, Token
-from worker.sources.file import retry_damaged, write_file
-from worker.sources.http import permissions
-from worker.sources.image import ImageResolver, LocatedImage
+from llbkit.llb.ops import Platform, Source
+from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.content.provider import Blobs
+from llbkit.worker.exporters import rfc3339
+from llbkit.worker.oci import Descriptor
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.sources.file import retry_damaged, write_file
+from llbkit.worker.sources.http import permissions
+from llbkit.worker.sources.image import ImageResolver, LocatedImage
 
 
 class RemoteLayers(Protocol):
-    """The members used of the layer store (`worker.snapshot.layers.LayerStore`)."""
+    """The members used of the layer store (`llbkit.worker.snapshot.layers.LayerStore`)."""
 
     def add_remote(
         self,

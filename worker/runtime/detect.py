@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from worker.base import EnvironmentLackError
-from worker.runtime.spec import MountSpec, Sandbox, build
-from worker.scratch import scratch
+from llbkit.worker.base import EnvironmentLackError
+from llbkit.worker.runtime.spec import MountSpec, Sandbox, build
+from llbkit.worker.scratch import scratch
 
 Mode = Literal["cgroups", "bare", "unified"]
 

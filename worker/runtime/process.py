@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from worker.base import CancelToken, EnvironmentLackError
-from worker.runtime.detect import Runtime, Verdict, command, detect
-from worker.runtime.devices import confine_thread
-from worker.runtime.rundir import DELETE_TIMEOUT, RunDirectory
-from worker.runtime.spec import Sandbox, build, without_device_access
+from llbkit.worker.base import CancelToken, EnvironmentLackError
+from llbkit.worker.runtime.detect import Runtime, Verdict, command, detect
+from llbkit.worker.runtime.devices import confine_thread
+from llbkit.worker.runtime.rundir import DELETE_TIMEOUT, RunDirectory
+from llbkit.worker.runtime.spec import Sandbox, build, without_device_access
 
 Log = Callable[[int, bytes], None]
 """``log(stream, data)``: 1 is stdout, 2 is stderr."""

@@ -28,8 +28,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from worker.base import StorageError
-from worker.locks import POLL_SECONDS, boot_id, locked
+from llbkit.worker.base import StorageError
+from llbkit.worker.locks import POLL_SECONDS, boot_id, locked
 
 _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from llb.graph import LinuxResources
-from llb.ops import NetMode, Ulimit
-from worker.base import WorkerError
-from worker.runtime import seccomp
-from worker.runtime.users import User
+from llbkit.llb.graph import LinuxResources
+from llbkit.llb.ops import NetMode, Ulimit
+from llbkit.worker.base import WorkerError
+from llbkit.worker.runtime import seccomp
+from llbkit.worker.runtime.users import User
 
 DEFAULT_HOSTNAME = "buildkitsandbox"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.base import WorkerError
-from worker.rootpath import read_file
+from llbkit.worker.base import WorkerError
+from llbkit.worker.rootpath import read_file
 
 _IDS = 2**32 - 1
 """All numbers that can be an owner; those of the files, and names, are below 2**31."""

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from worker.base import EnvironmentLackError, Snapshotter
-from worker.snapshot.layers import LayerStore
-from worker.statedir import StateDir
+from llbkit.worker.base import EnvironmentLackError, Snapshotter
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.statedir import StateDir
 
 NAMES = ("overlay", "native")
 
@@ -16,7 +16,7 @@ def choose(state: StateDir, layers: LayerStore, wanted: str = "") -> Snapshotter
     Raises:
         EnvironmentLackError: there is none of that name, or it does not work here.
     """
-    from worker.snapshot.overlay import OverlaySnapshotter, why_not
+    from llbkit.worker.snapshot.overlay import OverlaySnapshotter, why_not
 
     if wanted and wanted not in NAMES:
         raise EnvironmentLackError(
@@ -31,6 +31,6 @@ def choose(state: StateDir, layers: LayerStore, wanted: str = "") -> Snapshotter
                 f"overlay snapshots do not work here: {reason}",
                 help="run as root, with --root on ext4, xfs or btrfs, or use the snapshotter native",
             )
-    from worker.snapshot.native import NativeSnapshotter
+    from llbkit.worker.snapshot.native import NativeSnapshotter
 
     return NativeSnapshotter(state, layers)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.base import (
+from llbkit.worker.base import (
     CancelToken,
     Compression,
     Fetch,
@@ -27,16 +27,16 @@ from worker.base import (
     StatusReport,
     StorageError,
 )
-from worker.content.overlayfs import is_opaque
-from worker.descent import remove_tree
-from worker.diskusage import disk_usage
-from worker.pools import Token
-from worker.snapshot.table import PULLED, LayerTable, StoredBlob
-from worker.statedir import StateDir, storage_errors
+from llbkit.worker.content.overlayfs import is_opaque
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.diskusage import disk_usage
+from llbkit.worker.pools import Token
+from llbkit.worker.snapshot.table import PULLED, LayerTable, StoredBlob
+from llbkit.worker.statedir import StateDir, storage_errors
 
 if TYPE_CHECKING:
-    from worker.content.store import ContentStore
-    from worker.oci import Descriptor
+    from llbkit.worker.content.store import ContentStore
+    from llbkit.worker.oci import Descriptor
 
 _DEFAULT_LEVEL = -2  # the stored level of a blob made with the default level
 
@@ -143,7 +143,7 @@ class LayerStore:
 
         Layers are registered bottom first, each with the number of its parent. ``source`` says where the blob can be fetched from.
         """
-        from worker.snapshot.pack import kind_of
+        from llbkit.worker.snapshot.pack import kind_of
 
         return self._table.add_remote(
             StoredBlob(kind_of(descriptor.media_type), PULLED, descriptor),
@@ -166,7 +166,7 @@ class LayerStore:
         missing = [layer for layer in dict.fromkeys(snapshot.layers) if not self._is_here(layer)]
         if not missing:
             return
-        from worker.snapshot.extract import Extraction
+        from llbkit.worker.snapshot.extract import Extraction
 
         with storage_errors(self._state.root):
             Extraction(
@@ -242,9 +242,9 @@ class LayerStore:
     def _make_blob(
         self, layer: int, compression: Compression, level: int | None, cancel: CancelToken
     ) -> LayerBlob:
-        from worker.content.compress import CompressionError
-        from worker.snapshot.extract import damaged
-        from worker.snapshot.pack import pack, transcode
+        from llbkit.worker.content.compress import CompressionError
+        from llbkit.worker.snapshot.extract import damaged
+        from llbkit.worker.snapshot.pack import pack, transcode
 
         info = self.info(layer)
         own = next((blob for blob in self._table.blobs(layer) if blob.level == PULLED), None)

@@ -17,19 +17,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.base import Snapshot
-from worker.bytescopy import BytesCopier
-from worker.content.overlayfs import is_opaque, is_whiteout, make_whiteout
-from worker.snapshot.layers import LayerStore
-from worker.snapshot.overlay import has_marks, make_root, scratch_folder
-from worker.snapshot.unchanged import drop_unchanged
-from worker.statedir import StateDir, disk_errors
+from llbkit.worker.base import Snapshot
+from llbkit.worker.bytescopy import BytesCopier
+from llbkit.worker.content.overlayfs import is_opaque, is_whiteout, make_whiteout
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.snapshot.overlay import has_marks, make_root, scratch_folder
+from llbkit.worker.snapshot.unchanged import drop_unchanged
+from llbkit.worker.statedir import StateDir, disk_errors
 
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE, which file times are taken from
 
 
 class NativeSnapshotter:
-    """A `worker.base.Snapshotter` that copies. It needs no mounts."""
+    """A `llbkit.worker.base.Snapshotter` that copies. It needs no mounts."""
 
     name = "native"
 
@@ -59,7 +59,7 @@ class NativeSnapshotter:
 
 
 class _Active:
-    """A `worker.base.ActiveSnapshot`."""
+    """A `llbkit.worker.base.ActiveSnapshot`."""
 
     def __init__(self, layers: LayerStore, below: Snapshot, folder: Path) -> None:
         self._layers = layers

@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.base import Snapshot, StorageError
-from worker.content.overlayfs import is_whiteout
-from worker.descent import remove_tree
-from worker.pools import private_mounts
-from worker.snapshot.layers import LayerStore
-from worker.snapshot.unchanged import drop_unchanged
-from worker.statedir import StateDir, disk_errors, storage_errors
-from worker.syscalls import mount_overlay, unmount
+from llbkit.worker.base import Snapshot, StorageError
+from llbkit.worker.content.overlayfs import is_whiteout
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.pools import private_mounts
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.snapshot.unchanged import drop_unchanged
+from llbkit.worker.statedir import StateDir, disk_errors, storage_errors
+from llbkit.worker.syscalls import mount_overlay, unmount
 
 
 class OverlaySnapshotter:
-    """A `worker.base.Snapshotter` on overlayfs. Its calls run on threads of `worker.pools.Pools`."""
+    """A `llbkit.worker.base.Snapshotter` on overlayfs. Its calls run on threads of `llbkit.worker.pools.Pools`."""
 
     name = "overlay"
 
@@ -66,7 +66,7 @@ class OverlaySnapshotter:
 
 
 class _Active:
-    """A `worker.base.ActiveSnapshot`. Without layers below it is a plain directory."""
+    """A `llbkit.worker.base.ActiveSnapshot`. Without layers below it is a plain directory."""
 
     def __init__(self, layers: LayerStore, below: Snapshot, folder: Path) -> None:
         self._layers = layers

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.base import CancelToken, Compression
-from worker.content.compress import Compressor, Decompressed, compressor
-from worker.content.provider import Blobs, BlobWriter
-from worker.content.store import ContentStore
-from worker.content.tarwrite import write_layer
-from worker.oci import LAYER, Descriptor
+from llbkit.worker.base import CancelToken, Compression
+from llbkit.worker.content.compress import Compressor, Decompressed, compressor
+from llbkit.worker.content.provider import Blobs, BlobWriter
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.content.tarwrite import write_layer
+from llbkit.worker.oci import LAYER, Descriptor
 
 _CHUNK = 1 << 20
 _SUFFIX: dict[Compression, str] = {"gzip": "+gzip", "zstd": "+zstd", "uncompressed": ""}
@@ -50,7 +50,7 @@ def transcode(
     """Store what a blob of the content store holds in another compression.
 
     Raises:
-        worker.content.compress.CompressionError: the blob is damaged.
+        llbkit.worker.content.compress.CompressionError: the blob is damaged.
         OSError: reading or writing failed.
     """
 

@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from worker.base import Compression, LayerInfo
-from worker.leases import Leases
-from worker.metadata import Metadata
-from worker.oci import Descriptor, chain_id
+from llbkit.worker.base import Compression, LayerInfo
+from llbkit.worker.leases import Leases
+from llbkit.worker.metadata import Metadata
+from llbkit.worker.oci import Descriptor, chain_id
 
 _SCHEMA = """
 CREATE TABLE layer (

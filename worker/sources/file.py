@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from worker.content.provider import Blobs
-from worker.content.store import DamagedBlobError
+from llbkit.worker.content.provider import Blobs
+from llbkit.worker.content.store import DamagedBlobError
 
 T = TypeVar("T")
 

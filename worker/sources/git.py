@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Git repositories as sources, through the ``git`` program.
 
-Each remote has one bare repository (`worker.sources.repositories`), which holds what was ever fetched, shallowly. Nothing of the user's or system's git configuration takes part, nothing is ever asked, and
+Each remote has one bare repository (`llbkit.worker.sources.repositories`), which holds what was ever fetched, shallowly. Nothing of the user's or system's git configuration takes part, nothing is ever asked, and
 secrets reach git through its environment only.
 """
 
@@ -19,14 +19,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.base import CancelToken, EnvironmentLackError, Session, SourceError
-from worker.content.proxies import proxy_variables
-from worker.content.urls import header_value
-from worker.descent import remove_tree
-from worker.sources.gitdir import clean, kept_refs
-from worker.sources.giterrors import git_failure
-from worker.sources.giturl import GitSpec, is_commit_id
-from worker.sources.repositories import Repositories
+from llbkit.worker.base import CancelToken, EnvironmentLackError, Session, SourceError
+from llbkit.worker.content.proxies import proxy_variables
+from llbkit.worker.content.urls import header_value
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.sources.gitdir import clean, kept_refs
+from llbkit.worker.sources.giterrors import git_failure
+from llbkit.worker.sources.giturl import GitSpec, is_commit_id
+from llbkit.worker.sources.repositories import Repositories
 
 _UMASK = 0o022
 
@@ -44,7 +44,7 @@ class GitCommit:
     branch: str = ""
 
     def kept_refs(self, spec: GitSpec) -> Mapping[str, str]:
-        """Return the refs of a ``.git`` directory that is kept, see `worker.sources.gitdir.kept_refs`."""
+        """Return the refs of a ``.git`` directory that is kept, see `llbkit.worker.sources.gitdir.kept_refs`."""
         full = self.branch if self.ref == "HEAD" else self.ref
         return kept_refs(spec.ref, full, self.commit, self.tag)
 

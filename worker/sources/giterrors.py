@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
-from worker.base import SourceError
-from worker.sources.giturl import GitSpec
+from llbkit.worker.base import SourceError
+from llbkit.worker.sources.giturl import GitSpec
 
 _LONGEST = 300
 _TOKEN = "provide a token with --secret id={token},env=VARIABLE"

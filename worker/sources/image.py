@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, quote
 
-from llb.ops import Platform
-from llb.reference import Reference, parse
-from worker.base import CancelToken, Session, SourceError
-from worker.content.auth import acquired
-from worker.content.layout import Layout
-from worker.content.provider import (
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import Reference, parse
+from llbkit.worker.base import CancelToken, Session, SourceError
+from llbkit.worker.content.auth import acquired
+from llbkit.worker.content.layout import Layout
+from llbkit.worker.content.provider import (
     INDEXES,
     Blobs,
     Progress,
@@ -32,9 +32,9 @@ from worker.content.provider import (
     objects_in,
     read_json,
 )
-from worker.images import ImageStore
-from worker.oci import Descriptor, is_digest
-from worker.sources.platform import choose, show
+from llbkit.worker.images import ImageStore
+from llbkit.worker.oci import Descriptor, is_digest
+from llbkit.worker.sources.platform import choose, show
 
 ResolveMode = Literal["default", "pull", "local"]
 DOCKER_IMAGE = "docker-image://"
@@ -78,7 +78,7 @@ class ImageResolver:
 
     Args:
         store: where manifests, configs and blobs are kept.
-        registry: answers for references (`worker.content.registry.RegistryProvider`).
+        registry: answers for references (`llbkit.worker.content.registry.RegistryProvider`).
         images: the local image store.
     """
 
@@ -219,7 +219,7 @@ class ImageResolver:
     def fetch(
         self, descriptor: Descriptor, source: str, cancel: CancelToken, progress: Progress | None = None
     ) -> None:
-        """Bring a layer blob into the store; ``source`` is a `LocatedImage.source`. See `worker.base.Fetch`.
+        """Bring a layer blob into the store; ``source`` is a `LocatedImage.source`. See `llbkit.worker.base.Fetch`.
 
         Raises:
             SourceError: it cannot be had.

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from llb.ops import Platform
-from worker.oci import Descriptor
+from llbkit.llb.ops import Platform
+from llbkit.worker.oci import Descriptor
 
 _ALWAYS = {"windows": ("win32k",)}
 """Features that every system of a kind has."""

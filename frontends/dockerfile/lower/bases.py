@@ -7,19 +7,19 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from frontends.base import Bridge, ResolvedImage, ResolveError
-from frontends.dockerfile import errors, platforms
-from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.image import Image
-from frontends.dockerfile.located_errors import MOST, DockerfileError, ErrorCollector, pointed
-from frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
-from frontends.dockerfile.lower.stages import Stages
-from frontends.dockerfile.rules import invalid_base_image_platform
-from llb import image
-from llb.ops import Platform
-from llb.reference import InvalidReferenceError, Reference
-from llb.reference import parse as parse_reference
-from llb.state import State
+from llbkit.frontends.base import Bridge, ResolvedImage, ResolveError
+from llbkit.frontends.dockerfile import errors, platforms
+from llbkit.frontends.dockerfile.contexts import Contexts
+from llbkit.frontends.dockerfile.image import Image
+from llbkit.frontends.dockerfile.located_errors import MOST, DockerfileError, ErrorCollector, pointed
+from llbkit.frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
+from llbkit.frontends.dockerfile.lower.stages import Stages
+from llbkit.frontends.dockerfile.rules import invalid_base_image_platform
+from llbkit.llb import image
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import InvalidReferenceError, Reference
+from llbkit.llb.reference import parse as parse_reference
+from llbkit.llb.state import State
 
 _COMMON = ("alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora")
 

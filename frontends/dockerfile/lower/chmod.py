@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import string
 
-from frontends.dockerfile import errors
+from llbkit.frontends.dockerfile import errors
 
 _OCTAL, _LARGEST = re.compile(r"[0-7]+"), 0o7777
 _SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=][ugorwxXst]*)+")

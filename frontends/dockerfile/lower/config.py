@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.gotext import format_duration, plain_list, quoted_list
-from frontends.dockerfile.image import HealthConfig
-from frontends.dockerfile.instructions import (
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.gotext import format_duration, plain_list, quoted_list
+from llbkit.frontends.dockerfile.image import HealthConfig
+from llbkit.frontends.dockerfile.instructions import (
     Cmd,
     CommandLine,
     Entrypoint,
@@ -22,18 +22,18 @@ from frontends.dockerfile.instructions import (
     User,
     Volume,
 )
-from frontends.dockerfile.located_errors import pointed
-from frontends.dockerfile.lower.ports import PortWord
-from frontends.dockerfile.lower.signals import is_signal, likely_signal
-from frontends.dockerfile.lower.stage import StageState, Step
-from frontends.dockerfile.rules import (
+from llbkit.frontends.dockerfile.located_errors import pointed
+from llbkit.frontends.dockerfile.lower.ports import PortWord
+from llbkit.frontends.dockerfile.lower.signals import is_signal, likely_signal
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
+from llbkit.frontends.dockerfile.rules import (
     expose_invalid_format,
     expose_proto_casing,
     json_args_recommended,
     multiple_instructions_disallowed,
 )
-from frontends.dockerfile.words import WordError, expand
-from grammar import Span
+from llbkit.frontends.dockerfile.words import WordError, expand
+from llbkit.grammar import Span
 
 _PORT_LENGTH = len("65535/tcp")
 _DEFAULT_SHELL = ("/bin/sh", "-c")

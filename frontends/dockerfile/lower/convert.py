@@ -11,38 +11,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from frontends.base import Bridge
-from frontends.dockerfile import errors, platforms
-from frontends.dockerfile.ast import ParsedFile
-from frontends.dockerfile.check import Config, Linter
-from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.directives import first_of
-from frontends.dockerfile.image import Image
-from frontends.dockerfile.instructions import Program
-from frontends.dockerfile.later_errors import later_errors
-from frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
-from frontends.dockerfile.lower.bases import Images, resolve_bases
-from frontends.dockerfile.lower.dispatch import lower_stage
-from frontends.dockerfile.lower.epoch import NAME as EPOCH
-from frontends.dockerfile.lower.epoch import SourceTimes, resolve_epoch
-from frontends.dockerfile.lower.epoch_stage import StageArgs
-from frontends.dockerfile.lower.stage import Conversion, StageState
-from frontends.dockerfile.lower.stages import Stages
-from frontends.dockerfile.lower.triggers import add_triggers
-from frontends.dockerfile.outline import ArgFact, Summary, description_of, summarize
-from frontends.dockerfile.rules import (
+from llbkit.frontends.base import Bridge
+from llbkit.frontends.dockerfile import errors, platforms
+from llbkit.frontends.dockerfile.ast import ParsedFile
+from llbkit.frontends.dockerfile.check import Config, Linter
+from llbkit.frontends.dockerfile.contexts import Contexts
+from llbkit.frontends.dockerfile.directives import first_of
+from llbkit.frontends.dockerfile.image import Image
+from llbkit.frontends.dockerfile.instructions import Program
+from llbkit.frontends.dockerfile.later_errors import later_errors
+from llbkit.frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
+from llbkit.frontends.dockerfile.lower.bases import Images, resolve_bases
+from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
+from llbkit.frontends.dockerfile.lower.epoch import NAME as EPOCH
+from llbkit.frontends.dockerfile.lower.epoch import SourceTimes, resolve_epoch
+from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs
+from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState
+from llbkit.frontends.dockerfile.lower.stages import Stages
+from llbkit.frontends.dockerfile.lower.triggers import add_triggers
+from llbkit.frontends.dockerfile.outline import ArgFact, Summary, description_of, summarize
+from llbkit.frontends.dockerfile.rules import (
     consistent_instruction_casing,
     duplicate_stage_name,
     invalid_default_arg_in_from,
     reserved_stage_name,
 )
-from frontends.dockerfile.words import Mode, WordError, expand
-from grammar import Source
-from grammar.patterns import PatternError, PatternMatcher
-from llb.ops import Platform
-from llb.options import SourceText
-from llb.state import State
-from llb.walk import no_garbage
+from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.grammar import Source
+from llbkit.grammar.patterns import PatternError, PatternMatcher
+from llbkit.llb.ops import Platform
+from llbkit.llb.options import SourceText
+from llbkit.llb.state import State
+from llbkit.llb.walk import no_garbage
 
 _MOST_ARGS = 1 << 26
 """How many characters the defaults of global arguments may expand to."""

@@ -7,21 +7,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from frontends.dockerfile import errors, gitref
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.instructions import Copy, Inline
-from frontends.dockerfile.located_errors import DockerfileError, pointed
-from frontends.dockerfile.lower import paths
-from frontends.dockerfile.lower.chmod import read_mode
-from frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
-from frontends.dockerfile.rules import copy_ignored_file
-from frontends.dockerfile.words import Mode
-from llb import git, gourl, http, merge, scratch
-from llb.files import ActionSpec, copy, mkfile
-from llb.ids import new_id
-from llb.options import Options as StepOptions
-from llb.reference import InvalidDigestError, check_digest
-from llb.state import State
+from llbkit.frontends.dockerfile import errors, gitref
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.instructions import Copy, Inline
+from llbkit.frontends.dockerfile.located_errors import DockerfileError, pointed
+from llbkit.frontends.dockerfile.lower import paths
+from llbkit.frontends.dockerfile.lower.chmod import read_mode
+from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
+from llbkit.frontends.dockerfile.rules import copy_ignored_file
+from llbkit.frontends.dockerfile.words import Mode
+from llbkit.llb import git, gourl, http, merge, scratch
+from llbkit.llb.files import ActionSpec, copy, mkfile
+from llbkit.llb.ids import new_id
+from llbkit.llb.options import Options as StepOptions
+from llbkit.llb.reference import InvalidDigestError, check_digest
+from llbkit.llb.state import State
 
 _RAW = Mode(escape="\\", skip_process_quotes=True)
 

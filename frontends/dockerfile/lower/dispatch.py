@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from frontends.dockerfile.gotext import parse_bool
-from frontends.dockerfile.image import DEFAULT_PATH
-from frontends.dockerfile.instructions import (
+from llbkit.frontends.dockerfile.gotext import parse_bool
+from llbkit.frontends.dockerfile.image import DEFAULT_PATH
+from llbkit.frontends.dockerfile.instructions import (
     Arg,
     Cmd,
     Copy,
@@ -25,12 +25,12 @@ from frontends.dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from frontends.dockerfile.located_errors import ErrorCollector, located
-from frontends.dockerfile.lower import config, scope
-from frontends.dockerfile.lower.copy import lower_copy
-from frontends.dockerfile.lower.run import lower_run
-from frontends.dockerfile.lower.stage import StageState, Step
-from frontends.dockerfile.lower.workdir import enter, lower_workdir
+from llbkit.frontends.dockerfile.located_errors import ErrorCollector, located
+from llbkit.frontends.dockerfile.lower import config, scope
+from llbkit.frontends.dockerfile.lower.copy import lower_copy
+from llbkit.frontends.dockerfile.lower.run import lower_run
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
+from llbkit.frontends.dockerfile.lower.workdir import enter, lower_workdir
 
 SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
 

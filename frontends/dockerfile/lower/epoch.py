@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from frontends.base import Bridge, Ref, ResolveError
-from frontends.dockerfile import errors
-from frontends.dockerfile.contexts import Contexts, NamedContext
-from frontends.dockerfile.gitref import is_http
-from frontends.dockerfile.gotext import parse_int
-from frontends.dockerfile.instructions import Stage
-from frontends.dockerfile.lower.epoch_stage import StageArgs, source_of_stage
-from llb.ops import Source
-from llb.options import Constraints
-from llb.sources import SourceNode, state_of
-from llb.state import State
+from llbkit.frontends.base import Bridge, Ref, ResolveError
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.contexts import Contexts, NamedContext
+from llbkit.frontends.dockerfile.gitref import is_http
+from llbkit.frontends.dockerfile.gotext import parse_int
+from llbkit.frontends.dockerfile.instructions import Stage
+from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs, source_of_stage
+from llbkit.llb.ops import Source
+from llbkit.llb.options import Constraints
+from llbkit.llb.sources import SourceNode, state_of
+from llbkit.llb.state import State
 
 NAME = "SOURCE_DATE_EPOCH"
 _PIECE = 1 << 20
@@ -71,8 +71,8 @@ class SourceTimes:
         return self._known[key]
 
     async def _ask(self, source: Source, what: str) -> datetime | None:
-        from frontends.dockerfile.archive_times import ArchiveError
-        from frontends.dockerfile.commits import CommitError, committer_time
+        from llbkit.frontends.dockerfile.archive_times import ArchiveError
+        from llbkit.frontends.dockerfile.commits import CommitError, committer_time
 
         try:
             answer = await self.bridge.resolve_source(
@@ -91,7 +91,7 @@ class SourceTimes:
 
     async def _newest(self, source: Source, filename: str) -> datetime | None:
         """Return the newest time in an archive that a server gives no time for."""
-        from frontends.dockerfile.archive_times import newest_time
+        from llbkit.frontends.dockerfile.archive_times import newest_time
 
         node = SourceNode(
             identifier=source.identifier, attrs=source.attrs, caps=(), constraints=Constraints()

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from frontends.dockerfile import errors, gitref
-from frontends.dockerfile.instructions import Arg, Copy, Stage
-from frontends.dockerfile.located_errors import DockerfileError, pointed
-from frontends.dockerfile.lower.copy import filename_of
-from frontends.dockerfile.lower.stage import SCRATCH
-from frontends.dockerfile.words import Mode, WordError, expand
-from llb import git, http
-from llb.state import State
+from llbkit.frontends.dockerfile import errors, gitref
+from llbkit.frontends.dockerfile.instructions import Arg, Copy, Stage
+from llbkit.frontends.dockerfile.located_errors import DockerfileError, pointed
+from llbkit.frontends.dockerfile.lower.copy import filename_of
+from llbkit.frontends.dockerfile.lower.stage import SCRATCH
+from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.llb import git, http
+from llbkit.llb.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

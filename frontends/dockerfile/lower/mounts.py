@@ -6,19 +6,19 @@ from __future__ import annotations
 import posixpath
 from functools import partial
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.instructions import Run
-from frontends.dockerfile.located_errors import pointed
-from frontends.dockerfile.lower import paths
-from frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
-from frontends.dockerfile.mounts import Mount, read_mount
-from frontends.dockerfile.outline import MountFact
-from frontends.dockerfile.places import Place
-from grammar.patterns import clean_path
-from llb.files import mkdir
-from llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
-from llb.ops import CacheOpt, CacheSharing, TmpfsOpt
-from llb.state import State
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.instructions import Run
+from llbkit.frontends.dockerfile.located_errors import pointed
+from llbkit.frontends.dockerfile.lower import paths
+from llbkit.frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
+from llbkit.frontends.dockerfile.mounts import Mount, read_mount
+from llbkit.frontends.dockerfile.outline import MountFact
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.grammar.patterns import clean_path
+from llbkit.llb.files import mkdir
+from llbkit.llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
+from llbkit.llb.ops import CacheOpt, CacheSharing, TmpfsOpt
+from llbkit.llb.state import State
 
 _NO_OUTPUT = "exec.mount.bind.readwrite-nooutput"
 _SECRET_MODE, _SOCKET_MODE, _CACHE_MODE = 0o400, 0o600, 0o755

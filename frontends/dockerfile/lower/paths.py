@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.located_errors import DockerfileError
-from grammar.patterns import clean_path
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.grammar.patterns import clean_path
 
 _WINDOWS = "windows"
 _REMOVING = "removing drive letter: "

@@ -6,9 +6,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.gotext import parse_int
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.gotext import parse_int
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LAST_PORT = 65535

@@ -5,20 +5,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.gotext import plain_list
-from frontends.dockerfile.instructions import CommandLine, Run
-from frontends.dockerfile.lines import heredoc_of
-from frontends.dockerfile.lower import paths
-from frontends.dockerfile.lower.config import with_shell
-from frontends.dockerfile.lower.mounts import lower_mounts
-from frontends.dockerfile.lower.stage import COMMAND, StageState, Step
-from frontends.dockerfile.reading import chomp
-from frontends.dockerfile.utf8 import require_utf8
-from llb import bind, scratch, tmpfs
-from llb.files import mkfile
-from llb.mounts import AnyMount, SecretSpec
-from llb.ops import CDIDevice, NetMode, SecurityMode
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.gotext import plain_list
+from llbkit.frontends.dockerfile.instructions import CommandLine, Run
+from llbkit.frontends.dockerfile.lines import heredoc_of
+from llbkit.frontends.dockerfile.lower import paths
+from llbkit.frontends.dockerfile.lower.config import with_shell
+from llbkit.frontends.dockerfile.lower.mounts import lower_mounts
+from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step
+from llbkit.frontends.dockerfile.reading import chomp
+from llbkit.frontends.dockerfile.utf8 import require_utf8
+from llbkit.llb import bind, scratch, tmpfs
+from llbkit.llb.files import mkfile
+from llbkit.llb.mounts import AnyMount, SecretSpec
+from llbkit.llb.ops import CDIDevice, NetMode, SecurityMode
 
 _PIPES = "/dev/pipes/"
 _MASK = "****"

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from frontends.dockerfile.gotext import parse_int
-from frontends.dockerfile.suggest import suggest
+from llbkit.frontends.dockerfile.gotext import parse_int
+from llbkit.frontends.dockerfile.suggest import suggest
 
 _NAMES = frozenset(
     [

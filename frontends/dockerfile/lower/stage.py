@@ -10,24 +10,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 
-from frontends.dockerfile import errors, platforms
-from frontends.dockerfile.check import Linter
-from frontends.dockerfile.contexts import NamedContext
-from frontends.dockerfile.gotext import format_time
-from frontends.dockerfile.image import Image
-from frontends.dockerfile.instructions import AnyInstruction, Stage
-from frontends.dockerfile.located_errors import pointed
-from frontends.dockerfile.options import Options
-from frontends.dockerfile.outline import ArgFact, Outline
-from frontends.dockerfile.places import Place
-from frontends.dockerfile.rules import undefined_var
-from frontends.dockerfile.words import Expansion, Mode, WordError, expand
-from grammar.patterns import PatternMatcher
-from llb.graph import ProgressGroup
-from llb.ops import Platform
-from llb.options import At, SourceText
-from llb.options import Options as StepOptions
-from llb.state import State
+from llbkit.frontends.dockerfile import errors, platforms
+from llbkit.frontends.dockerfile.check import Linter
+from llbkit.frontends.dockerfile.contexts import NamedContext
+from llbkit.frontends.dockerfile.gotext import format_time
+from llbkit.frontends.dockerfile.image import Image
+from llbkit.frontends.dockerfile.instructions import AnyInstruction, Stage
+from llbkit.frontends.dockerfile.located_errors import pointed
+from llbkit.frontends.dockerfile.options import Options
+from llbkit.frontends.dockerfile.outline import ArgFact, Outline
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.rules import undefined_var
+from llbkit.frontends.dockerfile.words import Expansion, Mode, WordError, expand
+from llbkit.grammar.patterns import PatternMatcher
+from llbkit.llb.graph import ProgressGroup
+from llbkit.llb.ops import Platform
+from llbkit.llb.options import At, SourceText
+from llbkit.llb.options import Options as StepOptions
+from llbkit.llb.state import State
 
 COMMAND = "com.docker.dockerfile.v1.command"
 SCRATCH = "scratch"

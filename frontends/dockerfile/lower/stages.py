@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from frontends.dockerfile import errors, platforms
-from frontends.dockerfile.contexts import Contexts
-from frontends.dockerfile.gotext import parse_int
-from frontends.dockerfile.instructions import (
+from llbkit.frontends.dockerfile import errors, platforms
+from llbkit.frontends.dockerfile.contexts import Contexts
+from llbkit.frontends.dockerfile.gotext import parse_int
+from llbkit.frontends.dockerfile.instructions import (
     AnyInstruction,
     Copy,
     Program,
@@ -18,18 +18,18 @@ from frontends.dockerfile.instructions import (
     Stage,
     Workdir,
 )
-from frontends.dockerfile.located_errors import ErrorCollector, pointed
-from frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
-from frontends.dockerfile.outline import Outline
-from frontends.dockerfile.places import NOWHERE, Place
-from frontends.dockerfile.rules import (
+from llbkit.frontends.dockerfile.located_errors import ErrorCollector, pointed
+from llbkit.frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
+from llbkit.frontends.dockerfile.outline import Outline
+from llbkit.frontends.dockerfile.places import NOWHERE, Place
+from llbkit.frontends.dockerfile.rules import (
     from_platform_flag_const_disallowed,
     redundant_target_platform,
     undefined_arg_in_from,
 )
-from frontends.dockerfile.words import Expansion, WordError, expand
-from grammar import Span
-from llb.ops import Platform
+from llbkit.frontends.dockerfile.words import Expansion, WordError, expand
+from llbkit.grammar import Span
+from llbkit.llb.ops import Platform
 
 
 @dataclass(slots=True, kw_only=True)

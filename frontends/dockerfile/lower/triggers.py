@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from frontends.dockerfile import errors
-from frontends.dockerfile.instructions import Onbuild
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.lower.stage import StageState
-from frontends.dockerfile.lower.stages import Stages, at_stage
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.places import Place
-from frontends.dockerfile.reading import read_instruction
-from grammar import Diagnostic, DiagnosticError, Related, Source
+from llbkit.frontends.dockerfile import errors
+from llbkit.frontends.dockerfile.instructions import Onbuild
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.lower.stage import StageState
+from llbkit.frontends.dockerfile.lower.stages import Stages, at_stage
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.reading import read_instruction
+from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source
 
 _TRIGGER = "ONBUILD"
 _WRONG_BASE = "rebuild the base image without this trigger"

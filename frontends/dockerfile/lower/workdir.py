@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from frontends.dockerfile.instructions import Workdir
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.lower import paths
-from frontends.dockerfile.lower.stage import StageState, Step
-from frontends.dockerfile.rules import workdir_relative_path
+from llbkit.frontends.dockerfile.instructions import Workdir
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.lower import paths
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
+from llbkit.frontends.dockerfile.rules import workdir_relative_path
 
 
 def enter(stage: StageState, path: str) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from frontends.dockerfile.rules import (
+from llbkit.frontends.dockerfile.rules import (
     consistent_instruction_casing,
     copy_ignored_file,
     duplicate_stage_name,

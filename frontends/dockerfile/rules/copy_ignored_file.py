@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import posixpath
 
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
-from grammar.patterns import PatternError, PatternMatcher
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.grammar.patterns import PatternError, PatternMatcher
 
 RULE = Rule(
     name="CopyIgnoredFile",

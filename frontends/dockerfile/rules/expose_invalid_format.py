@@ -8,9 +8,9 @@ Use instead: ``EXPOSE 80``.
 
 from __future__ import annotations
 
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.lower.ports import PortWord
-from frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.lower.ports import PortWord
+from llbkit.frontends.dockerfile.places import Place
 
 RULE = Rule(
     name="ExposeInvalidFormat",

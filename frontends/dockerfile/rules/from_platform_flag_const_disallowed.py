@@ -8,10 +8,10 @@ Use instead: ``--platform=$BUILDPLATFORM``, or a stage name with the platform in
 
 from __future__ import annotations
 
-from frontends.dockerfile import platforms
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
-from frontends.dockerfile.words import Expansion
+from llbkit.frontends.dockerfile import platforms
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.words import Expansion
 
 RULE = Rule(
     name="FromPlatformFlagConstDisallowed",

@@ -8,10 +8,10 @@ Use instead: an image that has the platform, or ``FROM --platform``.
 
 from __future__ import annotations
 
-from frontends.dockerfile import platforms
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
-from llb.ops import Platform
+from llbkit.frontends.dockerfile import platforms
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.llb.ops import Platform
 
 RULE = Rule(
     name="InvalidBaseImagePlatform",

@@ -8,10 +8,10 @@ Use instead: a default: ``ARG TAG=3.20``.
 
 from __future__ import annotations
 
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
-from llb.reference import InvalidReferenceError
-from llb.reference import parse as parse_reference
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.llb.reference import InvalidReferenceError
+from llbkit.llb.reference import parse as parse_reference
 
 RULE = Rule(
     name="InvalidDefaultArgInFrom",

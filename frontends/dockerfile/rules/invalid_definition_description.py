@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
 
 RULE = Rule(
     name="InvalidDefinitionDescription",

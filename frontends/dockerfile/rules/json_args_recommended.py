@@ -8,8 +8,8 @@ Use instead: ``CMD ["program", "argument"]``; or choose a shell with SHELL.
 
 from __future__ import annotations
 
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
 
 RULE = Rule(
     name="JSONArgsRecommended",

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from frontends.dockerfile.ast import ParseWarning
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.ast import ParseWarning
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
 
 RULE = Rule(
     name="NoEmptyContinuation",

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
-from frontends.dockerfile.words import Expansion
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.words import Expansion
 
 RULE = Rule(
     name="RedundantTargetPlatform",

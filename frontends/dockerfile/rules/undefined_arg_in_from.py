@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
-from frontends.dockerfile.suggest import did_you_mean
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.suggest import did_you_mean
 
 RULE = Rule(
     name="UndefinedArgInFrom",

@@ -8,9 +8,9 @@ Use instead: ``WORKDIR /app``.
 
 from __future__ import annotations
 
-from frontends.dockerfile.ast import go_quote
-from frontends.dockerfile.check import Linter, Rule
-from frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.ast import go_quote
+from llbkit.frontends.dockerfile.check import Linter, Rule
+from llbkit.frontends.dockerfile.places import Place
 
 RULE = Rule(
     name="WorkdirRelativePath",

@@ -23,8 +23,8 @@ from tests.support.dockerd import Dockerd
 LONGEST = 40
 """Seconds after which a build counts as one that hangs."""
 _PRELOADED = (
-    "llbkit.cli.main", "llbkit.cli.build", "llbkit.engine", "llbkit.progress.rawjson", "frontends.dockerfile.frontend",
-    "worker.exporters.oci", "worker.sources.image", "worker.ops.exec", "worker.ops.file",
+    "llbkit.cli.main", "llbkit.cli.build", "llbkit.engine", "llbkit.progress.rawjson", "llbkit.frontends.dockerfile.frontend",
+    "llbkit.worker.exporters.oci", "llbkit.worker.sources.image", "llbkit.worker.ops.exec", "llbkit.worker.ops.file",
 )  # fmt: skip
 
 

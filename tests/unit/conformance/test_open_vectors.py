@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from conformance.cli import command
+from llbkit.conformance.cli import command
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 

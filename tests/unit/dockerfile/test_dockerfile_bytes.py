@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.image import Image
-from frontends.dockerfile.lower import stage
-from grammar import Diagnostic, DiagnosticError
-from llb import DefinitionError, scratch
-from llb.wire.encoding import encode
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.image import Image
+from llbkit.frontends.dockerfile.lower import stage
+from llbkit.grammar import Diagnostic, DiagnosticError
+from llbkit.llb import DefinitionError, scratch
+from llbkit.llb.wire.encoding import encode
 
 IMAGES = json.loads((Path(__file__).parents[3] / "conformance" / "vectors" / "images.json").read_text())
 BAD = "\udcff"

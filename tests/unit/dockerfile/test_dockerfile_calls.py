@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends import answers
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import DiagnosticError
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends import answers
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import DiagnosticError
 from tests.support.call_cases import CASES, CallCase
 
 HERE = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.archive import HEAD, is_archive
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.ignore import read_patterns
-from grammar import DiagnosticError
-from llb.ops import Copy, File
-from llb.ops import Source as SourceOp
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.archive import HEAD, is_archive
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.ignore import read_patterns
+from llbkit.grammar import DiagnosticError
+from llbkit.llb.ops import Copy, File
+from llbkit.llb.ops import Source as SourceOp
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import IMAGES, bridge_of, lower, message
 
 D = "sha256:" + "5" * 64

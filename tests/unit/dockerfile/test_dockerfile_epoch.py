@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 import zstandard
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.base import ResolvedSource
-from frontends.dockerfile.archive_times import ArchiveError, newest_time
-from frontends.dockerfile.commits import CommitError, committer_time
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.lower.convert import Converted
-from grammar import DiagnosticError
-from llb.ops import File, MkDir, Source
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.base import ResolvedSource
+from llbkit.frontends.dockerfile.archive_times import ArchiveError, newest_time
+from llbkit.frontends.dockerfile.commits import CommitError, committer_time
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.lower.convert import Converted
+from llbkit.grammar import DiagnosticError
+from llbkit.llb.ops import File, MkDir, Source
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import bridge_of
 from tests.unit.dockerfile.test_dockerfile_lowering import IMAGES
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.ast import byte_runes, flag_offsets
-from frontends.dockerfile.flagvalues import CSVError, fields, texts
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.parse import parse
-from grammar import Source
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.ast import byte_runes, flag_offsets
+from llbkit.frontends.dockerfile.flagvalues import CSVError, fields, texts
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.grammar import Source
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())

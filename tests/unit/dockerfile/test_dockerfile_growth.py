@@ -12,10 +12,10 @@ from types import FrameType
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import DiagnosticError, render_all
-from llb.wire.encoding import encode
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import DiagnosticError, render_all
+from llbkit.llb.wire.encoding import encode
 
 IMAGES = json.loads((Path(__file__).parents[3] / "conformance" / "vectors" / "images.json").read_text())
 HEAD = "FROM alpine\n"

@@ -7,10 +7,10 @@ import asyncio
 
 import pytest
 
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.lines import MOST_BYTES
-from grammar import Diagnostic, DiagnosticError
-from llb.ops import CDIDevice, Exec, File, MkFile
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.lines import MOST_BYTES
+from llbkit.grammar import Diagnostic, DiagnosticError
+from llbkit.llb.ops import CDIDevice, Exec, File, MkFile
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import FROM, bridge_of, lower
 
 WINDOWS = "FROM mcr.example.test/windows/nano:ltsc\n"

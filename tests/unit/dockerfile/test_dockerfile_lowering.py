@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.flagvalues import CSVError, texts
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.gotext import format_duration
-from frontends.dockerfile.lower.convert import Converted
-from frontends.dockerfile.lower.paths import has_wildcards, normalize
-from frontends.dockerfile.suggest import suggest
-from grammar import Diagnostic, DiagnosticError
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.flagvalues import CSVError, texts
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.gotext import format_duration
+from llbkit.frontends.dockerfile.lower.convert import Converted
+from llbkit.frontends.dockerfile.lower.paths import has_wildcards, normalize
+from llbkit.frontends.dockerfile.suggest import suggest
+from llbkit.grammar import Diagnostic, DiagnosticError
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())

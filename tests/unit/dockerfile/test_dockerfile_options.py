@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.directives import detect_syntax, scan
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import Source
-from llb.graph import LinuxResources, Metadata
-from llb.ops import CDIDevice, Copy, Exec, File, MountType
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.directives import detect_syntax, scan
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import Source
+from llbkit.llb.graph import LinuxResources, Metadata
+from llbkit.llb.ops import CDIDevice, Copy, Exec, File, MountType
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import FROM, IMAGES, lower, message
 
 

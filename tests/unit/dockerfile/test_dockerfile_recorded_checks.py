@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 
 ROOT = Path(__file__).parents[3]
 IMAGES = json.loads((ROOT / "conformance" / "vectors" / "images.json").read_text())

@@ -11,13 +11,13 @@ from types import ModuleType
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile import rules
-from frontends.dockerfile.check import Config, Linter, Rule
-from frontends.dockerfile.frontend import DockerfileFrontend
-from frontends.dockerfile.located_errors import DockerfileError
-from frontends.dockerfile.places import NOWHERE
-from grammar import Diagnostic
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile import rules
+from llbkit.frontends.dockerfile.check import Config, Linter, Rule
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.places import NOWHERE
+from llbkit.grammar import Diagnostic
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())

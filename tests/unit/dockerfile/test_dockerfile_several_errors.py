@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import Diagnostic, DiagnosticError, Source, render_all
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import Diagnostic, DiagnosticError, Source, render_all
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())

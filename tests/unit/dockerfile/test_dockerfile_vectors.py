@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import conformance
-from conformance.dockerfile_vectors import run, run_case
+from llbkit import conformance
+from llbkit.conformance.dockerfile_vectors import run, run_case
 
 VECTORS = Path(conformance.__file__).parent / "vectors"
 

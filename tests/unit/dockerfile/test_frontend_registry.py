@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from frontends import registry
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import DiagnosticError
+from llbkit.frontends import registry
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import DiagnosticError
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.dockerfile_vectors import RecordedBridge
-from frontends import registry
-from frontends.base import Bridge, BuildResult
-from frontends.dockerfile.frontend import DockerfileFrontend
-from grammar import Diagnostic, DiagnosticError
+from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends import registry
+from llbkit.frontends.base import Bridge, BuildResult
+from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.grammar import Diagnostic, DiagnosticError
 
 IMAGES = json.loads(
     (Path(__file__).parents[3] / "conformance" / "vectors" / "images.json").read_text(encoding="utf-8")

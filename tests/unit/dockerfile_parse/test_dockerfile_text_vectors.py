@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import conformance
-from conformance.text_vectors import RUNNERS
+from llbkit import conformance
+from llbkit.conformance.text_vectors import RUNNERS
 
 FOLDER = Path(conformance.__file__).parent / "vectors"
 CASES = [

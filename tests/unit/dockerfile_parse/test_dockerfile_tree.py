@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from frontends.dockerfile.ast import Node, ParsedFile
-from frontends.dockerfile.directives import detect_syntax
-from frontends.dockerfile.parse import parse
-from grammar import Diagnostic, DiagnosticError, Source
+from llbkit.frontends.dockerfile.ast import Node, ParsedFile
+from llbkit.frontends.dockerfile.directives import detect_syntax
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.grammar import Diagnostic, DiagnosticError, Source
 
 
 def read(text: str) -> ParsedFile:

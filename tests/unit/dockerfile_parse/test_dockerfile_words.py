@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from frontends.dockerfile.ignore import read_patterns
-from frontends.dockerfile.words import Expansion, Mode, WordError, expand
-from grammar.patterns import PatternError, PatternMatcher
+from llbkit.frontends.dockerfile.ignore import read_patterns
+from llbkit.frontends.dockerfile.words import Expansion, Mode, WordError, expand
+from llbkit.grammar.patterns import PatternError, PatternMatcher
 
 ENV = {"A": "one two", "P": "/usr/lib/x.so", "E": "", "NL": "a\nb"}
 

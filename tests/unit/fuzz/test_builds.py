@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from frontends.dockerfile.parse import parse
-from grammar import DiagnosticError, Source
+from llbkit.frontends.dockerfile.parse import parse
+from llbkit.grammar import DiagnosticError, Source
 from tests.fuzz.builds.case import Case, Change, Entry, Stage, Step, apply_change, lay_out
 from tests.fuzz.builds.compare import Difference, compare, compare_pictures
 from tests.fuzz.builds.engines import Report, Vertex, read_report

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from grammar import DiagnosticError, Source, loader
-from grammar.lift import Leaf, Lifter, rule_name
-from grammar.recover import Syntax
+from llbkit.grammar import DiagnosticError, Source, loader
+from llbkit.grammar.lift import Leaf, Lifter, rule_name
+from llbkit.grammar.recover import Syntax
 
 SUMS = """
 start: sum

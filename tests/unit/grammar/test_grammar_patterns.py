@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from grammar.goregex import GoRegexError, compile_go
-from grammar.patterns import PatternError, PatternMatcher, clean_path
+from llbkit.grammar.goregex import GoRegexError, compile_go
+from llbkit.grammar.patterns import PatternError, PatternMatcher, clean_path
 
 
 @pytest.mark.parametrize(

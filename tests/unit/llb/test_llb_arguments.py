@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-import llb
+from llbkit import llb
 
 WRONG = cast("Any", 3)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llb import (
+from llbkit.llb import (
     DefinitionError,
     StateError,
     build,
@@ -25,12 +25,12 @@ from llb import (
     scratch,
     tmpfs,
 )
-from llb.graph import LinuxResources
-from llb.ops import Exec, Passthrough, Platform, ProxyEnv
-from llb.ops import Source as SourceOp
-from llb.sources import ImageConfig
-from llb.state import State
-from llb.wire import encode
+from llbkit.llb.graph import LinuxResources
+from llbkit.llb.ops import Exec, Passthrough, Platform, ProxyEnv
+from llbkit.llb.ops import Source as SourceOp
+from llbkit.llb.sources import ImageConfig
+from llbkit.llb.state import State
+from llbkit.llb.wire import encode
 
 REPO = "https://h.test/a.git"
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import llb
-from llb import ops
-from llb.compare import Comparison, compare
-from llb.graph import Graph
-from llb.state import State
-from llb.wire import decode, encode
+from llbkit import llb
+from llbkit.llb import ops
+from llbkit.llb.compare import Comparison, compare
+from llbkit.llb.graph import Graph
+from llbkit.llb.state import State
+from llbkit.llb.wire import decode, encode
 
 PLATFORM = "linux/amd64"
 
@@ -172,8 +172,8 @@ def test_equal_steps_of_two_stages_are_not_mixed_up() -> None:
 
 
 def test_wire_bytes_that_no_field_tells_apart_are_told() -> None:
-    from llb.graph import Edge, Vertex
-    from llb.wire.decoding import decode_vertex
+    from llbkit.llb.graph import Edge, Vertex
+    from llbkit.llb.wire.decoding import decode_vertex
 
     base = Vertex.make(ops.Source(identifier="local://x"))
     odd = decode_vertex(base.raw + b"\xfa\x3e\x01x", ())

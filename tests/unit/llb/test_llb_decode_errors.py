@@ -8,12 +8,12 @@ import re
 
 import pytest
 
-from llb import ops
-from llb.errors import DefinitionError
-from llb.graph import Edge, Graph, Vertex
-from llb.wire import decode, encode
-from llb.wire import ops_pb2 as pb
-from llb.wire.encoding import encode_op
+from llbkit.llb import ops
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.wire import decode, encode
+from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire.encoding import encode_op
 
 BASE = Vertex.make(ops.Source(identifier="docker-image://docker.io/library/alpine:3.20"))
 

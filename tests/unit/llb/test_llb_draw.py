@@ -6,15 +6,15 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-import llb
-from grammar import Source as Text
-from llb import ops
-from llb.draw import dot, mermaid, svg
-from llb.draw.layout import layout
-from llb.draw.picture import Outcome, picture, seconds
-from llb.graph import Edge, Graph, Vertex
-from llb.options import At, SourceText
-from llb.stats import measure
+from llbkit import llb
+from llbkit.grammar import Source as Text
+from llbkit.llb import ops
+from llbkit.llb.draw import dot, mermaid, svg
+from llbkit.llb.draw.layout import layout
+from llbkit.llb.draw.picture import Outcome, picture, seconds
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.options import At, SourceText
+from llbkit.llb.stats import measure
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-import llb
-from grammar import Source as Text
-from llb import ops
-from llb.graph import Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex, merge_metadata
-from llb.options import At, SourceText
-from llb.sourcemap import Location, SourceInfo, SourceMap
-from llb.walk import postorder
-from llb.wire import decode, encode
+from llbkit import llb
+from llbkit.grammar import Source as Text
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex, merge_metadata
+from llbkit.llb.options import At, SourceText
+from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.walk import postorder
+from llbkit.llb.wire import decode, encode
 
 BASE = Vertex.make(ops.Source(identifier="docker-image://docker.io/library/alpine:3.20"))
 DEPTH = 100_000
@@ -30,8 +30,8 @@ def _chain(depth: int) -> Graph:
 
 
 def test_a_chain_far_deeper_than_the_stack_survives_the_wire_and_is_rendered() -> None:
-    from llb import text
-    from llb.draw import dot
+    from llbkit.llb import text
+    from llbkit.llb.draw import dot
 
     graph = _chain(DEPTH)
     data = encode(graph)
@@ -142,6 +142,6 @@ def test_merged_metadata_takes_later_words_and_unites_demands() -> None:
 
 
 def test_importing_the_builder_does_not_import_protobuf() -> None:
-    code = "import sys, llb, llb.state, llb.sources; print(any(m.startswith('google.protobuf') for m in sys.modules))"
+    code = "import sys, llbkit.llb.state, llbkit.llb.sources; print(any(m.startswith('google.protobuf') for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

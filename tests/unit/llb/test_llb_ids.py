@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import llb
-from llb.ids import new_id
+from llbkit import llb
+from llbkit.llb.ids import new_id
 
 ROOT = Path(llb.__file__).parent.parent
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from llb import platform as platforms
-from llb.ops import Platform
+from llbkit.llb import platform as platforms
+from llbkit.llb.ops import Platform
 
 ALIASES = [
     ("linux/amd64", "linux/amd64"),

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import llb
-from llb import ops, text
-from llb.draw import dot
-from llb.graph import Edge, Graph, Vertex
-from llb.wire import decode, encode
+from llbkit import llb
+from llbkit.llb import ops, text
+from llbkit.llb.draw import dot
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.wire import decode, encode
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 CASES: list[dict[str, Any]] = [

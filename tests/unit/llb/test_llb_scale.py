@@ -11,16 +11,16 @@ from collections import Counter
 
 import pytest
 
-from llb import image, merge, scratch
-from llb.files import Chain, mkfile
-from llb.files import copy as copy_action
-from llb.graph import Edge, Graph, Vertex
-from llb.ops import Merge, Source
-from llb.options import as_platform
-from llb.state import ExecState
-from llb.verify import verify
-from llb.walk import no_garbage, postorder
-from llb.wire import decode, encode
+from llbkit.llb import image, merge, scratch
+from llbkit.llb.files import Chain, mkfile
+from llbkit.llb.files import copy as copy_action
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.ops import Merge, Source
+from llbkit.llb.options import as_platform
+from llbkit.llb.state import ExecState
+from llbkit.llb.verify import verify
+from llbkit.llb.walk import no_garbage, postorder
+from llbkit.llb.wire import decode, encode
 
 DEEP = 5000
 """Many times the depth of Python's stack."""
@@ -123,7 +123,7 @@ def test_settings_of_an_open_platform_are_derived_once_a_step() -> None:
 
         return change
 
-    from llb.settings import LazySettings, Settings
+    from llbkit.llb.settings import LazySettings, Settings
 
     settings = LazySettings(base=lambda platform: Settings(platform=platform))
     platform = as_platform("linux/amd64")

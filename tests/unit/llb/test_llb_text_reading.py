@@ -7,11 +7,11 @@ import difflib
 
 import pytest
 
-import llb
-from grammar import DiagnosticError, Source
-from llb import ops, text
-from llb.graph import Edge, Graph, Vertex
-from llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit import llb
+from llbkit.grammar import DiagnosticError, Source
+from llbkit.llb import ops, text
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
 
 SMALL = """\
 # A comment, and a vertex with another one behind it.
@@ -158,7 +158,7 @@ def test_ops_that_words_cannot_say_are_raw_and_bound_to_their_inputs() -> None:
     base = Vertex.make(ops.Source(identifier="local://a"))
     top = Vertex.make(ops.Merge(inputs=(0,)), (Edge(base),))
     odd = Vertex(op=top.op, inputs=top.inputs, digest="", raw=top.raw + b"\xfa\x3e\x01x")
-    from llb.wire.decoding import decode_vertex
+    from llbkit.llb.wire.decoding import decode_vertex
 
     odd = decode_vertex(odd.raw, odd.inputs)
     said = text.render(Graph(vertices=(base, odd), head=Edge(odd)))

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from llb import ops
-from llb.errors import DefinitionError
-from llb.graph import Edge, Graph, Vertex
-from llb.verify import RULES, verify
-from llb.wire import decode, encode
+from llbkit.llb import ops
+from llbkit.llb.errors import DefinitionError
+from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.verify import RULES, verify
+from llbkit.llb.wire import decode, encode
 
 BASE = Vertex.make(ops.Source(identifier="docker-image://docker.io/library/alpine:3.20"))
 META = ops.Meta(args=("true",))

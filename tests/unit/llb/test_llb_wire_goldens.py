@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from conformance.opjson import ops_of
-from llb.graph import Graph, Vertex
-from llb.wire import decode, decode_op, encode
+from llbkit.conformance.opjson import ops_of
+from llbkit.llb.graph import Graph, Vertex
+from llbkit.llb.wire import decode, decode_op, encode
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from frontends import answers
 from llbkit.cli.calls import Call, show
 from llbkit.csvflags import FlagError
+from llbkit.frontends import answers
 from llbkit.request import BuildOutcome
 
 

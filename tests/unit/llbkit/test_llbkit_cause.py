@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from grammar import Source
 from llbkit.cli.cause import find_cause, last_lines
 from llbkit.cli.failure import explain
-from solver.errors import VertexError
-from worker.base import ExecError
+from llbkit.grammar import Source
+from llbkit.solver.errors import VertexError
+from llbkit.worker.base import ExecError
 
 TEXT = "FROM base\nRUN make all && \\\n    cat /nosuch && \\\n    make /nosuch.d\nCOPY dir/a.txt b.txt /x/\n"
 

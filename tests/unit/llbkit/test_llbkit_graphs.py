@@ -9,14 +9,13 @@ import sys
 
 import pytest
 
-import llb
-from llb.wire import encode
-from llbkit import graphs
+from llbkit import graphs, llb
 from llbkit.cli.main import run
 from llbkit.csvflags import FlagError
+from llbkit.llb.wire import encode
 from llbkit.progress.rawjson import RawJSONDisplay
 from llbkit.progress.recorded import outcomes
-from solver.events import VertexAdded, VertexCompleted, VertexStarted
+from llbkit.solver.events import VertexAdded, VertexCompleted, VertexStarted
 
 
 def _graph(command: str = "make") -> llb.Graph:
@@ -98,7 +97,7 @@ def test_verify_prints_every_problem_with_its_line(tmp_path, capsys) -> None:
 
 
 def test_verify_of_a_definition_names_op_and_field(tmp_path, capsys) -> None:
-    from llb.text import study
+    from llbkit.llb.text import study
 
     bad = study("%a = source nowhere\nhead %a\n").graph
     (tmp_path / "bad.pb").write_bytes(encode(bad))
@@ -184,8 +183,8 @@ def test_what_is_no_graph_is_refused(data: bytes) -> None:
 
 
 def test_a_definition_that_holds_a_text_is_no_text() -> None:
-    from llb.graph import Edge, Graph, Vertex
-    from llb.ops import File, FileAction, MkFile
+    from llbkit.llb.graph import Edge, Graph, Vertex
+    from llbkit.llb.ops import File, FileAction, MkFile
 
     step = FileAction(
         action=MkFile(path="/x", data=b"\n%a = source local://x\nhead %a\n"), input=-1, secondary_input=-1

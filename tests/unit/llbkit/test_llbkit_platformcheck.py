@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from frontends.base import BuildResult, PlatformResult
-from llb import platform as platforms
+from llbkit.frontends.base import BuildResult, PlatformResult
+from llbkit.llb import platform as platforms
 from llbkit.platformcheck import platform_warnings
 from llbkit.request import BuildRequest
 

@@ -17,7 +17,14 @@ from llbkit.progress import open_display
 from llbkit.progress.model import StepView, printable
 from llbkit.progress.summary import Summary
 from llbkit.request import Output
-from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus, VertexWarning
+from llbkit.solver.events import (
+    VertexAdded,
+    VertexCompleted,
+    VertexLog,
+    VertexStarted,
+    VertexStatus,
+    VertexWarning,
+)
 
 
 def play(mode: str, *events) -> str:

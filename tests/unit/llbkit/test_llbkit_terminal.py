@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from llbkit.progress.plain import PlainDisplay
 from llbkit.progress.tty import TTYDisplay
+from llbkit.solver.events import VertexAdded, VertexCompleted, VertexStarted, VertexStatus, VertexWarning
 from llbkit.terminal import SafeStream, one_line
-from solver.events import VertexAdded, VertexCompleted, VertexStarted, VertexStatus, VertexWarning
 
 STEERING = {
     "escape": "\x1b[31;5m", "title": "\x1b]0;x\x07", "c1": "\x9b31m", "return": "\r", "override": "\u202e",

@@ -6,11 +6,11 @@ from __future__ import annotations
 import pytest
 from support.solving import build, ignoring
 
-from solver.cache.memory import MemoryStore
-from solver.cache.sqlite import SQLiteStore
-from solver.explain import Difference, Miss, differences, explain
-from solver.fake import number, total
-from solver.ports import Record
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.cache.sqlite import SQLiteStore
+from llbkit.solver.explain import Difference, Miss, differences, explain
+from llbkit.solver.fake import number, total
+from llbkit.solver.ports import Record
 
 
 def made(op: object = None, *inputs: object) -> dict[str, object]:

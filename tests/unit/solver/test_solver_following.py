@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 from support.solving import build, graph_of, ignoring, solve, solver_of
 
-from llb.graph import Edge
-from solver.cache.memory import MemoryStore
-from solver.errors import SolveError, VertexError
-from solver.fake import Deadlock, FakeWorker, number, run, total
+from llbkit.llb.graph import Edge
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.errors import SolveError, VertexError
+from llbkit.solver.fake import Deadlock, FakeWorker, number, run, total
 
 VOLATILE = frozenset({"dir"})
 

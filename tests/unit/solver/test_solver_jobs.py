@@ -8,11 +8,11 @@ import asyncio
 import pytest
 from support.solving import graph_of, solve, solver_of
 
-from llb.graph import Metadata
-from solver.cache.memory import MemoryStore
-from solver.errors import VertexError
-from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted
-from solver.fake import FakeWorker, number, run, total
+from llbkit.llb.graph import Metadata
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.errors import VertexError
+from llbkit.solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted
+from llbkit.solver.fake import FakeWorker, number, run, total
 
 
 def test_a_graph_gives_its_value_and_runs_each_vertex_once() -> None:
@@ -180,7 +180,7 @@ def test_a_long_chain_needs_no_deep_stack() -> None:
 
 
 def test_scratch_has_no_result() -> None:
-    from llb.graph import Graph
+    from llbkit.llb.graph import Graph
 
     async def main():
         solver = solver_of(FakeWorker())

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from support.solving import graph_of, solver_of
 
-import solver.passes
-from grammar import Source
-from llb import ops
-from llb.graph import Edge, Graph, Metadata, ProgressGroup, Vertex
-from llb.sourcemap import Location, SourceInfo, SourceMap
-from llb.verify import verify
-from llb.walk import postorder
-from solver import passes
-from solver.fake import FakeWorker, number, run, total
-from solver.passes import FILES_PIPELINE, PIPELINE, optimize
-from solver.passes.prune import Prune
+import llbkit.solver.passes
+from llbkit.grammar import Source
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, Graph, Metadata, ProgressGroup, Vertex
+from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.verify import verify
+from llbkit.llb.walk import postorder
+from llbkit.solver import passes
+from llbkit.solver.fake import FakeWorker, number, run, total
+from llbkit.solver.passes import FILES_PIPELINE, PIPELINE, optimize
+from llbkit.solver.passes.prune import Prune
 
 
 def source(name: str) -> Vertex:
@@ -176,7 +176,7 @@ def test_every_pass_is_listed() -> None:
     names = [one.name for one in PIPELINE]
     assert len(set(names)) == len(names)
     assert [one.name for one in FILES_PIPELINE] == names
-    folder = Path(str(solver.passes.__file__)).parent
+    folder = Path(str(llbkit.solver.passes.__file__)).parent
     files = {path.stem.replace("_", "-") for path in folder.glob("*.py")}
     assert files - {"--init--", "rewrite", "visibility"} == set(names)
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 import pytest
 from support.solving import graph_of, ignoring, solve, solver_of
 
-from grammar import Source
-from llb import ops
-from llb.graph import Metadata, ProgressGroup, Vertex
-from llb.names import name_of
-from llb.sourcemap import Location, SourceInfo, SourceMap
-from solver.cache.memory import MemoryStore
-from solver.errors import VertexError
-from solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
-from solver.fake import FakeWorker, number, run, total
-from solver.reporting import Reporter
+from llbkit.grammar import Source
+from llbkit.llb import ops
+from llbkit.llb.graph import Metadata, ProgressGroup, Vertex
+from llbkit.llb.names import name_of
+from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.errors import VertexError
+from llbkit.solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
+from llbkit.solver.fake import FakeWorker, number, run, total
+from llbkit.solver.reporting import Reporter
 
 
 async def one(solver, head, *, events=None, metadata=None, after=0.0, clock=None):

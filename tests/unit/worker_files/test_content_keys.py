@@ -7,12 +7,12 @@ import os
 
 import pytest
 
-from worker.base import Snapshot
-from worker.contenthash import ContentHasher, StoredDigests, digest_of
-from worker.metadata import Metadata
-from worker.pools import Token
-from worker.selection import Selection
-from worker.tree import DirectoryTree
+from llbkit.worker.base import Snapshot
+from llbkit.worker.contenthash import ContentHasher, StoredDigests, digest_of
+from llbkit.worker.metadata import Metadata
+from llbkit.worker.pools import Token
+from llbkit.worker.selection import Selection
+from llbkit.worker.tree import DirectoryTree
 
 
 @pytest.fixture

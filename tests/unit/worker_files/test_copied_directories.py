@@ -8,10 +8,10 @@ import stat
 
 import pytest
 
-from llb.ops import Chown, Copy, MkDir
-from worker.base import SCRATCH
-from worker.localtree import LocalTree
-from worker.statcache import StatCache
+from llbkit.llb.ops import Chown, Copy, MkDir
+from llbkit.worker.base import SCRATCH
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.statcache import StatCache
 
 OLD = 1_500_000_000
 

@@ -8,12 +8,12 @@ import stat
 
 import pytest
 
-from llb import ops
-from llb.ops import MkDir, MkFile, Rm
-from worker.base import SCRATCH, Snapshot
-from worker.localtree import LocalTree
-from worker.ops.merge import stacked
-from worker.statcache import StatCache
+from llbkit.llb import ops
+from llbkit.llb.ops import MkDir, MkFile, Rm
+from llbkit.worker.base import SCRATCH, Snapshot
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.ops.merge import stacked
+from llbkit.worker.statcache import StatCache
 
 
 def test_stacks_are_concatenated_and_keep_a_layer_in_each_of_its_places() -> None:

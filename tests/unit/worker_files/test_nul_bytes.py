@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from llb import ops
-from worker.base import WorkerError
-from worker.ops.nul_bytes import refuse_nul
+from llbkit.llb import ops
+from llbkit.worker.base import WorkerError
+from llbkit.worker.ops.nul_bytes import refuse_nul
 
 
 def file_op(action: ops.MkDir | ops.MkFile | ops.Copy) -> ops.File:

@@ -13,8 +13,8 @@ import tarfile
 import pytest
 import zstandard
 
-from llb.ops import Chown, Copy
-from worker.base import SCRATCH, FileOpError
+from llbkit.llb.ops import Chown, Copy
+from llbkit.worker.base import SCRATCH, FileOpError
 
 TIME, EARLIER, LATER = 1_500_000_000, 1_400_000_000, 1_450_000_000
 FILE, LINK, SYMBOLIC, DIRECTORY = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE

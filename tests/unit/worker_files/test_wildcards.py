@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grammar.patterns import PatternMatcher
-from llb.ops import Copy
-from worker.base import SourceError
-from worker.localtree import LocalTree
-from worker.selection import of_copy
-from worker.statcache import StatCache
-from worker.wildcards import as_pattern, component_matcher, literal_pattern, whole_pattern
+from llbkit.grammar.patterns import PatternMatcher
+from llbkit.llb.ops import Copy
+from llbkit.worker.base import SourceError
+from llbkit.worker.localtree import LocalTree
+from llbkit.worker.selection import of_copy
+from llbkit.worker.statcache import StatCache
+from llbkit.worker.wildcards import as_pattern, component_matcher, literal_pattern, whole_pattern
 
 NAMES = [
     "a*b", "a\\b", "a b", " lead", "trail ", "a^b", "^x", "x]y", "[q]", "!neg", "aXb", "*", "?.txt", "a*.txt",

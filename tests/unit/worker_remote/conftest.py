@@ -15,15 +15,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from support.registry import registry as run_registry
 from support.remote import DirectoryLayers, MemoryBlobs
 
-from worker.content.dockerconfig import ANONYMOUS
-from worker.content.push import Pusher
-from worker.content.registry import RegistryProvider
-from worker.content.transport import Transport
-from worker.exporters.base import ExportTools
-from worker.images import ImageStore
-from worker.metadata import Metadata
-from worker.pools import Token
-from worker.sources.image import ImageResolver
+from llbkit.worker.content.dockerconfig import ANONYMOUS
+from llbkit.worker.content.push import Pusher
+from llbkit.worker.content.registry import RegistryProvider
+from llbkit.worker.content.transport import Transport
+from llbkit.worker.exporters.base import ExportTools
+from llbkit.worker.images import ImageStore
+from llbkit.worker.metadata import Metadata
+from llbkit.worker.pools import Token
+from llbkit.worker.sources.image import ImageResolver
 
 
 @pytest.fixture(scope="session")

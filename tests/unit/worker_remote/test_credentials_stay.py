@@ -13,18 +13,18 @@ from types import SimpleNamespace
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
-from llb.reference import parse
-from worker.base import Session, SourceError
-from worker.content.auth import Authorizer
-from worker.content.dockerconfig import Credentials
-from worker.content.provider import fetch
-from worker.content.push import Push, Pusher
-from worker.content.registry import RegistryProvider
-from worker.content.transport import Transport
-from worker.content.urls import resolve_url, same_origin
-from worker.oci import LAYER, MANIFEST, Descriptor
-from worker.pools import Token
-from worker.sources.http import HttpSource
+from llbkit.llb.reference import parse
+from llbkit.worker.base import Session, SourceError
+from llbkit.worker.content.auth import Authorizer
+from llbkit.worker.content.dockerconfig import Credentials
+from llbkit.worker.content.provider import fetch
+from llbkit.worker.content.push import Push, Pusher
+from llbkit.worker.content.registry import RegistryProvider
+from llbkit.worker.content.transport import Transport
+from llbkit.worker.content.urls import resolve_url, same_origin
+from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
+from llbkit.worker.pools import Token
+from llbkit.worker.sources.http import HttpSource
 
 BODY = b"the layer"
 BLOB = Descriptor(media_type=LAYER, digest=sha256(BODY), size=len(BODY))

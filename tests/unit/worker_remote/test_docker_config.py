@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.base import SourceError
-from worker.content.dockerconfig import ANONYMOUS, Credentials, DockerConfig
+from llbkit.worker.base import SourceError
+from llbkit.worker.content.dockerconfig import ANONYMOUS, Credentials, DockerConfig
 
 HOST = "r.example"
 ODD = [

@@ -11,11 +11,11 @@ from support.proxy import proxy
 from support.remote import FaultyServer
 from support.sockets import raw_server
 
-from worker.base import Session, SourceError
-from worker.pools import Cancelled, Token
-from worker.sources.git import GitSource
-from worker.sources.giturl import parse
-from worker.sources.repositories import Repositories
+from llbkit.worker.base import Session, SourceError
+from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.sources.git import GitSource
+from llbkit.worker.sources.giturl import parse
+from llbkit.worker.sources.repositories import Repositories
 
 COMMIT = "a" * 40
 SECRET = "the-token"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.base import EnvironmentLackError, Session, SourceError
-from worker.sources.git import GitSource
-from worker.sources.giturl import parse
-from worker.sources.repositories import Repositories
+from llbkit.worker.base import EnvironmentLackError, Session, SourceError
+from llbkit.worker.sources.git import GitSource
+from llbkit.worker.sources.giturl import parse
+from llbkit.worker.sources.repositories import Repositories
 
 ENV = {
     **os.environ,

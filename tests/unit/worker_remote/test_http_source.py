@@ -8,9 +8,9 @@ import hashlib
 import pytest
 from support.remote import FaultyServer, sha256
 
-from worker.base import Session, SourceError
-from worker.content.provider import WrongDigestError
-from worker.sources.http import HttpSource
+from llbkit.worker.base import Session, SourceError
+from llbkit.worker.content.provider import WrongDigestError
+from llbkit.worker.sources.http import HttpSource
 
 SESSION = Session(id="s", secrets={"auth": lambda: b"Bearer x\n"})
 

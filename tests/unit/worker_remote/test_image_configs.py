@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 from support.remote import MemoryBlobs
 
-from llb.ops import Platform
-from llb.reference import Reference
-from worker.base import Session, SourceError
-from worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
-from worker.sources.image import ImageResolver
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import Reference
+from llbkit.worker.base import Session, SourceError
+from llbkit.worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
+from llbkit.worker.sources.image import ImageResolver
 
 AMD64 = Platform(os="linux", architecture="amd64")
 ID = "sha256:" + "1" * 64

@@ -10,19 +10,19 @@ import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 from support.sockets import raw_server
 
-from llb.reference import parse
-from worker.base import Session, SourceError
-from worker.content.auth import parse_challenges
-from worker.content.dockerconfig import ANONYMOUS, Credentials
-from worker.content.provider import fetch
-from worker.content.push import Push, Pusher
-from worker.content.registry import RegistryProvider
-from worker.content.transport import Transport
-from worker.oci import LAYER, MANIFEST, Descriptor
-from worker.pools import Token
-from worker.sources.giterrors import git_failure
-from worker.sources.giturl import parse as parse_git
-from worker.sources.http import HttpSource
+from llbkit.llb.reference import parse
+from llbkit.worker.base import Session, SourceError
+from llbkit.worker.content.auth import parse_challenges
+from llbkit.worker.content.dockerconfig import ANONYMOUS, Credentials
+from llbkit.worker.content.provider import fetch
+from llbkit.worker.content.push import Push, Pusher
+from llbkit.worker.content.registry import RegistryProvider
+from llbkit.worker.content.transport import Transport
+from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
+from llbkit.worker.pools import Token
+from llbkit.worker.sources.giterrors import git_failure
+from llbkit.worker.sources.giturl import parse as parse_git
+from llbkit.worker.sources.http import HttpSource
 
 BODY = b"layer"
 BLOB = Descriptor(media_type=LAYER, digest=sha256(BODY), size=len(BODY))

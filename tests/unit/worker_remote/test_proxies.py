@@ -7,16 +7,16 @@ import pytest
 from support.proxy import proxy
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
-from llb.reference import parse
-from worker.base import Session, SourceError
-from worker.content.dockerconfig import ANONYMOUS
-from worker.content.provider import fetch
-from worker.content.proxies import proxy_for, proxy_variables
-from worker.content.registry import RegistryProvider
-from worker.content.transport import Transport
-from worker.oci import Descriptor
-from worker.pools import Token
-from worker.sources.http import HttpSource
+from llbkit.llb.reference import parse
+from llbkit.worker.base import Session, SourceError
+from llbkit.worker.content.dockerconfig import ANONYMOUS
+from llbkit.worker.content.provider import fetch
+from llbkit.worker.content.proxies import proxy_for, proxy_variables
+from llbkit.worker.content.registry import RegistryProvider
+from llbkit.worker.content.transport import Transport
+from llbkit.worker.oci import Descriptor
+from llbkit.worker.pools import Token
+from llbkit.worker.sources.http import HttpSource
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 

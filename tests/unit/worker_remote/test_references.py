@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llb.ops import Platform
-from llb.reference import InvalidReferenceError, parse
-from worker.oci import INDEX, Descriptor
-from worker.sources.platform import choose, fallbacks, show
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import InvalidReferenceError, parse
+from llbkit.worker.oci import INDEX, Descriptor
+from llbkit.worker.sources.platform import choose, fallbacks, show
 
 DIGEST = "sha256:" + "0" * 64
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 from support.remote import MemoryBlobs
 
-from llb.ops import Platform
-from llb.reference import parse
-from worker.base import Session, Snapshot, SourceError
-from worker.content.registry import RegistryProvider
-from worker.exporters.base import ExportRequest, PlatformExport
-from worker.exporters.export import export
-from worker.sources.image import ImageResolver
+from llbkit.llb.ops import Platform
+from llbkit.llb.reference import parse
+from llbkit.worker.base import Session, Snapshot, SourceError
+from llbkit.worker.content.registry import RegistryProvider
+from llbkit.worker.exporters.base import ExportRequest, PlatformExport
+from llbkit.worker.exporters.export import export
+from llbkit.worker.sources.image import ImageResolver
 
 AMD64 = Platform(os="linux", architecture="amd64")
 ARM64 = Platform(os="linux", architecture="arm64")

@@ -11,16 +11,16 @@ import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 from support.sockets import deaf_address, raw_server
 
-from llb.reference import parse
-from worker.base import Session, SourceError
-from worker.content.dockerconfig import Credentials, DockerConfig
-from worker.content.provider import fetch
-from worker.content.push import Push, Pusher
-from worker.content.registry import RegistryProvider
-from worker.content.transport import Transport
-from worker.oci import LAYER, MANIFEST, Descriptor
-from worker.pools import Cancelled, Token
-from worker.sources.http import HttpSource
+from llbkit.llb.reference import parse
+from llbkit.worker.base import Session, SourceError
+from llbkit.worker.content.dockerconfig import Credentials, DockerConfig
+from llbkit.worker.content.provider import fetch
+from llbkit.worker.content.push import Push, Pusher
+from llbkit.worker.content.registry import RegistryProvider
+from llbkit.worker.content.transport import Transport
+from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
+from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.sources.http import HttpSource
 
 BLOB = Descriptor(media_type="x", digest=sha256(b"x"), size=1 << 30)
 PROMPT = 5.0
@@ -100,10 +100,10 @@ def test_a_pull_is_cancelled_whatever_it_waits_for(name):
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_what_drips_without_end_meets_a_deadline(name, monkeypatch):
-    monkeypatch.setattr("worker.content.response._PIECE_SECONDS", 0.4)
-    monkeypatch.setattr("worker.content.response._SMALL_SECONDS", 0.4)
-    monkeypatch.setattr("worker.content.response._DRAIN_SECONDS", 0.1)
-    monkeypatch.setattr("worker.content.registry._RESUMES", 1)
+    monkeypatch.setattr("llbkit.worker.content.response._PIECE_SECONDS", 0.4)
+    monkeypatch.setattr("llbkit.worker.content.response._SMALL_SECONDS", 0.4)
+    monkeypatch.setattr("llbkit.worker.content.response._DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("llbkit.worker.content.registry._RESUMES", 1)
     with raw_server(ENDLESS[name]) as address:
         source, ref = RegistryProvider(transport(patience=0.4)), parse(f"{address}/a/b:c")
         with pytest.raises(SourceError, match=address) as caught:
@@ -126,7 +126,7 @@ def test_connecting_is_cancelled_just_before_it_begins(monkeypatch):
             super().connect(address)
 
     with deaf_address() as address:
-        monkeypatch.setattr("worker.content.exchange.socket.socket", Late)
+        monkeypatch.setattr("llbkit.worker.content.exchange.socket.socket", Late)
         with pytest.raises(Cancelled):
             RegistryProvider(transport()).resolve(parse(f"{address}/a/b:c"), token)
 
@@ -141,7 +141,7 @@ def test_a_tls_handshake_is_cancelled():
 def test_resolving_a_name_is_cancelled(monkeypatch):
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *args, **kwargs: over.wait(30) and [])
-    monkeypatch.setattr("worker.content.exchange._numeric", lambda host, port: [])
+    monkeypatch.setattr("llbkit.worker.content.exchange._numeric", lambda host, port: [])
     try:
         source = RegistryProvider(transport())
         cancelled_in_time(lambda token: source.resolve(parse("registry.invalid/a:b"), token))
@@ -233,7 +233,7 @@ def test_an_upload_that_fails_stops_its_neighbours():
 
 
 def test_a_file_without_a_length_that_stands_still_is_not_kept(database, monkeypatch):
-    monkeypatch.setattr("worker.content.response._PIECE_SECONDS", 0.4)
+    monkeypatch.setattr("llbkit.worker.content.response._PIECE_SECONDS", 0.4)
     store = MemoryBlobs()
     source = HttpSource(transport=transport(), store=store, database=database)
 
@@ -260,7 +260,7 @@ def test_a_connection_is_used_again_after_an_answer_that_was_dismissed():
 
 
 def test_a_registry_may_take_longer_for_what_means_work(monkeypatch):
-    monkeypatch.setattr("worker.content.exchange.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("llbkit.worker.content.exchange.IDLE_SECONDS", 0.2)
 
     def slow(connection, head, over):
         over.wait(0.8)
@@ -276,7 +276,7 @@ def test_a_registry_may_take_longer_for_what_means_work(monkeypatch):
 
 
 def test_a_slow_reader_is_no_stall(monkeypatch):
-    monkeypatch.setattr("worker.content.response._PIECE_SECONDS", 0.2)
+    monkeypatch.setattr("llbkit.worker.content.response._PIECE_SECONDS", 0.2)
     body = bytes(1 << 20)
     with FaultyServer(lambda m, p, h, n: (200, {}, body)) as server:
         sender = transport(patience=0.2)

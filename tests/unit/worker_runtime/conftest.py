@@ -17,19 +17,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from llb import ops
-from llb.graph import Edge, LinuxResources, Metadata, Vertex
-from solver.ports import ContentKey
-from worker.base import SCRATCH, Session, Snapshot, Snapshotter
-from worker.cachemounts import CacheMounts
-from worker.content.store import ContentStore
-from worker.ops.exec import ExecOperation, ExecParts
-from worker.pools import Pools
-from worker.runtime.process import Containers
-from worker.snapshot.layers import LayerStore
-from worker.snapshot.native import NativeSnapshotter
-from worker.snapshot.overlay import OverlaySnapshotter
-from worker.statedir import StateDir
+from llbkit.llb import ops
+from llbkit.llb.graph import Edge, LinuxResources, Metadata, Vertex
+from llbkit.solver.ports import ContentKey
+from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.cachemounts import CacheMounts
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.ops.exec import ExecOperation, ExecParts
+from llbkit.worker.pools import Pools
+from llbkit.worker.runtime.process import Containers
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.snapshot.native import NativeSnapshotter
+from llbkit.worker.snapshot.overlay import OverlaySnapshotter
+from llbkit.worker.statedir import StateDir
 
 BUSYBOX = Path("/bin/busybox")
 SNAPSHOTTERS: Mapping[str, Callable[[StateDir, LayerStore], Snapshotter]] = {
@@ -43,7 +43,7 @@ PRELUDE = 'fails() { if eval "$1"; then echo "did not fail: $1" >&2; exit 99; fi
 
 
 class Step:
-    """A `solver.ports.Step` that keeps the output."""
+    """A `llbkit.solver.ports.Step` that keeps the output."""
 
     name = "a step"
     metadata = Metadata()

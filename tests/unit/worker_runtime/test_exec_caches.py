@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from llb import ops
-from llb.ops import CacheSharing
-from worker.base import WorkerError
-from worker.cachemounts import CacheMounts, key_of
-from worker.pools import Cancelled, Token
+from llbkit.llb import ops
+from llbkit.llb.ops import CacheSharing
+from llbkit.worker.base import WorkerError
+from llbkit.worker.cachemounts import CacheMounts, key_of
+from llbkit.worker.pools import Cancelled, Token
 
 pytestmark = pytest.mark.root
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from llb import ops
-from llb.graph import LinuxResources
-from llb.ops import HostIP, NetMode, SecretEnv, SecurityMode, Ulimit
-from worker.base import EnvironmentLackError, ExecError, Session, WorkerError
+from llbkit.llb import ops
+from llbkit.llb.graph import LinuxResources
+from llbkit.llb.ops import HostIP, NetMode, SecretEnv, SecurityMode, Ulimit
+from llbkit.worker.base import EnvironmentLackError, ExecError, Session, WorkerError
 
 pytestmark = pytest.mark.root
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from llb import ops, platform
-from llb.graph import Edge, Vertex
-from llb.ops import ContentCache, MountType, Platform
-from worker.base import EnvironmentLackError
-from worker.ops import exec_key, exec_platform
+from llbkit.llb import ops, platform
+from llbkit.llb.graph import Edge, Vertex
+from llbkit.llb.ops import ContentCache, MountType, Platform
+from llbkit.worker.base import EnvironmentLackError
+from llbkit.worker.ops import exec_key, exec_platform
 
 META = ops.Meta(
     args=("/bin/sh", "-c", "true"),

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.base import EnvironmentLackError
-from worker.locks import boot_id
-from worker.pools import Pools
-from worker.runtime import detect as detecting
-from worker.runtime.detect import Finding, Runtime, Verdict, check_host, command, detect
-from worker.runtime.rundir import RunDirectory
+from llbkit.worker.base import EnvironmentLackError
+from llbkit.worker.locks import boot_id
+from llbkit.worker.pools import Pools
+from llbkit.worker.runtime import detect as detecting
+from llbkit.worker.runtime.detect import Finding, Runtime, Verdict, check_host, command, detect
+from llbkit.worker.runtime.rundir import RunDirectory
 
 _TIMEOUT = 20
 
@@ -193,8 +193,8 @@ def test_a_warden_deletes_when_its_owner_is_killed(tmp_path) -> None:
     prefix = deleting(tmp_path)
     program = f"""
 import os, pathlib, signal
-from worker.pools import Pools
-from worker.runtime.rundir import RunDirectory
+from llbkit.worker.pools import Pools
+from llbkit.worker.runtime.rundir import RunDirectory
 pools = Pools({{"disk": 1}}, private_mounts=True)
 def work(_):
     made = RunDirectory(pathlib.Path({str(tmp_path / "run")!r}))

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from llb.graph import LinuxResources
-from worker.base import EnvironmentLackError
-from worker.pools import Pools, Token
-from worker.runtime import process
-from worker.runtime.process import Containers, Exit
-from worker.runtime.spec import Sandbox
+from llbkit.llb.graph import LinuxResources
+from llbkit.worker.base import EnvironmentLackError
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.runtime import process
+from llbkit.worker.runtime.process import Containers, Exit
+from llbkit.worker.runtime.spec import Sandbox
 
 pytestmark = pytest.mark.root
 
@@ -257,7 +257,7 @@ _HANGS = "touch $here/begun; sleep 60 & wait"
 
 
 def cancel_when(fake: Fake, file: str, token: Token) -> threading.Thread:
-    """Cancel once a file is there, from a thread that sees the pools' mounts, as `worker.pools` does."""
+    """Cancel once a file is there, from a thread that sees the pools' mounts, as `llbkit.worker.pools` does."""
 
     def wait(_: Token) -> None:
         while not (fake.folder / file).exists():

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from llb.graph import LinuxResources
-from llb.ops import HostIP, NetMode, Ulimit
-from worker.base import WorkerError
-from worker.runtime import seccomp
-from worker.runtime.etcfiles import hosts_file, resolv_conf
-from worker.runtime.spec import (
+from llbkit.llb.graph import LinuxResources
+from llbkit.llb.ops import HostIP, NetMode, Ulimit
+from llbkit.worker.base import WorkerError
+from llbkit.worker.runtime import seccomp
+from llbkit.worker.runtime.etcfiles import hosts_file, resolv_conf
+from llbkit.worker.runtime.spec import (
     CAPABILITIES,
     MountSpec,
     Sandbox,
@@ -23,7 +23,7 @@ from worker.runtime.spec import (
     build,
     without_device_access,
 )
-from worker.runtime.users import User
+from llbkit.worker.runtime.users import User
 
 _ROOT_CAPABILITIES = {
     f"CAP_{name}"

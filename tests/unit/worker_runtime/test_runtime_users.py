@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from worker.base import WorkerError
-from worker.rootpath import follow, make_directories, read_file, resolve
-from worker.runtime.users import User, lookup
+from llbkit.worker.base import WorkerError
+from llbkit.worker.rootpath import follow, make_directories, read_file, resolve
+from llbkit.worker.runtime.users import User, lookup
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh
 # ann:x:1:1::/comment:/bin/sh

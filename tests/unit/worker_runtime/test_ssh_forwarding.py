@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from llb import ops
-from worker.agents import serve
-from worker.base import Session, WorkerError
-from worker.runtime.spec import Sandbox, bind
-from worker.runtime.users import User
-from worker.ssh import forwarded
+from llbkit.llb import ops
+from llbkit.worker.agents import serve
+from llbkit.worker.base import Session, WorkerError
+from llbkit.worker.runtime.spec import Sandbox, bind
+from llbkit.worker.runtime.users import User
+from llbkit.worker.ssh import forwarded
 
 _TIMEOUT = 20
 

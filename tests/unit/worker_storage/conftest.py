@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.base import SCRATCH, Snapshot
-from worker.content.store import ContentStore
-from worker.oci import LAYER, Descriptor, digest_of
-from worker.snapshot.layers import LayerStore
-from worker.statedir import StateDir
+from llbkit.worker.base import SCRATCH, Snapshot
+from llbkit.worker.content.store import ContentStore
+from llbkit.worker.oci import LAYER, Descriptor, digest_of
+from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.statedir import StateDir
 
 
 def archive(*members: tuple[str, object]) -> bytes:

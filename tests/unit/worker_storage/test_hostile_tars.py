@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from llbkit.worker.base import FileOpError, SourceError
+from llbkit.worker.content.tarread import TarError, TarReader
+from llbkit.worker.descent import remove_tree
+from llbkit.worker.exporters.rewrite import _copy
+from llbkit.worker.pools import Pools, Token
+from llbkit.worker.snapshot.native import NativeSnapshotter
+from llbkit.worker.snapshot.overlay import OverlaySnapshotter
+from llbkit.worker.unpack import is_archive, unpack
 from tests.support import tars
 from tests.support.tars import END, extension, header, member, pax, record, sparse_old, sparse_pax
-from worker.base import FileOpError, SourceError
-from worker.content.tarread import TarError, TarReader
-from worker.descent import remove_tree
-from worker.exporters.rewrite import _copy
-from worker.pools import Pools, Token
-from worker.snapshot.native import NativeSnapshotter
-from worker.snapshot.overlay import OverlaySnapshotter
-from worker.unpack import is_archive, unpack
 
 pytestmark = pytest.mark.root
 

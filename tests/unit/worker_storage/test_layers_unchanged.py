@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.bytescopy import equal_content
-from worker.content.overlayfs import Stack, make_opaque
-from worker.snapshot import unchanged
-from worker.snapshot.unchanged import drop_unchanged
+from llbkit.worker.bytescopy import equal_content
+from llbkit.worker.content.overlayfs import Stack, make_opaque
+from llbkit.worker.snapshot import unchanged
+from llbkit.worker.snapshot.unchanged import drop_unchanged
 
 
 @pytest.fixture

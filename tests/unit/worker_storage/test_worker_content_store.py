@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from llb.reference import parse
-from worker.base import SourceError
-from worker.content.provider import WrongDigestError, fetch
-from worker.oci import Descriptor, digest_of
-from worker.pools import Token
+from llbkit.llb.reference import parse
+from llbkit.worker.base import SourceError
+from llbkit.worker.content.provider import WrongDigestError, fetch
+from llbkit.worker.oci import Descriptor, digest_of
+from llbkit.worker.pools import Token
 
 
 def test_what_is_put_is_there(storage) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from worker.base import Snapshot
-from worker.content.overlayfs import make_opaque, make_whiteout
-from worker.oci import digest_of
+from llbkit.worker.base import Snapshot
+from llbkit.worker.content.overlayfs import make_opaque, make_whiteout
+from llbkit.worker.oci import digest_of
 
 pytestmark = pytest.mark.root
 

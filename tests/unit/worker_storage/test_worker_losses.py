@@ -8,10 +8,10 @@ import shutil
 
 import pytest
 
-from worker.base import Snapshot, StorageError
-from worker.content.store import DamagedBlobError
-from worker.locks import locked, try_lock
-from worker.statedir import StateDir
+from llbkit.worker.base import Snapshot, StorageError
+from llbkit.worker.content.store import DamagedBlobError
+from llbkit.worker.locks import locked, try_lock
+from llbkit.worker.statedir import StateDir
 
 
 def test_layers_of_a_lost_database_never_get_the_same_numbers(tmp_path, helpers) -> None:

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from worker.pools import Pools
+from llbkit.worker.pools import Pools
 
 pytestmark = pytest.mark.root
 

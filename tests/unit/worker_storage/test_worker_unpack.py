@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from worker.base import Snapshot, SourceError
-from worker.content.overlayfs import is_opaque, is_whiteout, make_opaque
-from worker.oci import digest_of
-from worker.pools import Cancelled, Token
+from llbkit.worker.base import Snapshot, SourceError
+from llbkit.worker.content.overlayfs import is_opaque, is_whiteout, make_opaque
+from llbkit.worker.oci import digest_of
+from llbkit.worker.pools import Cancelled, Token
 
 pytestmark = pytest.mark.root
 
