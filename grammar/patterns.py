@@ -54,6 +54,18 @@ def clean_path(path: str) -> str:
     return ("/" if rooted else "") + "/".join(kept) or ("/" if rooted else ".")
 
 
+_WILDCARD = re.compile(r"(?>[^*?\[\\]|\\.?)*+[*?\[]", re.DOTALL)
+
+
+def has_wildcard(path: str) -> bool:
+    r"""Return whether a source path is matched rather than looked up: ``*``, ``?`` or ``[`` that is not escaped.
+
+    A path without one is a name, backslashes included, as in BuildKit: ``a\b`` is the file ``a\b``, but ``a\b*`` is
+    every name that begins with ``ab``.
+    """
+    return _WILDCARD.match(path) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """One cleaned pattern. ``match`` answers for a path alone; it raises `PatternError` if it cannot."""

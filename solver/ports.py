@@ -88,7 +88,10 @@ class Operation(Protocol):
         """Return the vertex's own key. May ask the network (resolve a tag), must not do the work itself."""
 
     async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
-        """Return what input ``index`` looks like from this vertex; None if unknown."""
+        """Return what input ``index`` looks like from this vertex; None if unknown.
+
+        May fail as `execute` would, if the input alone tells that it will.
+        """
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Do the work. Returns one result for each output of the op.

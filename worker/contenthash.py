@@ -5,7 +5,7 @@ What counts: the path below the selection, type, permissions, owner, link target
 and content. Times do not. The digest is the same whether the files lie in a local directory or in a snapshot. It is
 built directory by directory, so that a key can say cheaply which directory, or which file, differs.
 
-A missing path has a digest of its own; that it is missing is reported when the copy is executed.
+A missing path has a digest of its own; `misses` tells whether a key has one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from llbkit.worker.tree import DirectoryTree, Node, Tree, join, unreadable
 
 SHOWN_FILES, SHOWN_DIRECTORIES = 512, 512
 _CHUNK = 1 << 20
+_MISSING = "missing"
 _VERSION = b"llbkit.content.1\0"
 _SPECIAL = {stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
 
@@ -127,12 +128,18 @@ def digest_of(tree: Tree, selections: Sequence[Selection], token: CancelToken) -
             total.update((root.name.encode(*_UTF8) if selection.named else b"") + b"\0")
             total.update(b"found\0" if root.picks else b"missing\0")
             if not root.picks:
-                parts["/" + root.chosen] = "missing"
+                parts["/" + root.chosen] = _MISSING
             _add(total, parts, tree, selection, root.picks, token)
         for path in selection.missing(tree):
             total.update(b"required\0" + path.encode(*_UTF8) + b"\0")
-            parts[path] = "missing"
+            parts[path] = _MISSING
     return ContentKey(digest="sha256:" + total.hexdigest(), ingredients=_bounded(parts))
+
+
+def misses(key: ContentKey) -> bool:
+    """Return whether the key shows that a selected path is not there."""
+    files = key.ingredients.get("files")
+    return isinstance(files, Mapping) and _MISSING in files.values()
 
 
 def file_digests(tree: Tree, files: Sequence[tuple[str, Pick]], token: CancelToken) -> Digests:

@@ -8,12 +8,13 @@ import os
 import re
 from collections.abc import Iterable
 
+from llbkit.grammar.patterns import has_wildcard
 from llbkit.worker.tree import MAX_LINKS, join, relative, unreadable
 from llbkit.worker.wildcards import (
     as_pattern,
     component_matcher,
-    has_wildcard,
     literal_pattern,
+    split_wildcards,
     whole_pattern,
 )
 
@@ -45,7 +46,8 @@ class _Followed:
 
     def of(self, paths: Iterable[str]) -> set[str]:
         for path in paths:
-            self._add("", _components(relative(path), wildcards=True), 0)
+            names, wildcards = split_wildcards(relative(path))
+            self._add("", (*_components(names), *_components(wildcards, wildcards=True)), 0)
             while self._pending:
                 self._walk(*self._pending.pop())
         return self._found
@@ -106,7 +108,7 @@ class _Followed:
         self._take(path)
         if links < MAX_LINKS:
             start = "" if target.startswith("/") else above
-            self._add(start, (*_components(target, wildcards=False), *rest), links + 1)
+            self._add(start, (*_components(target.split("/")), *rest), links + 1)
 
     def _entries(self, path: str) -> list[tuple[str, bool, bool]]:
         """Return the names in a directory, each with whether it is a link and whether it is a directory."""
@@ -126,9 +128,10 @@ class _Followed:
         return found
 
 
-def _components(path: str, *, wildcards: bool) -> _Rest:
+def _components(parts: Iterable[str], *, wildcards: bool = False) -> _Rest:
+    """Behind a wildcard, a backslash escapes even where no other wildcard is."""
     return tuple(
-        (name, wildcards and has_wildcard(name)) for name in path.split("/") if name not in ("", ".")
+        (name, wildcards and (has_wildcard(name) or "\\" in name)) for name in parts if name not in ("", ".")
     )
 
 

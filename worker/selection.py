@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from llbkit.grammar.patterns import has_wildcard
 from llbkit.llb.ops import Copy
 from llbkit.worker.filters import START, Filter, FilterState
 from llbkit.worker.tree import Node, Tree, expand, join, lookup, relative, resolve
-from llbkit.worker.wildcards import has_wildcard
 
 
 class Pick(NamedTuple):

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from llbkit.grammar.patterns import clean_path
 from llbkit.worker.base import SourceError
 from llbkit.worker.rootpath import PATH_MAX
-from llbkit.worker.wildcards import component_matcher, has_wildcard
+from llbkit.worker.wildcards import component_matcher, split_wildcards
 
 MAX_LINKS = 255
 
@@ -223,15 +223,14 @@ def expand(tree: Tree, path: str, *, follow: bool) -> list[str]:
     ``*`` and ``?`` stay inside a component, as in Go's ``filepath.Match``. Links in the part before the first
     wildcard are followed if ``follow``; links that a wildcard matches are not entered.
     """
-    parts = relative(path).split("/")
-    first = next((index for index, part in enumerate(parts) if has_wildcard(part)), None)
-    if first is None:
-        return ["/".join(parts)]
-    start = "/".join(parts[:first])
+    names, wildcards = split_wildcards(relative(path))
+    start = "/".join(names)
+    if not wildcards:
+        return [start]
     found = [resolve(tree, start) if follow else start]
     if lookup(tree, found[0]) is None:
         return found
-    for part in parts[first:]:
+    for part in wildcards:
         match = component_matcher(part)
         found = [join(base, name) for base in found for name in tree.children(base) if match.fullmatch(name)]
     return found

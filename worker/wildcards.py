@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from llbkit.grammar.patterns import SPACE
+from llbkit.grammar.patterns import SPACE, has_wildcard
 from llbkit.worker.base import SourceError
 
 _CLASS = re.compile(r"(\^?)((?:\\.|[^\\\]])+)\]", re.DOTALL)
 _SPECIAL = frozenset("*?[]\\^")
-_WILDCARDS = frozenset("*?[\\")
 
 
 class _Token(NamedTuple):
@@ -31,9 +30,11 @@ class _Token(NamedTuple):
 _STAR = _Token()
 
 
-def has_wildcard(path: str) -> bool:
-    """Return whether a path holds a character that wildcard matching gives a meaning."""
-    return not _WILDCARDS.isdisjoint(path)
+def split_wildcards(path: str) -> tuple[list[str], list[str]]:
+    """Return the components before the first one with a wildcard, which are names, and the others, which are matched."""
+    parts = path.split("/")
+    first = next((at for at, part in enumerate(parts) if has_wildcard(part)), len(parts))
+    return parts[:first], parts[first:]
 
 
 def component_matcher(component: str) -> re.Pattern[str]:

@@ -49,6 +49,13 @@ def test_a_missing_source_file_points_at_its_line(cli, project) -> None:
     assert one_screen(done.stderr)
 
 
+def test_a_missing_source_is_told_before_the_steps_above_it_have_run(cli, project) -> None:
+    done = cli.build(project("FROM base\nRUN sleep 631; false\nCOPY nope /\n"), code=1)
+    assert '"/nope" not found' in done.stderr
+    assert "> COPY nope /" in done.stderr
+    assert not _running("sleep 631")
+
+
 def test_a_failing_command_shows_output_line_and_exit_code(cli, project) -> None:
     done = cli.build(project("FROM base\nRUN echo because; exit 7\n"), code=1)
     assert "because" in done.stderr

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import assert_never
 
 from llbkit.llb.graph import Vertex
@@ -30,18 +30,18 @@ from llbkit.llb.ops import (
 )
 from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Json, Result, Step
 from llbkit.worker.base import SCRATCH, ActiveSnapshot, Snapshot, Snapshotter, WorkerError
-from llbkit.worker.contenthash import ContentHasher
+from llbkit.worker.contenthash import ContentHasher, misses
 from llbkit.worker.localtree import LocalTree
 from llbkit.worker.ops.exec_inputs import Ensure
 from llbkit.worker.ops.file_actions import make_directory, make_file, make_symlink, remove
-from llbkit.worker.ops.file_copy import copy
+from llbkit.worker.ops.file_copy import copy, sources
 from llbkit.worker.owners import named_inputs, owner_of
 from llbkit.worker.pools import Pools, Token
 from llbkit.worker.selection import Selection, of_copy
 from llbkit.worker.tree import DirectoryTree, Tree
 from llbkit.worker.writable import WritableRoot, as_file_error, is_about_storage
 
-_VERSION = "llbkit.file.3"
+_VERSION = "llbkit.file.4"
 _WHOLE = Selection()
 
 
@@ -80,11 +80,41 @@ class FileOperation:
         )
 
     async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
-        """Return the digest of what the actions select of an input."""
+        """Return the digest of what the actions select of an input.
+
+        Raises:
+            FileOpError: something that is copied is not there. So a misspelt source is reported at once, as in BuildKit,
+                and not when the step's other inputs are made.
+        """
         if not isinstance(value, Snapshot | LocalTree | None):
             return None
-        selections = self._selections(index)
-        return await self._pools.run("disk", lambda token: self._hasher.key(value, selections, token))
+        return await self._pools.run("disk", lambda token: self._key(index, value, step, token))
+
+    def _key(self, index: int, value: Snapshot | LocalTree | None, step: Step, token: Token) -> ContentKey:
+        key = self._hasher.key(value, self._selections(index), token)
+        if misses(key):
+            with self._shown(value, step, token) as tree:
+                self._require_sources(index, tree)
+        return key
+
+    @contextmanager
+    def _shown(self, value: Snapshot | LocalTree | None, step: Step, token: Token) -> Iterator[Tree]:
+        if isinstance(value, LocalTree):
+            yield value
+            return
+        snapshot = SCRATCH if value is None else value
+        self._ensure(snapshot, token, _Report(step))
+        with self._snapshotter.view(snapshot) as path:
+            yield DirectoryTree(os.fspath(path))
+
+    def _require_sources(self, index: int, tree: Tree) -> None:
+        for number, item in enumerate(self._op.actions):
+            if isinstance(item.action, Copy) and item.secondary_input == index:
+                try:
+                    sources(tree, item.action, origin=self.origin(index))
+                except WorkerError as error:
+                    error.part = number
+                    raise
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
         """Carry out the actions.

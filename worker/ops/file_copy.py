@@ -36,12 +36,7 @@ def copy(
         FileOpError: the source does not exist, or something is in the way at the destination.
         OSError: a system call failed.
     """
-    selection = of_copy(action)
-    for missing in selection.missing(tree):
-        raise not_found(tree, relative(missing), origin)
-    roots = selection.roots(tree)
-    if not roots and not action.allow_empty_wildcard:
-        raise not_found(tree, relative(action.src), origin)
+    roots = sources(tree, action, origin=origin)
     if not action.create_dest_path:
         _require_parent(root, action.dest)
     style = CopyStyle(
@@ -51,11 +46,27 @@ def copy(
         replace=action.always_replace_existing_dest_paths,
     )
     for item in roots:
-        if not item.picks:
-            raise not_found(tree, item.chosen, origin)
         if not (action.attempt_unpack and _unpacked(tree, item, root, action, owner, token)):
             target = _target(root, action, item, style)
             copy_picks(tree, item.picks, root, target, style, token)
+
+
+def sources(tree: Tree, action: Copy, *, origin: str) -> list[Root]:
+    """Return what a copy takes from ``tree``, which messages call ``origin``.
+
+    Raises:
+        FileOpError: a source does not exist.
+    """
+    selection = of_copy(action)
+    for missing in selection.missing(tree):
+        raise not_found(tree, relative(missing), origin)
+    roots = selection.roots(tree)
+    if not roots and not action.allow_empty_wildcard:
+        raise not_found(tree, relative(action.src), origin)
+    for item in roots:
+        if not item.picks:
+            raise not_found(tree, item.chosen, origin)
+    return roots
 
 
 def not_found(tree: Tree, path: str, origin: str) -> FileOpError:
@@ -150,4 +161,4 @@ def _unpacked(
     return True
 
 
-__all__: Sequence[str] = ("copy", "not_found")
+__all__: Sequence[str] = ("copy", "not_found", "sources")

@@ -16,6 +16,7 @@ from llbkit.frontends.dockerfile.lower.chmod import read_mode
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
 from llbkit.frontends.dockerfile.rules import copy_ignored_file
 from llbkit.frontends.dockerfile.words import Mode
+from llbkit.grammar.patterns import has_wildcard
 from llbkit.llb import git, gourl, http, merge, scratch
 from llbkit.llb.files import ActionSpec, copy, mkfile
 from llbkit.llb.ids import new_id
@@ -215,7 +216,7 @@ class _Copying:
             source, pattern = (parent, pattern) if pivot else ("/", source)
             pattern = paths.join("/", paths.below_root(pattern, system))
             include = (pattern.removeprefix("/"),)
-            if not paths.has_wildcards(source) and not paths.has_wildcards(pattern):
+            if not has_wildcard(source) and not has_wildcard(pattern):
                 required = (paths.join("/", source, pattern),)
         unpack = command.is_add if command.unpack is None else command.unpack
         return copy(

@@ -100,16 +100,3 @@ def below_root(path: str, system: str) -> str:
         return normalize("/", path, system, keep_slash=False)
     except DockerfileError as error:
         raise error.prefixed(_REMOVING) from None
-
-
-def has_wildcards(path: str) -> bool:
-    """Return whether a path is a pattern: ``*``, ``?`` or ``[`` that is not escaped."""
-    skip = False
-    for char in path:
-        if skip:
-            skip = False
-        elif char == "\\":
-            skip = True
-        elif char in "*?[":
-            return True
-    return False

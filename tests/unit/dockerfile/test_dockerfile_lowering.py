@@ -14,7 +14,7 @@ from llbkit.frontends.dockerfile.flagvalues import CSVError, texts
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 from llbkit.frontends.dockerfile.gotext import format_duration
 from llbkit.frontends.dockerfile.lower.convert import Converted
-from llbkit.frontends.dockerfile.lower.paths import has_wildcards, normalize
+from llbkit.frontends.dockerfile.lower.paths import normalize
 from llbkit.frontends.dockerfile.suggest import suggest
 from llbkit.grammar import Diagnostic, DiagnosticError
 
@@ -121,8 +121,3 @@ def test_a_known_word_has_no_suggestion() -> None:
 )
 def test_destinations_keep_their_slash(parent: str, path: str, expected: str) -> None:
     assert normalize(parent, path, "linux", keep_slash=True) == expected
-
-
-def test_an_escaped_star_is_no_wildcard() -> None:
-    assert has_wildcards("a*")
-    assert not has_wildcards("a\\*")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from llbkit.grammar.goregex import GoRegexError, compile_go
-from llbkit.grammar.patterns import PatternError, PatternMatcher, clean_path
+from llbkit.grammar.patterns import PatternError, PatternMatcher, clean_path, has_wildcard
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,13 @@ def test_an_absolute_pattern_of_a_list_matches_absolute_paths_alone() -> None:
         assert matcher.matches_or_parent(path) is found
     assert matcher.walk("/srv/www", matcher.walk("/srv")).ignored
     assert not matcher.walk("srv/www", matcher.walk("srv")).ignored
+
+
+@pytest.mark.parametrize("path", ["a*", "?", "b/[a]", "\\\\*", "a\\b*"])
+def test_a_wildcard_makes_a_source_a_pattern(path: str) -> None:
+    assert has_wildcard(path)
+
+
+@pytest.mark.parametrize("path", ["", "a", "a\\*", "\\[a]", "a\\b", "a\\", "^a", "a]"])
+def test_a_source_without_wildcards_is_a_name(path: str) -> None:
+    assert not has_wildcard(path)

@@ -522,6 +522,32 @@ def test_equal_content_has_equal_keys_from_a_directory_and_from_a_snapshot(world
     assert again == second
 
 
+@pytest.mark.parametrize("missing", ["/d/nope", "/nope/*", "/d\\\\f"])
+@pytest.mark.parametrize("local", [True, False])
+def test_a_missing_source_is_an_error_before_the_base_is_made(
+    world, tmp_path, helpers, missing, local
+) -> None:
+    """BuildKit finds it when it computes the cache key, while the steps before the copy still run."""
+    (tmp_path / "ctx").mkdir()
+    helpers.fill(tmp_path / "ctx", {"d/f": b"f"})
+    value = (
+        LocalTree(tmp_path / "ctx", StatCache(str(tmp_path / "ctx"), None))
+        if local
+        else world.make({"d/f": b"f"})
+    )
+    items = tuple(
+        ops.FileAction(
+            action=cp(src, "/a/", allow_wildcard=True), input=base, secondary_input=1, output=output
+        )
+        for src, base, output in (("/d/f", 0, -1), (missing, 2, 0))
+    )
+    operation = world.operation(ops.File(actions=items), 2)
+    for _ in range(2):  # the key of a snapshot is remembered
+        with pytest.raises(FileOpError, match="not found") as caught:
+            asyncio.run(operation.content_key(1, value, None))
+        assert caught.value.part == 1
+
+
 @pytest.mark.parametrize("source", ["/", "/*", "/x*"])
 def test_copies_from_an_empty_stage_copy_nothing(world, source) -> None:
     item = ops.FileAction(

@@ -21,7 +21,7 @@ from llbkit.worker.wildcards import as_pattern, component_matcher, literal_patte
 NAMES = [
     "a*b", "a\\b", "a b", " lead", "trail ", "a^b", "^x", "x]y", "[q]", "!neg", "aXb", "*", "?.txt", "a*.txt",
     "pages/[id].js", "pages/b\\s.txt", "d[d]/f", "dx/f", "package.json", "a/package.json", "a/b/c/package.json",
-    "a/b/c/f", "a/f",
+    "a/b/c/f", "a/f", "k\\e/f", "ke/g", "b\\*",
 ]  # fmt: skip
 CHARS = st.sampled_from("ab*?[]\\^! .-")
 
@@ -64,10 +64,17 @@ def context(tmp_path):
         ("x]y", ["x]y"]),
         ("**/package.json", ["a/package.json"]),
         ("a**/f", ["a/f"]),
+        ("a\\b", ["a\\b"]),
+        ("a\\\\b", []),
+        ("pages/b\\s.txt", ["pages/b\\s.txt"]),
+        ("k\\e/*", ["k\\e/f"]),
+        ("k\\e*/*", ["ke/g"]),
+        ("b\\*", ["b\\*"]),
+        ("?/\\f", ["a/f"]),
     ],
 )
 def test_names_with_wildcard_characters_are_copied(context, src, expected) -> None:
-    """What BuildKit copies, but for ``a^*``, ``!n*`` and blanks at the ends, which it loses."""
+    """What BuildKit copies; but it loses ``a^*``, ``!n*``, blanks at the ends and, from a context, backslashes."""
     assert chosen(context, "/" + src) == expected
 
 
@@ -136,3 +143,14 @@ def test_the_pattern_of_a_wildcard_matches_the_same_names(component, name) -> No
     if os.path.normpath(as_pattern(component)) not in (".", ".."):
         found = PatternMatcher([whole_pattern([as_pattern(component)])]).matches(name)
         assert found is bool(component_matcher(component).fullmatch(name))
+
+
+def test_a_source_with_a_backslash_is_missed_if_no_file_has_that_name(context) -> None:
+    """It is a name, not a pattern that may match nothing."""
+    selection = of_copy(Copy(src="/p\\ackage.json", dest="/d/", follow_symlink=True, allow_wildcard=True))
+    (root,) = selection.roots(LocalTree(context, StatCache(str(context), None)))
+    assert (root.chosen, root.picks) == ("p\\ackage.json", ())
+
+
+def test_a_named_source_is_copied_although_excluded_whatever_its_name(context) -> None:
+    assert chosen(context, "/pages/b\\s.txt", exclude_patterns=("*.txt",)) == ["pages/b\\s.txt"]
