@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from llbkit.llb import State
 
 _STDIN = "stdin"
-_HEAD, _BLOCK = 1024, 512
 _GIT = re.compile(r"^(git://|git@|ssh://|github\.com/)|^https?://[^?#]*\.git(?:[?#].*)?$")
 _HTTP = re.compile(r"^https?://")
 
@@ -69,8 +68,11 @@ def resolve(
 
 def _from_stdin(context: Context, dockerfile: str | None, stdin: BinaryIO, scratch: Path) -> None:
     """Take a Dockerfile, or an archive, which is a context as if it came by HTTP: no ignore file is asked."""
-    head = stdin.read(_HEAD)
-    if _is_archive(head):
+    from llbkit.frontends.dockerfile.archive import HEAD, is_archive
+    from llbkit.worker.decompress import format_of
+
+    head = stdin.read(HEAD)
+    if is_archive(head) or format_of(head) is not None:
         folder = scratch / _STDIN
         folder.mkdir()
         with (folder / "context").open("wb") as file:
@@ -100,21 +102,6 @@ def _unpacked_context() -> State:
 
     archive = local(_STDIN, name="[internal] load remote build context")
     return scratch().copy(archive, "/context", "/", unpack=True)
-
-
-def _is_archive(head: bytes) -> bool:
-    """Return whether content is a tar archive, compressed or not."""
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")):
-        return True
-    if len(head) < _BLOCK:
-        return False
-    import tarfile
-
-    try:
-        tarfile.TarInfo.frombuf(head[:_BLOCK], "utf-8", "surrogateescape")
-    except tarfile.TarError:
-        return False
-    return True
 
 
 def _dockerfile(context: Context, dockerfile: str | None, stdin: BinaryIO, scratch: Path) -> None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decompressors of whole files: gzip, bzip2, xz and zstd, detected by magic number."""
+"""Decompressors of layers and archives: gzip, bzip2, xz and zstd, detected by magic number."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 from llbkit.worker.content.tarread import TarError
 
@@ -47,19 +47,35 @@ def open_zstd(file: IO[bytes]) -> IO[bytes]:
     return io.BufferedReader(cast("io.RawIOBase", reader))
 
 
-_FORMATS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b\x08": open_gzip,
-    b"BZh": open_bzip2,
-    b"\xfd7zXZ\x00": open_xz,
-    b"\x28\xb5\x2f\xfd": open_zstd,
+Format = Literal["gzip", "bzip2", "xz", "zstd"]
+
+_MAGIC: Mapping[bytes, Format] = {
+    b"\x1f\x8b\x08": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
 }
+_OPENERS: Mapping[Format, Callable[[IO[bytes]], IO[bytes]]] = {
+    "gzip": open_gzip,
+    "bzip2": open_bzip2,
+    "xz": open_xz,
+    "zstd": open_zstd,
+}
+HEAD = max(map(len, _MAGIC))
+"""How many bytes tell how a file is compressed."""
+
+
+def format_of(head: bytes) -> Format | None:
+    """Return how a file that begins with ``head`` is compressed; None if it is not."""
+    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a frame that zstd skips
+        return "zstd"
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def decompressor_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
     """Return what decompresses a file that begins with ``head``; None if it is not compressed."""
-    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a frame that zstd skips
-        return open_zstd
-    return next((use for magic, use in _FORMATS.items() if head.startswith(magic)), None)
+    name = format_of(head)
+    return None if name is None else _OPENERS[name]
 
 
 class _Gzip(io.RawIOBase):
@@ -221,13 +237,18 @@ class DecompressedStream:
                 return
 
 
+def gzip_errors() -> tuple[type[Exception], ...]:
+    """Return what `open_gzip` raises of damaged content."""
+    from isal import isal_zlib
+
+    return (EOFError, ValueError, cast("type[Exception]", isal_zlib.error))
+
+
 def decompression_errors() -> tuple[type[Exception], ...]:
     """Return what the decompressors raise of damaged content, besides an OSError without a number."""
     import lzma
     import zlib
 
     import zstandard
-    from isal import isal_zlib
 
-    isal = cast("type[Exception]", isal_zlib.error)
-    return (EOFError, ValueError, isal, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+    return (*gzip_errors(), zlib.error, lzma.LZMAError, zstandard.ZstdError)

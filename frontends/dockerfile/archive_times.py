@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The newest modification time in a tar archive, read as a stream.
 
-A frontend sees files through its bridge only, whatever engine is behind it: so it reads headers itself, and no more of
-them than it needs here.
+A frontend sees files through its bridge only, whatever engine is behind it: so it reads archives itself, with Python's own
+decompressors, and no more of them than it needs here. `llbkit.worker.decompress` is for what is unpacked or is a layer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import lzma
 import zlib
 from typing import Protocol
 
-_BLOCK = 512
+from llbkit.frontends.dockerfile.tarheader import BLOCK, SIZE, TIME, WITHOUT_DATA, is_header, number, records
+
 _PIECE = 1 << 18
 _MOST_HEADER = 1 << 20
 """The longest pax header that is read: that of Go's ``archive/tar``."""
@@ -130,23 +131,23 @@ class _Members:
     def newest(self) -> int | None:
         newest: int | None = None
         overrides: dict[str, str] = {}
-        while (header := self._read(_BLOCK)) is not None and any(header):
-            if not _is_header(header):
+        while (header := self._read(BLOCK)) is not None and any(header):
+            if not is_header(header):
                 raise ArchiveError("invalid tar header")
             self.begun = True
             kind = header[156:157]
-            size = _number(header[124:136])
+            size = number(header[SIZE])
             if kind == b"x":
-                overrides = _records(self._data(size))
+                overrides = _overrides(self._data(size))
                 continue
             if kind == b"S" and header[482]:
                 self._skip_sparse_map()
             try:
                 size = int(overrides.get("size", size))
-                time = _seconds(overrides["mtime"]) if "mtime" in overrides else _number(header[136:148])
+                time = _seconds(overrides["mtime"]) if "mtime" in overrides else number(header[TIME])
             except ValueError:
                 raise ArchiveError("invalid pax record") from None
-            self._skip(size if kind not in _WITHOUT_DATA else 0)
+            self._skip(size if kind[0] not in WITHOUT_DATA else 0)
             if kind in b"gLK":
                 continue  # they describe the next member, which keeps its own pax header
             overrides = {}
@@ -167,13 +168,13 @@ class _Members:
     def _data(self, size: int) -> bytes:
         if not 0 <= size <= _MOST_HEADER:
             raise ArchiveError("pax header too long")
-        padded = -(-size // _BLOCK) * _BLOCK
+        padded = -(-size // BLOCK) * BLOCK
         return (self._read(padded) or b"")[:size] if padded else b""
 
     def _skip(self, size: int) -> None:
         if size < 0:
             raise ArchiveError("negative size")
-        left = -(-size // _BLOCK) * _BLOCK
+        left = -(-size // BLOCK) * BLOCK
         while left:
             data = self._file.read(min(left, _PIECE))
             if not data:
@@ -183,36 +184,11 @@ class _Members:
     def _skip_sparse_map(self) -> None:
         """Skip the further blocks of an old GNU sparse map."""
         while True:
-            block = self._read(_BLOCK)
+            block = self._read(BLOCK)
             if block is None:
                 raise ArchiveError("unexpected end")
             if not block[504]:
                 return
-
-
-_WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")
-
-
-def _is_header(block: bytes) -> bool:
-    """Return whether a block's checksum is right, its bytes counted with or without a sign."""
-    try:
-        wanted = _number(block[148:156])
-    except ArchiveError:
-        return False
-    rest = block[:148] + b" " * 8 + block[156:]
-    unsigned = sum(rest)
-    return wanted in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest))
-
-
-def _number(field: bytes) -> int:
-    """Read a number in octal digits, or in base 256."""
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big") & ~(1 << (8 * len(field) - 1))
-        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    try:
-        return int(field.strip(b" \0") or b"0", 8)
-    except ValueError:
-        raise ArchiveError("invalid number in a tar header") from None
 
 
 def _seconds(text: str) -> int:
@@ -221,18 +197,13 @@ def _seconds(text: str) -> int:
     return int(whole) - (whole.startswith("-") and fraction.strip("0") != "")
 
 
-def _records(data: bytes) -> dict[str, str]:
-    """Return the pax records of a header that are used here."""
-    found: dict[str, str] = {}
-    start = 0
-    while start < len(data):
-        space = data.find(b" ", start, start + 9)
-        length = data[start:space] if space > start else b""
-        if not length.isdigit() or not len(length) < int(length) <= len(data) - start:
-            raise ArchiveError("invalid pax record")
-        end = start + int(length)
-        key, _, value = data[space + 1 : end - 1].partition(b"=")
-        if key in (b"mtime", b"size"):
-            found[key.decode()] = value.decode("ascii", "replace")
-        start = end
-    return found
+def _overrides(data: bytes) -> dict[str, str]:
+    """Return the PAX records that are used here."""
+    try:
+        return {
+            key.decode(): value.decode("ascii", "replace")
+            for key, value in records(data)
+            if key in (b"mtime", b"size")
+        }
+    except ValueError as error:
+        raise ArchiveError(str(error)) from None

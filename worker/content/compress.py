@@ -12,12 +12,12 @@ import queue
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import IO, Any, BinaryIO, Protocol, Self
 
 from llbkit.worker.base import Compression
+from llbkit.worker.decompress import HEAD, decompression_errors, format_of, gzip_errors, open_gzip, open_zstd
 
 DEFAULT_LEVEL = {"gzip": 1, "zstd": 3, "uncompressed": 0}
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
 _AHEAD = 8  # chunks that wait for their reader
 
@@ -139,23 +139,14 @@ class Decompressed:
             self._chunks.put(error)
 
 
-def _open(file: BinaryIO) -> tuple[BinaryIO, tuple[type[Exception], ...]]:
-    """Return the decompressing stream of a file, and what it raises if the content is damaged."""
-    magic = file.read(4)
+def _open(file: BinaryIO) -> tuple[IO[bytes], tuple[type[Exception], ...]]:
+    """Return the decompressing stream of a layer, and what it raises if the content is damaged."""
+    kind = format_of(file.read(HEAD))
     file.seek(0)
-    stream: Any
-    failure: Any  # ISA-L has no types
-    if magic.startswith(_GZIP):
-        from gzip import BadGzipFile
-
-        from isal import igzip, isal_zlib
-
-        stream = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
-        failure = isal_zlib.error
-        return stream, (EOFError, BadGzipFile, failure)
-    if magic == _ZSTD:
-        import zstandard
-
-        stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
-        return stream, (EOFError, zstandard.ZstdError)
-    return file, ()
+    match kind:
+        case "gzip":
+            return open_gzip(file), gzip_errors()
+        case "zstd":
+            return open_zstd(file), decompression_errors()
+        case _:  # no layer is compressed otherwise, so these bytes are its content
+            return file, ()

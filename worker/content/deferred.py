@@ -16,6 +16,7 @@ from pathlib import Path
 
 from llbkit.worker import rootpath
 from llbkit.worker.bytescopy import BytesCopier
+from llbkit.worker.content.moves import Moves
 from llbkit.worker.content.overlayfs import Found, Stack, is_opaque, is_whiteout, make_opaque
 from llbkit.worker.content.tarread import TarError
 from llbkit.worker.content.unpack import Deferred
@@ -39,9 +40,9 @@ class _Completion:
         self._hidden: dict[str, bool] = {"": is_opaque(self._root)}
 
     def run(self, deferred: Deferred) -> None:
-        moved: dict[str, str] = {}
+        moves = Moves()
         for path in deferred.directories:
-            here = _translate(path, moved)
+            here = moves.locate(path)
             found = self._below(here)
             if found is None:
                 continue
@@ -52,9 +53,9 @@ class _Completion:
             elif stat.S_ISLNK(found.status.st_mode):
                 target = self._target(here, os.readlink(found.full))
                 self._move(here, target)
-                moved[path] = target
+                moves.add(here, target)
         for path, target in deferred.links.items():
-            here = _translate(path, moved)
+            here = moves.locate(path)
             if self._is_own_directory(here.rpartition("/")[0]):
                 self._link(here, target)
 
@@ -124,13 +125,6 @@ class _Completion:
             found = self._below(folder)
             if found is not None and stat.S_ISDIR(found.status.st_mode):
                 _copy_attributes(found.full, found.status, self._full(folder))
-
-
-def _translate(path: str, moved: dict[str, str]) -> str:
-    for old, new in moved.items():
-        if path == old or path.startswith(old + "/"):
-            path = (new + path[len(old) :]).lstrip("/")
-    return path
 
 
 def _merge(source: str, target: str) -> None:

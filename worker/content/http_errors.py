@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import re
-import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from llbkit.worker.base import SourceError
-from llbkit.worker.content.urls import origin, shown_host
+from llbkit.worker.content.urls import shown_host
 
 if TYPE_CHECKING:
     from llbkit.worker.content.response import Response
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
 
 _MAX_ERROR_BODY = 1 << 16
 _MAX_SAID = 300
+_SPEAKS_TLS = re.compile(
+    rb"HTTP request to an HTTPS server|speaking plain HTTP|plain HTTP request was sent to HTTPS"
+)
+"""What servers of Go, Apache and nginx answer to plain HTTP."""
 _FAILURE = re.compile(r"\[Errno -?\d+\] ")
 
 
@@ -127,15 +130,19 @@ def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
     status, where = response.status, endpoint.host
     if not response.own:
         where = f"{shown_host(response.url)} (redirected from {endpoint.host})"
-    if status == 400 and response.url.startswith("http:") and _speaks_tls(response.url):
-        return HttpError(
-            f"{where} speaks TLS, not plain HTTP",
-            status=400,
-            help=f'set ca to its certificate authority under [registry."{endpoint.host}"]'
+    body = _error_body(response)
+    code, said = _error_detail(body)
+    if status == 400 and response.url.startswith("http:"):
+        # Servers of TLS answer so, in words of their own, and to HEAD without any.
+        tls = (
+            f'set ca to its certificate authority under [registry."{endpoint.host}"]'
             if endpoint.registry
-            else "use an https:// URL",
+            else "use an https:// URL"
         )
-    code, said = _error_detail(response)
+        if _SPEAKS_TLS.search(body):
+            return HttpError(f"{where} speaks TLS, not plain HTTP", status=400, help=tls)
+        if not body:
+            return HttpError(f"{where} answered HTTP 400", status=400, help=f"if it speaks TLS, {tls}")
     told = f": {said}" if said else ""
     log_in = f"log in: docker login {endpoint.host}" if endpoint.registry else "give credentials"
     match status:
@@ -163,16 +170,21 @@ def refused(endpoint: Endpoint, method: str, response: Response) -> HttpError:
     return HttpError(message, status=status, code=code, help=hint)
 
 
-def _error_detail(response: Response) -> tuple[str, str]:
+def _error_body(response: Response) -> bytes:
+    try:
+        return response.read(_MAX_ERROR_BODY)
+    except SourceError:
+        return b""  # it broke off: the status suffices
+
+
+def _error_detail(body: bytes) -> tuple[str, str]:
     """Return code and message of the distribution API's error format, "" where the body is none."""
     import json
 
     try:
-        first = json.loads(response.read(_MAX_ERROR_BODY) or b"{}")["errors"][0]
+        first = json.loads(body or b"{}")["errors"][0]
         return _clean(str(first.get("code") or "")), _clean(str(first.get("message") or ""))
-    except (
-        SourceError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError
-    ):  # fmt: skip
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return "", ""  # another format, or no body: the status suffices
 
 
@@ -181,19 +193,3 @@ def _clean(text: str) -> str:
     line = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * _MAX_SAID])
     line = " ".join(line.split())
     return line if len(line) <= _MAX_SAID else line[:_MAX_SAID] + "..."
-
-
-def _speaks_tls(url: str) -> bool:
-    import ssl
-
-    _, host, port = origin(url)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with (
-            socket.create_connection((host.strip("[]"), port), timeout=2.0) as connection,
-            context.wrap_socket(connection, server_hostname=host),
-        ):
-            return True
-    except (OSError, ValueError):
-        return False

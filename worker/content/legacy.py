@@ -13,10 +13,12 @@ from llbkit.llb.reference import parse
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.layout import Layout
 from llbkit.worker.content.provider import MAX_MANIFEST, Blobs
+from llbkit.worker.decompress import format_of
 from llbkit.worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
 
 _CHUNK = 1 << 20
-_COMPRESSED = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
+_SUFFIX = {"gzip": "+gzip", "zstd": "+zstd"}
+"""Of media types of layers."""
 
 
 def read_legacy(layout: Layout, store: Blobs, cancel: CancelToken) -> list[tuple[list[str], Descriptor]]:
@@ -66,7 +68,7 @@ def _layer(layout: Layout, name: str, store: Blobs, cancel: CancelToken) -> Desc
         while left > 0 and (piece := stream.read(min(_CHUNK, left))):
             cancel.check()
             if writer.size == 0:
-                kind = next((text for magic, text in _COMPRESSED.items() if piece.startswith(magic)), "")
+                kind = _SUFFIX.get(format_of(piece) or "", "")
             writer.write(piece)
             left -= len(piece)
         return Descriptor(media_type=LAYER + kind, digest=writer.digest, size=writer.size)

@@ -28,6 +28,7 @@ _XATTR = b"SCHILY.xattr."
 _SLACK = 64  # bytes by which the path of a snapshot's view may be longer than the one unpacked to
 _KEYS = frozenset({b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"})
 _WITHOUT_CONTENT = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})
+_NUMBERS = (slice(100, 108), slice(108, 116), slice(116, 124), slice(136, 148))  # mode, owners, time
 Read = Callable[[int], bytes]
 """Returns up to so many bytes, fewer only at the end of the stream or of a buffer; nothing at the end."""
 
@@ -106,6 +107,9 @@ class TarReader:
             kind = block[156:157]
             size = _size(block[124:136])
             if kind in (b"x", b"g", b"L", b"K"):
+                for part in _NUMBERS:
+                    _number(block[part])
+                _devices(block)
                 found = _extension(kind, self._read_all(size))
                 pending += 2 * _BLOCK + size
                 if pending > _PENDING:
@@ -225,7 +229,7 @@ class TarReader:
 
 def _is_intact(block: bytes) -> bool:
     """Compare the checksum; some ancient writers summed up signed characters."""
-    claimed = _number(block[148:156])
+    claimed = _octal(block[148:156])
     found = sum(block[:148]) + 256 + sum(block[156:])
     return found == claimed or found - 256 * sum(byte > 127 for byte in block[:148] + block[156:]) == claimed
 
@@ -258,8 +262,13 @@ def _entry(block: bytes, kind: bytes, size: int, extra: dict[bytes, bytes]) -> E
         mtime_ns=max(-_LATEST, min(_number(block[136:148]), _LATEST)) * 10**9,
         target=_text(extra.get(b"linkpath") or block[157:257].partition(b"\0")[0]),
     )
+    devices = (0, 0)
+    if (
+        block[257:263] == b"ustar\0" or block[257:265] == b"ustar  \0"
+    ):  # whatever the type is, numbers are there
+        devices = _number(block[329:337]), _number(block[337:345])
     if kind in (b"3", b"4"):
-        entry.major, entry.minor = _number(block[329:337]), _number(block[337:345])
+        entry.major, entry.minor = devices
         if not (0 <= entry.major < 1 << 12 and 0 <= entry.minor < 1 << 20):
             raise TarError(f"{entry.name} has invalid device numbers {entry.major}, {entry.minor}")
     if extra:
@@ -285,13 +294,17 @@ def _text(data: bytes) -> str:
 
 def _number(text: bytes) -> int:
     """Return a header's number: octal digits, or base 256 (two's complement) where the first bit is set."""
-    if text[0] & 0x80:
-        positive = text[0] & 0x40 == 0
-        return (
-            int.from_bytes(bytes([text[0] & 0x7F]) + text[1:], "big")
-            if positive
-            else int.from_bytes(text, "big", signed=True)
-        )
+    if not text[0] & 0x80:
+        return _octal(text)
+    number = int.from_bytes(bytes([text[0] & 0x7F]) + text[1:], "big")
+    if text[0] & 0x40:
+        number -= 1 << (8 * len(text) - 1)
+    if not -_LARGEST <= number <= _LARGEST:
+        raise TarError("number out of range in a header")
+    return number
+
+
+def _octal(text: bytes) -> int:
     digits = text.strip(b" \0").partition(b"\0")[0]
     try:
         if digits and not digits.isdigit():
@@ -299,6 +312,13 @@ def _number(text: bytes) -> int:
         return int(digits, 8) if digits else 0
     except ValueError:
         raise TarError("invalid number in a header") from None
+
+
+def _devices(block: bytes) -> tuple[int, int]:
+    """Return the device numbers, which stand in every header of these dialects, whatever its type is."""
+    if block[257:263] != b"ustar\0" and block[257:265] != b"ustar  \0":
+        return 0, 0
+    return _number(block[329:337]), _number(block[337:345])
 
 
 def _size(text: bytes) -> int:
@@ -309,7 +329,9 @@ def _size(text: bytes) -> int:
 
 
 def _id(text: bytes, override: bytes | None) -> int:
-    number = _decimal(override) if override else _number(text)
+    number = _number(text)
+    if override:
+        number = _decimal(override)
     if not 0 <= number < (1 << 32) - 1:
         raise TarError(f"invalid owner {number} in a header")
     return number

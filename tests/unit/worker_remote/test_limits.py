@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
@@ -104,7 +105,40 @@ def test_certificates_are_told(tmp_path, certificate):
         broken = Transport({server.address: Own()}, credentials=lambda *_: ANONYMOUS)
         with pytest.raises(SourceError, match="cannot read the certificate authorities"):
             broken.send(broken.endpoints(server.address)[-1], "GET", "x", cancel=Token()).__enter__()
-        assert "speaks TLS" in str(failure(server.address)) or "closed" in str(failure(server.address))
+        assert "closed" in str(failure(server.address))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"<html><center>The plain HTTP request was sent to HTTPS port</center></html>",
+        b"<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    ],
+)
+def test_a_server_that_speaks_tls_is_told_by_its_own_words(said):
+    with FaultyServer(lambda m, p, h, n: (400, {}, b"" if m == "HEAD" else said)) as server:
+        error = failure(server.address)
+        assert "speaks TLS" in f"{error} {error.help}"
+        assert "set ca" in error.help
+        asked = Transport(credentials=lambda *_: ANONYMOUS)
+        with pytest.raises(SourceError, match="speaks TLS, not plain HTTP") as caught:
+            asked.send(asked.endpoints(server.address)[0], "GET", "x", cancel=Token()).__enter__()
+        assert "set ca" in caught.value.help
+
+
+@pytest.mark.parametrize("status", [400, 403, 503])
+def test_no_error_opens_a_connection_of_its_own(status, monkeypatch):
+    """What is asked is asked by the transport, through the proxy and until the deadline that it has."""
+
+    def answer(method, path, headers, number):
+        monkeypatch.setattr(
+            socket, "create_connection", lambda *a, **k: pytest.fail("a connection past the transport")
+        )
+        return status, {}, b"no JSON"
+
+    with FaultyServer(answer) as server:
+        assert f"HTTP {status}" in str(failure(server.address))
 
 
 @pytest.mark.parametrize(

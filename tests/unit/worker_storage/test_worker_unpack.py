@@ -200,6 +200,17 @@ def test_files_put_below_a_symbolic_link_of_a_lower_layer_go_where_it_leads(stor
     assert (stat.S_IMODE(status.st_mode), status.st_mtime) == (0o711, 77)
 
 
+def test_directories_below_links_below_links_have_the_attributes_of_where_they_are(storage, helpers) -> None:
+    there = info(tarfile.DIRTYPE, mode=0o2750, uid=7)
+    lower = helpers.archive(
+        ("b", None), ("t", None), ("t/d", there), ("a", "->b"), ("b/c", "->../t"), ("x", "->a/c/d")
+    )
+    _, layer = storage.unpacked(lower, helpers.archive(("a/c/d/f", b"1"), ("x/g", b"2")))
+    assert names(layer) == ["b", "t", "t/d", "t/d/f", "t/d/g"]
+    found = os.lstat(layer / "t/d")
+    assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o2750, 7)
+
+
 def test_a_directory_entry_replaces_a_symbolic_link_below(storage, helpers) -> None:
     _, layer = storage.unpacked(
         helpers.archive(("usr", None), ("bin", "->usr")), helpers.archive(("bin", None), ("bin/tool", b"x"))
