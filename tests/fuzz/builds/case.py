@@ -136,10 +136,13 @@ class Case:
             yield replace(self, context=entries)
 
     def without_steps(self) -> Iterator[Case]:
-        """Yield the cases that lack one step, or one flag or source of a step."""
+        """Yield the cases that lack one step, one flag or source of a step, or one link of the context."""
         for at, stage in enumerate(self.stages):
             for less in _smaller_stage(stage):
                 yield replace(self, stages=(*self.stages[:at], less, *self.stages[at + 1 :]))
+        for at, entry in enumerate(self.context):
+            if entry.kind == "link":
+                yield replace(self, context=self.context[:at] + self.context[at + 1 :])
 
     def changed(self) -> Case:
         """Return the case of the second build as far as its Dockerfile changes."""
@@ -184,11 +187,24 @@ def _smaller_stage(stage: Stage) -> Iterator[Stage]:
         for flags in _each_left_out(step.flags):
             less = replace(step, flags=flags)
             yield replace(stage, steps=(*stage.steps[:at], less, *stage.steps[at + 1 :]))
-        words = step.body.split(" ")
-        if step.verb in ("COPY", "ADD") and len(words) > 2 and "<<" not in step.body and "[" not in step.body:
-            for kept in _each_left_out(tuple(words[:-1])):
-                less = replace(step, body=" ".join((*kept, words[-1])))
-                yield replace(stage, steps=(*stage.steps[:at], less, *stage.steps[at + 1 :]))
+        for body in _fewer_sources(step):
+            less = replace(step, body=body)
+            yield replace(stage, steps=(*stage.steps[:at], less, *stage.steps[at + 1 :]))
+
+
+def _fewer_sources(step: Step) -> Iterator[str]:
+    """Yield the words of a COPY or ADD with one source less, in either form."""
+    if step.verb not in ("COPY", "ADD") or "<<" in step.body:
+        return
+    words, form = step.body.split(" "), " ".join
+    if step.body.startswith("["):
+        try:
+            words, form = json.loads(step.body), json.dumps
+        except ValueError:
+            return  # a glob, or what neither engine takes for JSON
+    if len(words) > 2:
+        for kept in _each_left_out(tuple(words[:-1])):
+            yield form([*kept, words[-1]])
 
 
 def _smaller_tree(entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, ...]]:

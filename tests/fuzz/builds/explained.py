@@ -8,8 +8,10 @@ match whole, so that it hides the one thing it is about.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from llbkit.grammar.patterns import clean_path
 from tests.fuzz.builds.case import Case
 from tests.fuzz.builds.compare import Difference
 
@@ -25,7 +27,9 @@ class Explained:
     theirs: str = ".*"
     ours: str = ".*"
     case: str = ""
-    """Searched in the case's JSON and Dockerfile."""
+    """Searched in the case's Dockerfile and JSON. A group ``at`` is the path that the difference must be at."""
+    when: Callable[[Difference, Case], bool] = lambda difference, case: True
+    """What patterns cannot say."""
 
     def covers(self, difference: Difference, case: Case) -> bool:
         """Say whether this is what the difference is."""
@@ -37,11 +41,45 @@ class Explained:
         )
         if not all(re.fullmatch(pattern, text, re.DOTALL) for pattern, text in pairs):
             return False
-        return re.search(self.case, case.dockerfile() + case.encode(), re.DOTALL) is not None
+        found = re.finditer(self.case, case.dockerfile() + case.encode(), re.DOTALL)
+        return any(_is_at(one.groupdict().get("at"), difference) for one in found) and self.when(
+            difference, case
+        )
+
+
+def _is_at(path: str | None, difference: Difference) -> bool:
+    """Say whether a difference is at the path that a step names; relative ones are below any working directory."""
+    if path is None:
+        return True
+    place, wanted = difference.place.rpartition(" (")[0], clean_path("/" + path).strip("/")
+    return place == wanted or place.endswith(f"/{wanted}")
+
+
+def _directory_changes(difference: Difference, case: Case) -> bool:
+    """Say whether the change is one of a directory's mode."""
+    assert case.change is not None, "asked of changes alone"
+    changed = case.change.path
+    return any(
+        entry.path.startswith(f"{changed}/") or (entry.path, entry.kind) == (changed, "dir")
+        for entry in case.context
+    )
+
+
+def _file_changes(difference: Difference, case: Case) -> bool:
+    """Say whether the change is one of a file's mode."""
+    return not _directory_changes(difference, case)
+
+
+def _names_a_link(difference: Difference, case: Case) -> bool:
+    """Say whether the message names no file, or a link on top of the context or of a stage."""
+    named = re.search(r'"/([^/"]*)": not found$', difference.theirs)
+    links = {entry.path for entry in case.context if entry.kind == "link"}
+    made = set(re.findall(r"ln -s \S+ /(\w+)", case.dockerfile()))
+    return named is None or named[1] in links | made
 
 
 REPLACED_DIRECTORY = (
-    r'"name": "(?:\./)?([^"]+?)/?",\s+"kind": "dir".*?"name": "\1",\s+"kind": "(?:file|link|fifo|hard)"'
+    r'"name": "(?:\./)?([^"]+?)/?",\s+"kind": "dir".*?"name": "(?:\./)?\1",\s+"kind": "(?:{kinds})"'
 )
 """An archive with a directory whose name a later member has."""
 
@@ -128,20 +166,20 @@ EXPLAINED: tuple[Explained, ...] = (
         kind="outcome", theirs=r'(lstat |.*")/( [^:"]*|[^:"]* )"?: (no such file or directory|not found)', ours="succeeds", case=r'"path": "([^"]*/)? |"path": "[^"]* "',
     ),
     Explained(
-        name="dangling links in a context that is copied whole but for exclusions",
-        reason="BuildKit follows the links on top, as it does for sources that are links themselves, and misses their targets",
-        kind="outcome", theirs=r'failed to compute cache key: failed to calculate checksum of ref \S+: "/[^/"]*": not found', ours="succeeds",
-        case=r'(COPY|ADD)[^\n]* --exclude=[^\n]* "?(\./|\.|/)"?,? .*"kind": "link"',
+        name="links on top of what is copied whole but for exclusions",
+        reason="BuildKit follows them, as it does sources that are links themselves: it fails if they dangle or lead in circles",
+        kind="outcome", theirs=r'failed to compute cache key: failed to calculate checksum of ref \S+: ("/[^/"]*": not found|too many links)', ours="succeeds",
+        case=r'(COPY|ADD)[^\n]* --exclude=[^\n]*[ \[]"?(\./|\.|/)"?,? [^\n]*\n', when=_names_a_link,
     ),
     Explained(
         name="changed modes of directories, cached",
         reason="BuildKit misses a directory's changed mode",
-        kind="cached", theirs="CACHED", ours="runs", case=r'"change": \{\s+"kind": "mode"',
+        kind="cached", theirs="CACHED", ours="runs", case=r'"change": \{\s+"kind": "mode"', when=_directory_changes,
     ),
     Explained(
         name="changed modes of directories",
         reason="as above",
-        kind=r"root\.mode", place=r".* \(dir\)", ours="0o711", case=r'"change": \{\s+"kind": "mode"',
+        kind=r"root\.mode", place=r".* \(dir\)", ours="0o711", case=r'"change": \{\s+"kind": "mode"', when=_directory_changes,
     ),
     Explained(
         name="changes of files that are copied although excluded, cached",
@@ -154,19 +192,20 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"root\.(mode|size|content)", place=r".* \(file\)", case=r'--exclude=\*\* .*"change": \{\s+"kind": "(edit|mode)"',
     ),
     Explained(
-        name="directories of an archive that become dangling links",
+        name="directories of an archive that become links which lead to nothing in it",
         reason="BuildKit sets the directory's times in the end, through the link that has taken its place",
-        kind="outcome", theirs=r"chtimesat [^:]*: (no such file or directory|path escapes from parent)", ours="succeeds", case=REPLACED_DIRECTORY,
+        kind="outcome", theirs=r"chtimesat [^:]*: (no such file or directory|path escapes from parent)", ours="succeeds", case=REPLACED_DIRECTORY.format(kinds="link"),
+    ),
+    Explained(
+        name="attributes of an archive's links which lead to nothing in it",
+        reason="BuildKit sets them on what the link leads to; ours are the link's own, where the kernel lets links have them",
+        kind="outcome", theirs=r'lsetxattr /[^:]*: xattr "user\.note": no such file or directory|too many links', ours="succeeds",
+        case=r'"kind": "link",[^{}]*"target": "[^"]*",\s+"xattr": "v",\s+"form": "pax"',
     ),
     Explained(
         name="directories of an archive that become something else",
         reason="BuildKit gives the directory's time to what has taken its place",
-        kind=r"root\.mtime", place=r".* \((file|link|fifo)\)", theirs="0|1|1500000000", ours="0|1|1500000000", case=REPLACED_DIRECTORY,
-    ),
-    Explained(
-        name="the index of a kept git directory",
-        reason="it holds the times and inode numbers of a checkout",
-        kind=r"root\.content", place=r".*\.git/index \(file\)", case="--keep-git-dir",
+        kind=r"root\.mtime", place=r".* \((file|link|fifo)\)", theirs="0|1|1500000000", ours="0|1|1500000000", case=REPLACED_DIRECTORY.format(kinds="file|link|fifo|hard"),
     ),
     Explained(
         name="links in a context by way of what is not there",
@@ -180,8 +219,8 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     Explained(
         name="steps that set the mode of a file whose mode changed",
-        reason="it is set anyway: the result is the same",
-        kind="cached", theirs="runs", ours="CACHED", case=r'--chmod=.*"change": \{\s+"kind": "mode"',
+        reason="it is set anyway: the result is the same, and so are the steps after it",
+        kind="cached", theirs="runs", ours="CACHED", case=r'(COPY|ADD)(?![^\n]* --from=)[^\n]* --chmod=[0-7]+ .*"change": \{\s+"kind": "mode"', when=_file_changes,
     ),
     Explained(
         name="names that begin with an exclamation mark",
@@ -196,12 +235,17 @@ EXPLAINED: tuple[Explained, ...] = (
     Explained(
         name="time of /etc after a step",
         reason="BuildKit's own mount points in it change its time; ours leave no trace",
-        kind=r"root\.mtime", place=r"(.*/)?etc \(dir\)", theirs="now", ours="1500000000", case="RUN",
+        kind=r"root\.mtime", place=r"(.*/)?etc \(dir\)", theirs="now", ours="1500000000", case="RUN|base:onbuild",
+    ),
+    Explained(
+        name="time of /etc after a step, copied",
+        reason="as above",
+        kind=r"root\.mtime", place=r".* \(dir\)", theirs="now", ours="1500000000", case=r"RUN.*COPY --from=(?:\S+)(?: --\S+)* (?:\S+ )*/etc/? (?:\S+ )*(?P<at>\S+)\n",
     ),
     Explained(
         name="times of root directories",
         reason="no layer holds them: a copy of a root must not depend on whether the stage was cached or pulled",
-        kind=r"root\.mtime", place=r".* \(dir\)", theirs="946684800|1600000000|0", ours="now", case=r"COPY --from=\S+[^\n]* / ",
+        kind=r"root\.mtime", place=r".* \(dir\)", theirs="946684800|1600000000|0", ours="now", case=r"COPY --from=\S+(?: --\S+)* (?:\S+ )*/ (?:\S+ )*(?P<at>\S+)\n",
     ),
     Explained(
         name="exit code of a program that is not there",
@@ -217,12 +261,6 @@ EXPLAINED: tuple[Explained, ...] = (
         name="the first name of such a hard link is in the layer",
         reason="a link needs its file in the same layer",
         kind=r"layers\.names", place=r"\d+: bin/busybox \(file\)", theirs="absent", ours=r"\+", case="ln /bin/busybox /bin/again",
-    ),
-    Explained(
-        name="which of several failures comes first",
-        reason="BuildKit looks for the sources of every COPY before it runs a step; ours fails where it meets the first",
-        kind="message", theirs=r'failed to compute cache key: .*: "/.*": not found|lstat /.*: no such file or directory',
-        ours=r".*: damaged archive: .*|.* cannot be stored in an image: .*|.* did not complete successfully: .*|unable to find (user|group) .*",
     ),
     Explained(
         name="no layers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -161,7 +162,8 @@ def _add(path: str, member: tarfile.TarInfo, tar: tarfile.TarFile, root: dict[st
     if kind == "file":
         stream = tar.extractfile(member)
         assert stream is not None
-        content = hashlib.sha256(stream.read()).hexdigest()
+        data = stream.read()
+        content = git_entries(data) if path.endswith(".git/index") else hashlib.sha256(data).hexdigest()
     xattrs = {
         key.removeprefix("SCHILY.xattr."): value
         for key, value in member.pax_headers.items()
@@ -171,3 +173,21 @@ def _add(path: str, member: tarfile.TarInfo, tar: tarfile.TarFile, root: dict[st
         kind, member.mode, member.uid, member.gid, member.size, int(member.mtime // 1), content,
         member.linkname if kind == "link" else "", (member.devmajor, member.devminor) if kind in ("char", "block") else (0, 0), xattrs,
     )  # fmt: skip
+
+
+def git_entries(index: bytes) -> str:
+    """Return what a git index holds but for what it remembers of files on disk, which no two checkouts share.
+
+    Source: git's index-format, version 2.
+    """
+    signature, version, count = struct.unpack(">4sII", index[:12])
+    if signature != b"DIRC" or version != 2:
+        return hashlib.sha256(index).hexdigest()
+    found, at = [], 12
+    for _ in range(count):
+        mode = int.from_bytes(index[at + 24 : at + 28], "big")
+        flags = int.from_bytes(index[at + 60 : at + 62], "big")
+        name = index[at + 62 : index.index(b"\0", at + 62)]
+        found.append(f"{mode:o} {index[at + 40 : at + 60].hex()} {flags:x} {name!r}")
+        at += (62 + len(name) + 8) // 8 * 8
+    return "\n".join(found)
