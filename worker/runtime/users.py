@@ -8,6 +8,7 @@ apply only if no group is given. The home directory is that of the account found
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from llbkit.worker.rootpath import read_file
 _IDS = 2**32 - 1
 """All numbers that can be an owner; those of the files, and names, are below 2**31."""
 _DIGITS = 10
+_SIGNED = re.compile(r"[+-]?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ def lookup(root: Path, text: str) -> User:
     """Return the user that ``text`` (``name|uid[:group|gid]``, or empty for root) means inside ``root``.
 
     Raises:
-        WorkerError: a name is in none of the files.
+        WorkerError: a name is in none of the files, or a number is out of range.
     """
     who, _, group = text.partition(":")
     accounts = list(_accounts(root))
@@ -54,6 +56,7 @@ def lookup(root: Path, text: str) -> User:
     uid = _number(who)
     account = next((a for a in accounts if (a.uid == uid if uid is not None else a.name == who)), None)
     if account is None:
+        uid = uid if uid is not None else _signed(who)
         if uid is None:
             raise WorkerError(
                 f"unable to find user {who}: no matching entries in passwd file",
@@ -74,10 +77,27 @@ def _group(root: Path, text: str) -> int:
     for name, number, _ in _groups(root):
         if name == text:
             return number
+    gid = _signed(text)
+    if gid is not None:
+        return gid
     raise WorkerError(
         f"unable to find group {text}: no matching entries in group file",
         help="create the group in an earlier step or use a numeric id",
     )
+
+
+def _signed(text: str) -> int | None:
+    """Return a number with a sign, which no entry has, None if it is none."""
+    if not _SIGNED.fullmatch(text):
+        return None
+    sign, digits = text[0], text.lstrip("+-0")
+    number = _number(digits or "0")
+    if number is None or (sign == "-" and number):
+        raise WorkerError(
+            f"user or group {text[:40]}: ids must be in range 0-{2**31 - 1}",
+            help="use an id in the range, or the name of a user or group of the image",
+        )
+    return number
 
 
 def _number(text: str, limit: int = 2**31) -> int | None:

@@ -236,4 +236,5 @@ def _warnings(theirs: Report, ours: Report) -> Iterator[Difference]:
     sides = [Counter(report.warnings) for report in (theirs, ours)]
     for text in sorted(sides[0].keys() | sides[1].keys()):
         if sides[0][text] != sides[1][text]:
-            yield Difference("warnings", text, f"{sides[0][text]} times", f"{sides[1][text]} times")
+            kind = "warnings" if theirs.ok else "warnings.failing"
+            yield Difference(kind, text, f"{sides[0][text]} times", f"{sides[1][text]} times")

@@ -51,7 +51,7 @@ def _is_at(path: str | None, difference: Difference) -> bool:
     """Say whether a difference is at the path that a step names; relative ones are below any working directory."""
     if path is None:
         return True
-    place, wanted = difference.place.rpartition(" (")[0], clean_path("/" + path).strip("/")
+    place, wanted = re.sub(r" \(\w+\)$", "", difference.place), clean_path("/" + path).strip("/")
     return place == wanted or place.endswith(f"/{wanted}")
 
 
@@ -120,6 +120,12 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"layers\.names|root\.entry", place=r"(.*[ /])?app\.sock( \(file\))?", theirs=r"\+|file", ours="absent", case='"socket"',
     ),
     Explained(
+        name="sockets of a context that a wildcard copies onto a file",
+        reason="as above",
+        kind=r"root\.(kind|mode|uid|gid|size|mtime|content|xattrs)",
+        case=r'(COPY|ADD)(?: --\S+)* (?:\S+ )*(?:a|\[a-f\])\* (?:\S+ )*(?P<at>\S*[^/\s])\n.*"path": "app\.sock",\s+"kind": "socket"',
+    ),
+    Explained(
         name="changes of sockets",
         reason="they are no part of a context",
         kind="cached", theirs="runs", ours="CACHED", case=r'"change": \{\s+"kind": "\w+",\s+"path": "[^"]*app\.sock"',
@@ -152,8 +158,14 @@ EXPLAINED: tuple[Explained, ...] = (
     Explained(
         name="CopyIgnoredFile",
         reason="newer: the check is on by default in BuildKit's master",
-        kind="warnings", place=r'CopyIgnoredFile: Attempting to (Copy|Add) file "[^"]+" that is excluded by \.dockerignore \(line \d+\)', theirs="0 times",
+        kind=r"warnings(\.failing)?", place=r'CopyIgnoredFile: Attempting to (Copy|Add) file "[^"]+" that is excluded by \.dockerignore \(line \d+\)', theirs="0 times",
         case="dockerignore|ignore",
+    ),
+    Explained(
+        name="warnings of images beside one that is not there",
+        reason="BuildKit says nothing more once the first image is missing; ours looks at all of them",
+        kind=r"warnings\.failing", place=r"InvalidBaseImagePlatform: .* expected \"linux/386\" .*", theirs="0 times",
+        case=r"platform=linux/386.*base:multi|base:multi.*platform=linux/386",
     ),
     Explained(
         name="users without /etc/passwd",

@@ -7,6 +7,7 @@ import re
 
 _CLASSES = (
     ("user", r"invalid user index|unable to find (?:user|group)"),
+    ("range of ids", r"ids must be in range"),
     ("exit code", r"did not complete successfully: exit code: (\d+)"),
     ("platform", r"no match for platform|no image for the platform"),
     ("wildcard", r"syntax error in pattern|malformed wildcard"),

@@ -18,7 +18,7 @@ from tests.fuzz.builds.reduce import reduce_case
 
 SECRET = "secret\n"
 SHOWN = 12
-MOST_CUTS = 120
+MOST_CUTS = 60
 """How many smaller builds are tried to show that two failures are independent."""
 
 

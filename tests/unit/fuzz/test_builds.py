@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import struct
 import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -288,6 +289,8 @@ def test_outcomes_messages_steps_and_caching_are_compared(tmp_path: Path) -> Non
     assert kinds(good, ran) == []
     assert kinds(good, ran, again=True) == ["cached"]
     assert kinds(good, replace(good, warnings=["w"])) == ["warnings"]
+    failing = Report(1, message="a")
+    assert kinds(failing, replace(failing, warnings=["w"])) == ["warnings.failing"]
 
 
 def test_classes_of_messages_differ_by_what_went_wrong() -> None:
@@ -380,7 +383,7 @@ class _FirstFailure:
         text = Path(arguments[arguments.index("-f") + 1]).read_text()
         return next(
             (Report(1, message=f"{step} is wrong") for step in self._steps if step in text),
-            Report(0, archive=archive),
+            Report(0, archive=_archive(archive, BASE)),
         )
 
 
@@ -391,3 +394,71 @@ def test_either_of_two_failures_may_be_told(tmp_path: Path, second: str, explain
     theirs, ours = _FirstFailure("theirs", "RUN a", second), _FirstFailure("ours", second, "RUN a")
     bench = Bench(theirs=theirs, ours=ours, services=SERVICES, work=tmp_path, since=NOW)
     assert bool(try_case(case, bench).differences) is not explained
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Step(verb="COPY", body='["one", "two", "/d/"]'),),
+        (Step(verb="RUN", body="three"), Step(verb="RUN", body="one"), Step(verb="COPY", body="two four /")),
+    ],
+)
+def test_failures_of_one_step_and_of_three_are_told_apart(tmp_path: Path, steps: tuple[Step, ...]) -> None:
+    case = Case(name="x", stages=(Stage(base="scratch", steps=steps),))
+    theirs, ours = (
+        _FirstFailure("theirs", "one", "three", "two"),
+        _FirstFailure("ours", "two", "three", "one"),
+    )
+    bench = Bench(theirs=theirs, ours=ours, services=SERVICES, work=tmp_path, since=NOW)
+    finding = try_case(case, bench)
+    assert (finding.differences, list(finding.explained)) == ([], ["two independent failures"])
+
+
+def test_a_failure_that_only_one_engine_ever_has_is_not_explained(tmp_path: Path) -> None:
+    steps = (Step(verb="RUN", body="one"), Step(verb="RUN", body="two"))
+    case = Case(name="x", stages=(Stage(base="scratch", steps=steps),))
+    theirs, ours = _FirstFailure("theirs", "one", "two"), _FirstFailure("ours", "FROM", "one", "two")
+    bench = Bench(theirs=theirs, ours=ours, services=SERVICES, work=tmp_path, since=NOW, reducing=False)
+    assert [one.kind for one in try_case(case, bench).differences] == ["message"]
+
+
+def _time(place: str, ours: str) -> Difference:
+    return Difference("root.mtime", f"{place} (dir)", "now", ours)
+
+
+def test_an_explanation_holds_where_its_step_writes_alone() -> None:
+    steps = (Step(verb="COPY", flags=("--from=s0",), body="/etc x/"),)
+    case = Case(
+        name="x",
+        stages=(Stage(base="b", steps=(Step(verb="RUN", body="true"),)), Stage(base="b", steps=steps)),
+    )
+    assert explanation(_time("x", "1500000000"), case) is not None
+    assert explanation(_time("srv/x", "1500000000"), case) is not None
+    assert explanation(_time("y", "1500000000"), case) is None
+
+
+@pytest.mark.parametrize(("path", "explained"), [("d", True), ("e", True), ("d/f", False)])
+def test_only_changed_modes_of_directories_may_be_missed(path: str, explained: bool) -> None:
+    context = (Entry(path="d", kind="dir"), Entry(path="d/f"), Entry(path="e/g"))
+    case = Case(name="x", stages=(), context=context, change=Change(kind="mode", path=path))
+    found = explanation(Difference("cached", "[1/1] COPY d /", "CACHED", "runs"), case)
+    assert (found is not None) is explained
+
+
+def test_git_indexes_are_compared_without_what_is_the_checkouts_own(tmp_path: Path) -> None:
+    def index(stamp: int, digest: bytes, name: bytes = b"f") -> bytes:
+        entry = struct.pack(">10I", stamp, 0, stamp, 0, 1, stamp, 0o100644, 0, 0, stamp) + digest * 20
+        entry += len(name).to_bytes(2, "big") + name
+        return struct.pack(">4sII", b"DIRC", 2, 1) + entry + b"\0" * (8 - len(entry) % 8) + b"end"
+
+    def kinds(one: bytes, other: bytes) -> set[str]:
+        archives = [
+            _archive(tmp_path / str(at), [_row("r/.git/index", data=data)])
+            for at, data in enumerate((one, other))
+        ]
+        return _kinds(*archives)
+
+    assert kinds(index(5, b"a"), index(6, b"a")) == set()
+    assert kinds(index(5, b"a"), index(5, b"b")) == {"root.content"}
+    assert kinds(index(5, b"a"), index(5, b"a", b"g")) == {"root.content"}
+    assert kinds(b"damaged index", b"damaged INDEX") == {"root.content"}

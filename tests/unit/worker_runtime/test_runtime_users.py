@@ -69,12 +69,30 @@ def test_users_are_looked_up_in_the_root(root, text, expected) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["nobody", "twin", "broken", "ann:none", "-1", "2147483648", "4294967295:0", "9" * 5000, "٣", "ann:٣"],
+    ["nobody", "twin", "broken", "ann:none", "٣", "ann:٣", "0x7", "-", "+", "1_0", "-0x1"],
 )
 def test_who_is_not_in_the_files_is_an_error_with_a_next_step(root, text) -> None:
     with pytest.raises(WorkerError, match="unable to find") as caught:
         lookup(root, text)
     assert caught.value.help
+
+
+@pytest.mark.parametrize(
+    "text", ["-1", "-5", "2147483648", "4294967295:0", "9" * 5000, "0:-1", "ann:2147483648", "-99999999999"]
+)
+def test_numbers_that_no_user_can_have_are_told_from_names(root, text) -> None:
+    with pytest.raises(WorkerError, match=r"ids must be in range 0-2147483647") as caught:
+        lookup(root, text)
+    assert caught.value.help
+
+
+@pytest.mark.parametrize(
+    ("text", "uid", "gid"), [("+7", 7, 0), ("-0", 0, 0), ("ann:+8", 1000, 8), ("+7:+8", 7, 8)]
+)
+def test_numbers_may_have_a_sign(root, text, uid, gid) -> None:
+    """As Go reads them, which compares entries with the text: the group is not that of the entry."""
+    found = lookup(root, text)
+    assert (found.uid, found.gid) == (uid, gid)
 
 
 def test_without_files_numbers_still_work(tmp_path) -> None:
