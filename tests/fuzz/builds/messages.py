@@ -14,6 +14,7 @@ _CLASSES = (
     ("HTTP status", r"(?:invalid response status |server answered HTTP |not found \(HTTP )(\d+)"),
     ("archive entry", r"unhandled tar header type"),
     ("xattr", r"lsetxattr|cannot set the attribute"),
+    ("unknown host", r"no such host|server misbehaving|cannot resolve the host name"),
     ("digest", r"digest mismatch|wrong digest"),
     (
         "not found",

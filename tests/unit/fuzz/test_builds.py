@@ -298,6 +298,9 @@ def test_classes_of_messages_differ_by_what_went_wrong() -> None:
         "exit code: 4"
     )
     assert message_class("unknown flag: --x") == message_class("dockerfile parse error on line 3: y")
+    assert message_class("lookup a.example: no such host (did you mean s0?)") == message_class(
+        "x: cannot resolve the host name a.example: name or service not known"
+    )
     assert message_class("alone 17 'a'") == message_class("alone 18 'b'")
 
 
