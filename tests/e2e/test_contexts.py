@@ -277,6 +277,26 @@ def test_the_dockerfiles_own_ignore_file_wins(cli, tmp_path) -> None:
     assert "a" in names(tmp_path / "3")
 
 
+def test_sources_with_a_backslash_are_names_unless_they_have_a_wildcard(cli, tmp_path) -> None:
+    dockerfile = (
+        "FROM scratch AS all\nCOPY . /\nFROM scratch\n"
+        "COPY --exclude=*.txt b\\\\s.txt /named/\n"
+        "COPY --parents d\\\\e/b\\\\s.txt /parents/\n"
+        "COPY d\\\\e/*.txt /in/\n"
+        "COPY --from=all b\\\\s* /matched/\n"
+    )
+    folder = write(
+        tmp_path / "ctx", {"Dockerfile": dockerfile, "b\\s.txt": "", "bs.txt": "", "d\\e/b\\s.txt": ""}
+    )
+    cli.run("build", "-o", tmp_path / "out", folder)
+    assert names(tmp_path / "out") == [
+        "in/b\\s.txt",
+        "matched/bs.txt",
+        "named/b\\s.txt",
+        "parents/d\\e/b\\s.txt",
+    ]
+
+
 # -- named contexts
 
 

@@ -215,9 +215,10 @@ class _Copying:
             parent, pivot, pattern = source.partition("/./")
             source, pattern = (parent, pattern) if pivot else ("/", source)
             pattern = paths.join("/", paths.below_root(pattern, system))
-            include = (pattern.removeprefix("/"),)
             if not has_wildcard(source) and not has_wildcard(pattern):
                 required = (paths.join("/", source, pattern),)
+                pattern = pattern.replace("\\", "\\\\")  # a name, but what is included are patterns
+            include = (pattern.removeprefix("/"),)
         unpack = command.is_add if command.unpack is None else command.unpack
         return copy(
             stage.conversion.context if self.source is None else self.source.state,
