@@ -260,9 +260,15 @@ EXPLAINED: tuple[Explained, ...] = (
         kind=r"root\.mtime", place=r".* \(dir\)", theirs="946684800|1600000000|0", ours="now", case=r"COPY --from=\S+(?: --\S+)* (?:\S+ )*/ (?:\S+ )*(?P<at>\S+)\n",
     ),
     Explained(
-        name="exit code of a program that is not there",
+        name="exit code of what the runtime cannot start",
         reason="BuildKit passes on runc's own, ours is a shell's",
-        kind="message", theirs=r"process .* did not complete successfully: exit code: 1", ours=r".* exit code: 127: runc run failed: unable to start container process: .*",
+        kind="message", theirs=r"process .* did not complete successfully: exit code: 1", ours=r".* exit code: 12[67]: runc run failed: unable to start container process: .*",
+    ),
+    Explained(
+        name="tags that other builds fetched",
+        reason="BuildKit has one repository for each remote, and copies its tags; those of ours are the ones that were asked for",
+        kind=r"layers\.names|root\.entry", place=r"(\d+: )?(.*/)?\.git/(refs/tags/v1(-a)?|objects/36(/53475c\w+)?)( \(\w+\))?", theirs=r"\+|file|dir", ours="absent",
+        case="--keep-git-dir",
     ),
     Explained(
         name="hard links to a lower layer's file",
