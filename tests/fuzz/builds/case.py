@@ -46,6 +46,17 @@ class Step:
     def text(self) -> str:
         return " ".join((self.verb, *self.flags, self.body)).rstrip(" ")
 
+    def words(self) -> list[str]:
+        """Return the sources and the destination of a COPY or ADD in either form; none of other steps and heredocs."""
+        if self.verb not in ("COPY", "ADD") or "<<" in self.body:
+            return []
+        if not self.body.startswith("["):
+            return self.body.split(" ")
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return []  # a wildcard, or what neither engine takes for JSON
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -194,17 +205,10 @@ def _smaller_stage(stage: Stage) -> Iterator[Stage]:
 
 def _fewer_sources(step: Step) -> Iterator[str]:
     """Yield the words of a COPY or ADD with one source less, in either form."""
-    if step.verb not in ("COPY", "ADD") or "<<" in step.body:
-        return
-    words, form = step.body.split(" "), " ".join
-    if step.body.startswith("["):
-        try:
-            words, form = json.loads(step.body), json.dumps
-        except ValueError:
-            return  # a glob, or what neither engine takes for JSON
-    if len(words) > 2:
-        for kept in _each_left_out(tuple(words[:-1])):
-            yield form([*kept, words[-1]])
+    words = step.words()
+    form = json.dumps if step.body.startswith("[") else " ".join
+    for kept in _each_left_out(tuple(words[:-1])) if len(words) > 2 else ():
+        yield form([*kept, words[-1]])
 
 
 def _smaller_tree(entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, ...]]:

@@ -438,6 +438,10 @@ def test_an_explanation_holds_where_its_step_writes_alone() -> None:
     assert explanation(_time("x", "1500000000"), case) is not None
     assert explanation(_time("srv/x", "1500000000"), case) is not None
     assert explanation(_time("y", "1500000000"), case) is None
+    json_form = replace(steps[0], body='["/etc", "/a b/"]')
+    case = replace(case, stages=(case.stages[0], replace(case.stages[1], steps=(json_form,))))
+    assert explanation(_time("a b", "1500000000"), case) is not None
+    assert explanation(_time("x", "1500000000"), case) is None
 
 
 @pytest.mark.parametrize(("path", "explained"), [("d", True), ("e", True), ("d/f", False)])
