@@ -13,6 +13,7 @@ from typing import TypeVar
 from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
 from llbkit.grammar import Diagnostic
 from llbkit.llb import Graph, State
+from llbkit.llb import platform as platforms
 from llbkit.llb.ops import Platform
 from llbkit.llb.reference import parse
 from llbkit.solver import Job
@@ -104,15 +105,15 @@ class EngineBridge:
         Raises:
             ResolveError: it does not exist or cannot be reached.
         """
+        wanted = platform or self.worker.platforms[0]
 
         async def ask() -> ResolvedImage:
-            found = await self.worker.resolve_image(
-                ref, platform or self.worker.platforms[0], mode, self.session, oci_store=oci_store
-            )
+            found = await self.worker.resolve_image(ref, wanted, mode, self.session, oci_store=oci_store)
             return ResolvedImage(ref=found.ref, digest=found.digest, config=found.config)
 
         about = parse(ref).with_default_tag().familiar
-        return await self._as_display_step(log_name or f"[internal] load metadata for {ref}", ask, about)
+        name = log_name or f"[internal] load metadata for {ref}"
+        return await self._as_display_step(name, ask, about, platforms.format(wanted))
 
     async def resolve_source(
         self, identifier: str, attrs: Mapping[str, str], *, log_name: str = ""
@@ -177,12 +178,15 @@ class EngineBridge:
             )
         )
 
-    async def _as_display_step(self, name: str, ask: Callable[[], Awaitable[T]], about: str = "") -> T:
+    async def _as_display_step(
+        self, name: str, ask: Callable[[], Awaitable[T]], about: str = "", platform: str = ""
+    ) -> T:
         """Show a request as a step of its own, and turn the worker's refusal into the frontend's error.
 
-        A frontend says itself which source it asked for, so the refusal does not begin with ``about`` again.
+        A frontend says itself which source it asked for, so the refusal does not begin with ``about`` again. Requests for
+        several platforms are steps of their own, though their names may be the same.
         """
-        digest = _digest_of(name)
+        digest = _digest_of(f"{name} {platform}")
         self.progress(VertexAdded(digest=digest, name=name, inputs=()))
         self.progress(VertexStarted(digest=digest, time=time.time()))
         error = ""

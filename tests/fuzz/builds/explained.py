@@ -175,10 +175,9 @@ EXPLAINED: tuple[Explained, ...] = (
         case="dockerignore|ignore",
     ),
     Explained(
-        name="warnings of images beside one that is not there",
-        reason="BuildKit says nothing more once the first image is missing; ours looks at all of them",
-        kind=r"warnings\.failing", place=r"InvalidBaseImagePlatform: .* expected \"linux/386\" .*", theirs="0 times",
-        case=r"platform=linux/386.*base:multi|base:multi.*platform=linux/386",
+        name="warnings beside an image that has not the platform",
+        reason="BuildKit stops as soon as one image is missing; ours looks at all of them, and at all platforms",
+        kind=r"warnings\.failing", theirs="0 times", case=r"linux/386.*base:multi|base:multi.*linux/386",
     ),
     Explained(
         name="users without /etc/passwd",
@@ -205,6 +204,11 @@ EXPLAINED: tuple[Explained, ...] = (
         name="changed modes of directories",
         reason="as above",
         kind=r"root\.mode", place=r".* \(dir\)", ours="0o[1-7]?711", case=r'"change": \{\s+"kind": "mode"', when=_directory_changes,
+    ),
+    Explained(
+        name="changed modes of directories, changed again by symbols",
+        reason="as above",
+        kind=r"root\.mode", place=r".* \(dir\)", case=r'--chmod=(\$|[^\s0-7]).*"change": \{\s+"kind": "mode"', when=_directory_changes,
     ),
     Explained(
         name="changes of files that are copied although excluded, cached",
