@@ -104,6 +104,15 @@ def test_one_platform_of_a_pushed_index_is_chosen(cli, folder, project, tmp_path
             "--platform", f"linux/{FOREIGN}", "-o", tmp_path / "pinned",
         )  # fmt: skip
         assert (tmp_path / "pinned/args").read_text() == said("linux/arm/v7")
+        both = project(
+            f"FROM --platform=linux/arm/v7 {host}/many:1 AS a\nFROM {host}/many:1\nCOPY --from=a /args /other\n",
+            base=False, name="both",
+        )  # fmt: skip
+        done = cli.build(both, "--progress=plain", "-o", tmp_path / "both")
+        loads = [line for line in done.stderr.splitlines() if f"load metadata for {host}/many:1" in line]
+        assert len(loads) == 2, "a step for each platform, though their names are the same"
+        assert (tmp_path / "both/other").read_text() == said("linux/arm/v7")
+        assert (tmp_path / "both/args").read_text() == said(f"linux/{NATIVE}")
 
 
 def test_files_have_no_image_id(cli, folder) -> None:
