@@ -9,13 +9,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
+class Over(threading.Event):
+    """Set when a server is to end. An answer sets ``reached`` when its client is where a test wants to have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+
+class Address(str):
+    """``host:port`` of a server, with the event that its answers set."""
+
+    __slots__ = ("reached",)
+    reached: threading.Event
+
+
 @contextmanager
-def raw_server(answer: Callable[[socket.socket, bytes, threading.Event], None]) -> Iterator[str]:
-    """Serve on loopback and give ``host:port``.
+def raw_server(answer: Callable[[socket.socket, bytes, Over], None]) -> Iterator[Address]:
+    """Serve on loopback and give the address.
 
     ``answer(connection, head, over)`` is called for each request with its head; ``over`` is set at the end of the context.
     """
-    over = threading.Event()
+    over = Over()
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     threads: list[threading.Thread] = []
 
@@ -37,7 +52,9 @@ def raw_server(answer: Callable[[socket.socket, bytes, threading.Event], None]) 
     acceptor = threading.Thread(target=accept, daemon=True)
     acceptor.start()
     try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        address = Address(f"127.0.0.1:{listener.getsockname()[1]}")
+        address.reached = over.reached
+        yield address
     finally:
         over.set()
         with suppress(OSError):

@@ -136,17 +136,23 @@ class _Watchdog:
         with self._changed:
             self._watched.discard(exchange)
 
+    def expire_late(self) -> None:
+        """End the exchanges whose time is up."""
+        with self._changed:
+            now = time.monotonic()
+            late = [exchange for exchange in self._watched if exchange.deadline <= now]
+            self._watched.difference_update(late)
+        for exchange in late:
+            exchange.expire()
+
     def _run(self) -> None:
         while True:
+            self.expire_late()
             with self._changed:
-                now = time.monotonic()
-                late = [exchange for exchange in self._watched if exchange.deadline <= now]
-                self._watched.difference_update(late)
-                if not late:
-                    self._wakes_at = min((each.deadline for each in self._watched), default=float("inf"))
-                    self._changed.wait(self._wakes_at - now if self._wakes_at < float("inf") else None)
-            for exchange in late:
-                exchange.expire()
+                self._wakes_at = min((each.deadline for each in self._watched), default=float("inf"))
+                left = self._wakes_at - time.monotonic() if self._wakes_at < float("inf") else None
+                if left is None or left > 0:
+                    self._changed.wait(left)
 
 
 _watchdog = _Watchdog()

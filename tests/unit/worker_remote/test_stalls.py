@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
-import time
+from contextlib import contextmanager
 
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
@@ -13,6 +14,7 @@ from support.sockets import deaf_address, raw_server
 
 from llbkit.llb.reference import parse
 from llbkit.worker.base import Session, SourceError
+from llbkit.worker.content import exchange
 from llbkit.worker.content.dockerconfig import Credentials, DockerConfig
 from llbkit.worker.content.provider import fetch
 from llbkit.worker.content.push import Push, Pusher
@@ -23,11 +25,45 @@ from llbkit.worker.pools import Cancelled, Token
 from llbkit.worker.sources.http import HttpSource
 
 BLOB = Descriptor(media_type="x", digest=sha256(b"x"), size=1 << 30)
-PROMPT = 5.0
-"""Seconds within which a cancelled wait must have ended: far less than any deadline of ours, far more than needed."""
+HOURS = 36_000.0
+"""Seconds that our deadlines have here, so that cancellation alone can end a wait."""
+HANGS = 60.0
+"""Seconds after which a test gives up."""
+
+
+@pytest.fixture(autouse=True)
+def far_deadlines(monkeypatch):
+    for name in ("exchange.CONNECT_SECONDS", "exchange.IDLE_SECONDS", "response._PIECE_SECONDS",
+                 "response._SMALL_SECONDS", "response._DRAIN_SECONDS"):  # fmt: skip
+        monkeypatch.setattr(f"llbkit.worker.content.{name}", HOURS)
+
+
+class Clock:
+    """The time by which exchanges have their deadlines; it passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+        exchange._watchdog.expire_late()
+
+
+@pytest.fixture
+def clock():
+    made = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "time", made)
+        yield made
+    with exchange._watchdog._changed:
+        exchange._watchdog._changed.notify()  # it sleeps by this clock
 
 
 def silent(connection, head, over):
+    over.reached.set()
     over.wait()
 
 
@@ -36,8 +72,12 @@ def pouring(start: bytes, piece: bytes, pause: float = 0.0):
 
     def answer(connection, head, over):
         connection.sendall(start)
-        while not over.is_set():
+        for number in itertools.count():
+            if over.is_set():
+                return
             connection.sendall(piece)
+            if number == 3:
+                over.reached.set()
             if pause:
                 over.wait(pause)
 
@@ -64,12 +104,34 @@ ENDLESS = {
 
 def transport(**settings) -> Transport:
     settings.setdefault("credentials", lambda *_: Credentials("me", "pw"))
+    settings.setdefault("patience", HOURS)
     return Transport(sleep=lambda seconds: None, **settings)
 
 
-def cancelled_in_time(work) -> None:
-    """Run ``work(token)``, cancel it once it waits, and check that it ends at once, as cancelled."""
-    token, outcome = Token(), []
+class Watched(Token):
+    """A token that tells when somebody is to be woken by it, or looks at it again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited_for = threading.Event()
+        self._checks = 0
+
+    def check(self) -> None:
+        super().check()
+        self._checks += 1
+        if self._checks == 20:
+            self.waited_for.set()
+
+    @contextmanager
+    def on_cancel(self, callback):
+        with super().on_cancel(callback):
+            self.waited_for.set()
+            yield
+
+
+def check_cancelled(work, reached: threading.Event | None = None) -> None:
+    """Run ``work(token)``, cancel it once it is where ``reached`` tells, or waits, and check that it ends as cancelled."""
+    token, outcome = Watched(), []
 
     def run() -> None:
         try:
@@ -81,21 +143,19 @@ def cancelled_in_time(work) -> None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(0.4)
+    assert (reached or token.waited_for).wait(HANGS)
     assert thread.is_alive(), outcome
-    started = time.monotonic()
     token.cancel()
-    thread.join(PROMPT)
+    thread.join(HANGS)
     assert not thread.is_alive()
     assert isinstance(outcome[0], Cancelled), outcome
-    assert time.monotonic() - started < PROMPT
 
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_pull_is_cancelled_whatever_it_waits_for(name):
     with raw_server(ENDLESS[name]) as address:
         source, ref = RegistryProvider(transport()), parse(f"{address}/a/b:c")
-        cancelled_in_time(lambda token: fetch(MemoryBlobs(), source, ref, BLOB, token))
+        check_cancelled(lambda token: fetch(MemoryBlobs(), source, ref, BLOB, token), address.reached)
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -114,7 +174,7 @@ def test_what_drips_without_end_meets_a_deadline(name, monkeypatch):
 def test_connecting_is_cancelled():
     with deaf_address() as address:
         source, ref = RegistryProvider(transport()), parse(f"{address}/a/b:c")
-        cancelled_in_time(lambda token: source.resolve(ref, token))
+        check_cancelled(lambda token: source.resolve(ref, token))
 
 
 def test_connecting_is_cancelled_just_before_it_begins(monkeypatch):
@@ -135,16 +195,22 @@ def test_a_tls_handshake_is_cancelled():
     with raw_server(silent) as address:
         source = HttpSource.__new__(HttpSource)
         source._transport, source._store = transport(), MemoryBlobs()
-        cancelled_in_time(lambda token: source._ask(f"https://{address}/f", {}, None, None, token, None))
+        check_cancelled(lambda token: source._ask(f"https://{address}/f", {}, None, None, token, None))
 
 
 def test_resolving_a_name_is_cancelled(monkeypatch):
-    over = threading.Event()
-    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **kwargs: over.wait(30) and [])
+    over, asked = threading.Event(), threading.Event()
+
+    def resolve(*args, **kwargs):
+        asked.set()
+        over.wait()
+        return []
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
     monkeypatch.setattr("llbkit.worker.content.exchange._numeric", lambda host, port: [])
     try:
         source = RegistryProvider(transport())
-        cancelled_in_time(lambda token: source.resolve(parse("registry.invalid/a:b"), token))
+        check_cancelled(lambda token: source.resolve(parse("registry.invalid/a:b"), token), asked)
     finally:
         over.set()
 
@@ -165,20 +231,21 @@ def test_a_token_server_that_says_nothing_is_cancelled_for_all_who_wait(method):
 
             holder = threading.Thread(target=hold)
             holder.start()
-            cancelled_in_time(lambda token: source.resolve(ref, token))  # waits for the first one's token
+            assert tokens.reached.wait(HANGS)
+            check_cancelled(lambda token: source.resolve(ref, token))  # waits for the first one's token
             first.cancel()
-            holder.join(PROMPT)
+            holder.join(HANGS)
             assert not holder.is_alive()
 
 
 def test_a_credential_helper_that_says_nothing_is_cancelled(tmp_path, monkeypatch):
     helper = tmp_path / "docker-credential-slow"
-    helper.write_text("#!/bin/sh\nsleep 60\n")
+    helper.write_text("#!/bin/sh\nexec sleep 3600\n")
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     config = tmp_path / "config.json"
     config.write_text('{"credsStore": "slow"}')
-    cancelled_in_time(lambda token: DockerConfig(config).credentials("registry.invalid", token))
+    check_cancelled(lambda token: DockerConfig(config).credentials("registry.invalid", token))
 
 
 def reading_nothing(connection, head, over):
@@ -188,6 +255,7 @@ def reading_nothing(connection, head, over):
     elif head.startswith(b"POST"):
         connection.sendall(b"HTTP/1.1 202 OK\r\nLocation: /v2/upload\r\nContent-Length: 0\r\n\r\n")
     else:
+        over.reached.set()
         over.wait()
 
 
@@ -204,10 +272,11 @@ def test_an_upload_that_nobody_reads_is_cancelled(size):
     _, content = pushed(store, size)
     with raw_server(reading_nothing) as address:
         pusher, ref = Pusher(transport(), store), parse(f"{address}/a/b:c")
-        cancelled_in_time(
+        check_cancelled(
             lambda token: pusher.push(
                 ref, content, cancel=token, need=lambda blob: None, report=lambda *_: None
-            )
+            ),
+            address.reached,
         )
 
 
@@ -259,31 +328,29 @@ def test_a_connection_is_used_again_after_an_answer_that_was_dismissed():
     assert len(ports) == 1
 
 
-def test_a_registry_may_take_longer_for_what_means_work(monkeypatch):
-    monkeypatch.setattr("llbkit.worker.content.exchange.IDLE_SECONDS", 0.2)
+def test_a_registry_may_take_longer_for_what_means_work(clock):
 
     def slow(connection, head, over):
-        over.wait(0.8)
+        clock.advance(100)
         connection.sendall(b"HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n")
 
     with raw_server(slow) as address:
-        sender = transport(patience=0.2)
+        sender = transport(patience=60.0)
         endpoint = sender.endpoints(address)[-1]
-        with pytest.raises(SourceError, match="did not respond"):
+        with pytest.raises(SourceError, match="did not respond within 60 seconds"):
             sender.send(endpoint, "PUT", "x", cancel=Token(), retry=False).__enter__()
-        with sender.send(endpoint, "PUT", "x", cancel=Token(), retry=False, patience=30.0) as response:
+        with sender.send(endpoint, "PUT", "x", cancel=Token(), retry=False, patience=300.0) as response:
             assert response.status == 201
 
 
-def test_a_slow_reader_is_no_stall(monkeypatch):
-    monkeypatch.setattr("llbkit.worker.content.response._PIECE_SECONDS", 0.2)
+def test_a_slow_reader_is_no_stall(clock):
     body = bytes(1 << 20)
     with FaultyServer(lambda m, p, h, n: (200, {}, body)) as server:
-        sender = transport(patience=0.2)
+        sender = transport(patience=60.0)
         with sender.send(sender.endpoints(server.address)[-1], "GET", "x", cancel=Token()) as response:
-            time.sleep(0.4)
+            clock.advance(2 * HOURS)
             received = b""
             for chunk in response.chunks():
-                time.sleep(0.3)
+                clock.advance(2 * HOURS)
                 received += chunk
     assert received == body
