@@ -177,7 +177,7 @@ EXPLAINED: tuple[Explained, ...] = (
     Explained(
         name="warnings beside an image that has not the platform",
         reason="BuildKit stops as soon as one image is missing; ours looks at all of them, and at all platforms",
-        kind=r"warnings\.failing", theirs="0 times", case=r"linux/386.*base:multi|base:multi.*linux/386",
+        kind=r"warnings\.failing", theirs="0 times", case=r"linux/(386|riscv64).*base:multi|base:multi.*linux/(386|riscv64)",
     ),
     Explained(
         name="users without /etc/passwd",
