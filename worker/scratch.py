@@ -6,9 +6,11 @@ Each is locked by its owner while it is in use, so everybody can tell what is le
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,21 +48,37 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def scratch(parent: Path | None) -> Iterator[Path]:
-    """Make an empty directory, removed at the end; below the system's temporary directory if ``parent`` is None.
+    """Make an empty directory, removed at the end.
+
+    If ``parent`` is None, it is made in one that all processes of this user share below the system's temporary directory;
+    what killed ones left there is removed first.
 
     Raises:
         OSError: it cannot be made.
     """
     if parent is None:
-        with tempfile.TemporaryDirectory(prefix="llbkit-") as directory:
-            yield Path(directory)
-        return
+        parent = _shared_parent()
+        remove_left_over(parent)
     path, descriptor = _make(parent)
     try:
         yield path
     finally:
         remove_tree(path)
         os.close(descriptor)
+
+
+def _shared_parent() -> Path:
+    """Return a directory that nobody else can write to.
+
+    Raises:
+        PermissionError: somebody else has made it.
+    """
+    path = Path(tempfile.gettempdir()) / f"llbkit-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "not a directory that only this user can write to", str(path))
+    return path
 
 
 def _make(parent: Path) -> tuple[Path, int]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 
 from llbkit.worker.base import FileOpError
 from llbkit.worker.descent import remove_tree
 from llbkit.worker.owners import Owner
-from llbkit.worker.rootpath import follow
+from llbkit.worker.rootpath import PATH_MAX, follow
 from llbkit.worker.tree import join, relative
 
 KEEP_TIME = -1
@@ -63,7 +64,11 @@ class WritableRoot:
 
         Raises:
             FileOpError: a component is not a directory.
+            OSError: it cannot be made, or its path is too long.
         """
+        full = self.full(path)
+        if len(os.fsencode(full)) >= PATH_MAX:  # who reads it afterwards goes by its path
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), f"{path[:40]}...")
         missing = []
         while True:
             status = self.lstat(path)
@@ -78,13 +83,9 @@ class WritableRoot:
             missing.append(path)
             path = path.rpartition("/")[0]
         inherited = status.st_mode & stat.S_ISGID if status is not None else 0
-        for directory in reversed(missing):
-            full = self.full(directory)
-            os.mkdir(full)
-            set_owner(full, owner)
-            os.chmod(full, mode & 0o777 | inherited)
-        for directory in missing:  # children first: making them changed their parents' times
-            set_time(self.full(directory), timestamp)
+        if missing:
+            attributes = (mode & 0o777 | inherited, owner, timestamp)
+            _make_chain(self.full(path), [each.rpartition("/")[2] for each in reversed(missing)], *attributes)
 
     def remove(self, path: str) -> None:
         """Remove a link-free path with all below it; the root itself keeps existing, empty."""
@@ -99,6 +100,27 @@ class WritableRoot:
         else:
             for name in os.listdir(full):
                 self.remove(name)
+
+
+def _make_chain(base: str, names: Sequence[str], mode: int, owner: Owner | None, timestamp: int) -> None:
+    """Make directories, each in the one before it: by descriptors, as every path would be looked up from its start."""
+    here = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for number, name in enumerate(names):
+            os.mkdir(name, dir_fd=here)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            made = os.open(name, flags, dir_fd=here)
+            if number and timestamp != KEEP_TIME:  # only now: a new entry changes the time
+                os.utime(here, ns=(timestamp, timestamp))
+            os.close(here)
+            here = made
+            if owner is not None:
+                os.fchown(here, owner.uid, owner.gid)
+            os.fchmod(here, mode)
+        if timestamp != KEEP_TIME:
+            os.utime(here, ns=(timestamp, timestamp))
+    finally:
+        os.close(here)
 
 
 def set_owner(full: str, owner: Owner | None) -> None:
