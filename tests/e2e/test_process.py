@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,13 +56,26 @@ def running(command: str) -> bool:
     return False
 
 
-def becomes(expected: bool, command: str) -> bool:
-    """Wait for a process to be there, or to be gone; tell whether that came about."""
-    for _ in range(200):
-        if running(command) is expected:
+def wait_for(condition: Callable[[], bool]) -> bool:
+    """Wait for a condition; tell whether it came about."""
+    for _ in range(400):
+        if condition():
             return True
         time.sleep(0.05)
     return False
+
+
+def becomes(expected: bool, command: str) -> bool:
+    """Wait for a process to be there, or to be gone; tell whether that came about."""
+    return wait_for(lambda: running(command) is expected)
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process is there and has not ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def gone(command: str) -> bool:
@@ -110,8 +125,16 @@ sys.exit(main.run([]))
 """
 
 
+def is_pending(pid: int, number: int) -> bool:
+    """Return whether a signal was not delivered to a process yet."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)$", status, re.MULTILINE)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["one after the other", "at once"])
 @pytest.mark.parametrize("where", ["lock", "loop", "deaf"])
-def test_two_signals_end_a_process_that_is_stuck(where) -> None:
+def test_two_signals_end_a_process_that_is_stuck(where, apart) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, where], stdout=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
@@ -120,7 +143,8 @@ def test_two_signals_end_a_process_that_is_stuck(where) -> None:
     try:
         assert process.stdout.readline() == "started\n"
         process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+        if apart:
+            wait_for(lambda: not is_pending(process.pid, signal.SIGINT))
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode in (130, 143, -signal.SIGTERM)
@@ -262,13 +286,17 @@ def test_what_a_killed_build_leaves_is_gone_after_the_next(cli, project, tmp_pat
     (tmp_path / "tmp").mkdir()
     cli.environment["TMPDIR"] = str(tmp_path / "tmp")
     process = started(cli, folder)
-    for child in Path(f"/proc/{process.pid}/task").glob("*/children"):
-        for pid in child.read_text().split():
-            if b"llbkit-warden" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(int(pid), signal.SIGKILL)
+    wardens = [
+        int(pid)
+        for child in Path(f"/proc/{process.pid}/task").glob("*/children")
+        for pid in child.read_text().split()
+        if b"llbkit-warden" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    for pid in wardens:
+        os.kill(pid, signal.SIGKILL)
     process.kill()
     process.communicate()
-    time.sleep(0.5)
+    assert wait_for(lambda: not any(is_alive(pid) for pid in wardens))
     assert becomes(True, command)
     cli.build(project("FROM base\nRUN true\n", name="other"))
     assert gone(command)

@@ -8,10 +8,10 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -248,24 +248,51 @@ def test_damaged_blobs_of_images_heal(bench, late, tmp_path, damage) -> None:
     assert blobs[0] == blobs[1]
 
 
+KILLED = """
+import atexit, os, runpy, signal, sys
+CHANGES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.chmod", "os.chown", "os.utime",
+           "os.setxattr", "os.truncate", "fcntl.flock", "sqlite3.connect", "subprocess.Popen", "os.fork", "os.posix_spawn"}
+report, moment, pid, seen = sys.argv[1], int(sys.argv[2]), os.getpid(), 0
+def count(event, arguments):
+    global seen
+    if event in CHANGES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+        seen += 1
+        if seen == moment:
+            os.kill(pid, signal.SIGKILL)
+def tell():
+    if os.getpid() == pid:
+        with open(report, "w") as file:
+            file.write(str(seen))
+atexit.register(tell)
+sys.addaudithook(count)
+sys.argv[:] = ["llbkit", *sys.argv[3:]]
+runpy.run_module("llbkit", run_name="__main__")
+"""
+"""Runs llbkit and kills it at the given change of files, locks or processes that it is about to make; 0 lets it end."""
+
+
 @pytest.mark.faults
 @pytest.mark.root
 def test_builds_killed_at_any_moment_leave_a_state_that_gives_the_right_content(bench, tmp_path) -> None:
-    """The moments are spread over the time that a build takes here."""
-    root = tmp_path / "state"
-    argv = [sys.executable, "-m", "llbkit", "--root", str(root), "build", "-q"]
-    started = time.monotonic()
+    """The moments are spread over all changes that a build makes."""
+    root, report = tmp_path / "state", tmp_path / "changes"
+    out = f"type=tar,dest={tmp_path}/killed.tar"
     bench.build(root, "A")
-    usual = max(0.6, 4 * (time.monotonic() - started))
+
+    def build(name: str, moment: int) -> int:
+        argv = ("--root", str(root), "build", "-q", "-o", out, "--no-cache", str(bench.folder / name))
+        return subprocess.run(
+            [sys.executable, "-c", KILLED, report, str(moment), *argv], check=False
+        ).returncode
+
+    assert build("A", 0) == 0
+    usual = int(report.read_text())
+    assert usual > 80
     for number in range(40):
         name = "ABC"[number % 3]
         if number % 5 == 0:
             (bench.folder / name / "shared").touch()
-        out = f"type=tar,dest={tmp_path}/killed.tar"
-        process = subprocess.Popen([*argv, "-o", out, "--no-cache", str(bench.folder / name)])
-        time.sleep(usual * number / 40)
-        process.kill()
-        process.wait()
+        assert build(name, 1 + usual * number // 42) == -signal.SIGKILL
         bench.build(root, "ABC"[(number + 1) % 3])
         bench.build(root, name)
     assert len(os.listdir(root / "work")) == 0
