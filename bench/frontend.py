@@ -19,10 +19,10 @@ from typing import TypeVar
 
 from bench.plot import plot
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.check import Linter
+from llbkit.frontends.dockerfile.check.check import Linter
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.parse import parse
-from llbkit.frontends.dockerfile.programs import read_program
+from llbkit.frontends.dockerfile.program.programs import read_program
+from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.grammar import Source
 from llbkit.llb.wire.encoding import encode
 

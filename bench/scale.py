@@ -17,7 +17,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from llbkit.llb import State, image, merge, scratch
-from llbkit.llb.verify import verify
+from llbkit.llb.ir.verify import verify
 from llbkit.llb.wire import decode, encode
 from llbkit.solver.passes import optimize
 

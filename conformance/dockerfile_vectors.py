@@ -15,16 +15,16 @@ from llbkit.conformance.opjson import ops_of, source_of
 from llbkit.conformance.report import Failure, difference, run_each
 from llbkit.conformance.world import NotRecordedError, recorded_image
 from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
 from llbkit.frontends.dockerfile.lower.convert import Converted
 from llbkit.frontends.dockerfile.platforms import format_all
 from llbkit.grammar import Diagnostic, DiagnosticError, Span
 from llbkit.llb import LLBError, State
-from llbkit.llb import platform as platforms
-from llbkit.llb.caps import OFFERED
-from llbkit.llb.ops import CDIDevice, Platform
-from llbkit.llb.ops import Source as SourceOp
+from llbkit.llb.ir import platform as platforms
+from llbkit.llb.ir.caps import OFFERED
+from llbkit.llb.ir.ops import CDIDevice, Platform
+from llbkit.llb.ir.ops import Source as SourceOp
 
 
 @dataclass(eq=False)

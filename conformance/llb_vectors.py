@@ -12,11 +12,14 @@ from llbkit.conformance.opjson import ops_of, source_of
 from llbkit.conformance.report import Failure, difference, run_each
 from llbkit.conformance.world import NotRecordedError, recorded_image
 from llbkit.grammar import Source
+from llbkit.llb.builder.files import ActionSpec, Chain, copy, mkdir, mkfile, rm, symlink
+from llbkit.llb.builder.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
+from llbkit.llb.builder.options import At, SourceText
+from llbkit.llb.builder.sources import HTTPHeader, HTTPSignature, ImageConfig
+from llbkit.llb.builder.state import ExecState, State
 from llbkit.llb.errors import LLBError
-from llbkit.llb.files import ActionSpec, Chain, copy, mkdir, mkfile, rm, symlink
-from llbkit.llb.graph import LinuxResources, ProgressGroup
-from llbkit.llb.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
-from llbkit.llb.ops import (
+from llbkit.llb.ir.graph import LinuxResources, ProgressGroup
+from llbkit.llb.ir.ops import (
     CacheOpt,
     CacheSharing,
     CDIDevice,
@@ -28,9 +31,6 @@ from llbkit.llb.ops import (
     TmpfsOpt,
     Ulimit,
 )
-from llbkit.llb.options import At, SourceText
-from llbkit.llb.sources import HTTPHeader, HTTPSignature, ImageConfig
-from llbkit.llb.state import ExecState, State
 from llbkit.llb.wire import decode, encode
 
 Json = Mapping[str, Any]

@@ -11,13 +11,13 @@ import difflib
 import json
 from typing import TYPE_CHECKING, Any
 
-from llbkit.frontends.dockerfile import directives
-from llbkit.frontends.dockerfile.ast import Node, ParsedFile
-from llbkit.frontends.dockerfile.ignore import read_patterns
-from llbkit.frontends.dockerfile.parse import parse
-from llbkit.frontends.dockerfile.words import Expansion, Mode, WordError, environment, expand
+from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
+from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, environment, expand
+from llbkit.frontends.dockerfile.syntax import directives
+from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
+from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.grammar import DiagnosticError, Source
-from llbkit.grammar.patterns import PatternError, PatternMatcher
+from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llbkit.llb import platform as platforms
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import parse as parse_reference
+from llbkit.llb.address.reference import parse as parse_reference
+from llbkit.llb.ir import platform as platforms
+from llbkit.llb.ir.ops import Platform
 
 
 class NotRecordedError(LookupError):

@@ -18,16 +18,16 @@ PUBLIC = (
     *(
         "llbkit.grammar",
         "llbkit.llb",
-        "llbkit.llb.ops",
-        "llbkit.llb.files",
-        "llbkit.llb.graph",
-        "llbkit.llb.walk",
-        "llbkit.llb.compare",
+        "llbkit.llb.ir.ops",
+        "llbkit.llb.builder.files",
+        "llbkit.llb.ir.graph",
+        "llbkit.llb.ir.walk",
+        "llbkit.llb.tools.compare",
         "llbkit.llb.draw",
-        "llbkit.llb.stats",
+        "llbkit.llb.tools.stats",
         "llbkit.llb.text",
-        "llbkit.llb.verify",
-        "llbkit.llb.platform",
+        "llbkit.llb.ir.verify",
+        "llbkit.llb.ir.platform",
     ),
     *(
         "llbkit.llb.wire",
@@ -37,7 +37,7 @@ PUBLIC = (
         "llbkit.solver.ports",
         "llbkit.solver.passes",
     ),
-    *("llbkit", "llbkit.engine", "llbkit.errors", "llbkit.request", "llbkit.solution"),
+    *("llbkit", "llbkit.engine.embedded", "llbkit.errors", "llbkit.request.values", "llbkit.engine.solution"),
 )
 
 

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 
 from llbkit.grammar import Diagnostic
-from llbkit.llb.ops import Platform
-from llbkit.llb.state import State
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir.ops import Platform
 
 ResolveMode = Literal["default", "pull", "local"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lark import Token
 from lark.lexer import Lexer
 
-from llbkit.grammar.patterns import SPACE
+from llbkit.grammar.patterns.match import SPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,14 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llbkit.llb.blobs import image_blob, oci_layout_blob
+    from llbkit.llb.builder.blobs import image_blob, oci_layout_blob
+    from llbkit.llb.builder.mounts import bind, cache, secret, secret_env, ssh, tmpfs
+    from llbkit.llb.builder.sources import git, http, image, local, oci_layout
+    from llbkit.llb.builder.stacks import build, diff, merge, passthrough, requires
+    from llbkit.llb.builder.state import State, from_graph, scratch, sh
     from llbkit.llb.errors import DefinitionError, LLBError, StateError
-    from llbkit.llb.graph import Edge, Graph, Metadata, Vertex
-    from llbkit.llb.mounts import bind, cache, secret, secret_env, ssh, tmpfs
-    from llbkit.llb.ops import Op, Platform
-    from llbkit.llb.sources import git, http, image, local, oci_layout
-    from llbkit.llb.stacks import build, diff, merge, passthrough, requires
-    from llbkit.llb.state import State, from_graph, scratch, sh
+    from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex
+    from llbkit.llb.ir.ops import Op, Platform
 
 __all__ = [
     "DefinitionError",
@@ -57,14 +57,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "llbkit.llb.blobs": ("image_blob", "oci_layout_blob"),
+    "llbkit.llb.builder.blobs": ("image_blob", "oci_layout_blob"),
     "llbkit.llb.errors": ("DefinitionError", "LLBError", "StateError"),
-    "llbkit.llb.graph": ("Edge", "Graph", "Metadata", "Vertex"),
-    "llbkit.llb.mounts": ("bind", "cache", "secret", "secret_env", "ssh", "tmpfs"),
-    "llbkit.llb.ops": ("Op", "Platform"),
-    "llbkit.llb.sources": ("git", "http", "image", "local", "oci_layout"),
-    "llbkit.llb.stacks": ("build", "diff", "merge", "passthrough", "requires"),
-    "llbkit.llb.state": ("State", "from_graph", "scratch", "sh"),
+    "llbkit.llb.ir.graph": ("Edge", "Graph", "Metadata", "Vertex"),
+    "llbkit.llb.builder.mounts": ("bind", "cache", "secret", "secret_env", "ssh", "tmpfs"),
+    "llbkit.llb.ir.ops": ("Op", "Platform"),
+    "llbkit.llb.builder.sources": ("git", "http", "image", "local", "oci_layout"),
+    "llbkit.llb.builder.stacks": ("build", "diff", "merge", "passthrough", "requires"),
+    "llbkit.llb.builder.state": ("State", "from_graph", "scratch", "sh"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

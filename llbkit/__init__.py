@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llbkit.engine import Engine
-    from llbkit.request import BuildOutcome, BuildRequest, Output
-    from llbkit.solution import Solution
+    from llbkit.engine.embedded import Engine
+    from llbkit.engine.solution import Solution
+    from llbkit.request.values import BuildOutcome, BuildRequest, Output
 
 __version__ = "0.1.0"
 __all__ = ["BuildOutcome", "BuildRequest", "Engine", "Output", "Solution", "__version__"]
 
 _LAZY = {
-    "BuildOutcome": "llbkit.request",
-    "BuildRequest": "llbkit.request",
-    "Engine": "llbkit.engine",
-    "Output": "llbkit.request",
-    "Solution": "llbkit.solution",
+    "BuildOutcome": "llbkit.request.values",
+    "BuildRequest": "llbkit.request.values",
+    "Engine": "llbkit.engine.embedded",
+    "Output": "llbkit.request.values",
+    "Solution": "llbkit.engine.solution",
 }
 
 

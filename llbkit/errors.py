@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llbkit.config import ConfigError
-    from llbkit.csvflags import FlagError
     from llbkit.grammar import DiagnosticError
     from llbkit.llb.errors import DefinitionError, LLBError, StateError
+    from llbkit.request.csvflags import FlagError
     from llbkit.solver.errors import SolveError, VertexError
     from llbkit.worker.base import EnvironmentLackError, ExecError, SourceError, StorageError, WorkerError
 
@@ -49,7 +49,7 @@ _HOMES = {
     "llbkit.grammar": ("DiagnosticError",),
     "llbkit.llb.errors": ("DefinitionError", "LLBError", "StateError"),
     "llbkit.config": ("ConfigError",),
-    "llbkit.csvflags": ("FlagError",),
+    "llbkit.request.csvflags": ("FlagError",),
     "llbkit.solver.errors": ("SolveError", "VertexError"),
     "llbkit.worker.base": ("EnvironmentLackError", "ExecError", "SourceError", "StorageError", "WorkerError"),
 }

@@ -20,18 +20,18 @@ from collections.abc import Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
-from llbkit import engine as asynchronous
-from llbkit import solution
+from llbkit.engine import embedded as asynchronous
+from llbkit.engine import solution
 from llbkit.solver.events import Progress, discard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llbkit.building import BuildArguments
     from llbkit.config import Settings
-    from llbkit.images import Images
+    from llbkit.engine.images import Images
     from llbkit.llb import Graph, Platform, State
-    from llbkit.request import BuildOutcome, BuildRequest, Output
+    from llbkit.request.building import BuildArguments
+    from llbkit.request.values import BuildOutcome, BuildRequest, Output
     from llbkit.worker.reader import PathInfo
 
 T = TypeVar("T")

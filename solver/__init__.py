@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llbkit.solver.errors import SolveError, VertexError
-    from llbkit.solver.job import Job
+    from llbkit.solver.schedule.job import Job
     from llbkit.solver.solver import Solver
 
 __all__ = ["Job", "SolveError", "Solver", "VertexError"]
 
 _LAZY = {
-    "Job": "llbkit.solver.job",
+    "Job": "llbkit.solver.schedule.job",
     "SolveError": "llbkit.solver.errors",
     "Solver": "llbkit.solver.solver",
     "VertexError": "llbkit.solver.errors",

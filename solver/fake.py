@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Metadata, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Metadata, Vertex
 from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Operation, Result, Step
 
 T = TypeVar("T")

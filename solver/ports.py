@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from llbkit.llb.graph import Metadata, Vertex
+from llbkit.llb.ir.graph import Metadata, Vertex
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
 Result: TypeAlias = object

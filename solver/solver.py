@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from llbkit.solver.clock import SystemClock
 from llbkit.solver.events import Progress, discard
-from llbkit.solver.execution import Tools
-from llbkit.solver.flight import Flights
-from llbkit.solver.job import Job
 from llbkit.solver.ports import CacheStore, Clock, Worker
-from llbkit.solver.resources import Resources
-from llbkit.solver.vertex import Executions
+from llbkit.solver.schedule.execution import Tools
+from llbkit.solver.schedule.flight import Flights
+from llbkit.solver.schedule.job import Job
+from llbkit.solver.schedule.resources import Resources
+from llbkit.solver.schedule.vertex import Executions
 
 
 class Solver:

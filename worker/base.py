@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's types and the interfaces between its parts.
 
-Threads: everything below ``worker/ops`` is synchronous and thread-safe, and runs on a thread of `llbkit.worker.pools.Pools`
+Threads: everything below ``worker/ops`` is synchronous and thread-safe, and runs on a thread of `llbkit.worker.host.pools.Pools`
 (whose threads live in one private mount namespace, so mounts die with the process). Only operations are ``async``.
 
 Layers: a *layer* is an immutable directory in overlayfs upper format (whiteouts are 0/0 character devices, opaque
@@ -94,7 +94,7 @@ class CancelToken(Protocol):
         """Whether `cancel` was called."""
 
     def check(self) -> None:
-        """Raise `llbkit.worker.pools.Cancelled` if cancelled."""
+        """Raise `llbkit.worker.host.pools.Cancelled` if cancelled."""
 
     def on_cancel(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
         """While the context lasts, call ``callback`` (from another thread) on cancellation, at once if it was."""

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from llbkit.llb.reference import Reference, parse
+from llbkit.llb.address.reference import Reference, parse
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.provider import INDEXES, Blobs, descriptor_from, objects_in, read_json
-from llbkit.worker.metadata import Metadata
 from llbkit.worker.oci import Descriptor
+from llbkit.worker.state.metadata import Metadata
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS images (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, created_at REAL NOT NULL)"
 _SELECT = "SELECT name, descriptor, created_at FROM images"

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from llbkit.worker.base import CancelToken, Snapshot, Snapshotter
-from llbkit.worker.localtree import LocalTree
-from llbkit.worker.tree import DirectoryTree, Node, Tree, join, lookup, relative, resolve
+from llbkit.worker.fs.tree import DirectoryTree, Node, Tree, join, lookup, relative, resolve
+from llbkit.worker.sources.localtree import LocalTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

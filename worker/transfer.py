@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import Reference, parse
+from llbkit.llb.address.reference import Reference, parse
+from llbkit.llb.ir.ops import Platform
+from llbkit.worker.archive.decompress import decompression_errors, decompressor_of
 from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
 from llbkit.worker.content.archive import blob_path, compact, write_tar
 from llbkit.worker.content.layout import IMAGE_NAME, REF_NAME, Layout
 from llbkit.worker.content.legacy import read_legacy
 from llbkit.worker.content.provider import INDEXES, Blobs, descriptor_from, fetch, objects_in, read_json
-from llbkit.worker.content.push import Push, Pusher
-from llbkit.worker.decompress import decompression_errors, decompressor_of
 from llbkit.worker.images import ImageStore, StoredImage
 from llbkit.worker.oci import Descriptor
+from llbkit.worker.registry.push import Push, Pusher
 from llbkit.worker.sources.image import ImageResolver
 from llbkit.worker.sources.platform import choose, show
 

@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from llbkit.llb import ops
-from llbkit.llb import platform as platforms
-from llbkit.llb.graph import Metadata as VertexMetadata
-from llbkit.llb.graph import Vertex
-from llbkit.llb.ops import Platform
+from llbkit.llb.ir import ops
+from llbkit.llb.ir import platform as platforms
+from llbkit.llb.ir.graph import Metadata as VertexMetadata
+from llbkit.llb.ir.graph import Vertex
+from llbkit.llb.ir.ops import Platform
 from llbkit.solver.cache.damage import Notice
 from llbkit.solver.cache.sqlite import SQLiteStore
 from llbkit.solver.ports import ContentKey, Operation, Result
@@ -29,29 +29,29 @@ from llbkit.worker.base import (
     WorkerError,
 )
 from llbkit.worker.content.store import ContentStore
+from llbkit.worker.host.pools import Pools, can_mount
 from llbkit.worker.oci import Descriptor
-from llbkit.worker.ops.nul_bytes import refuse_nul
-from llbkit.worker.pools import Pools, can_mount
+from llbkit.worker.ops.exec.nul_bytes import refuse_nul
 from llbkit.worker.snapshot.layers import LayerStore
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
 
 if TYPE_CHECKING:
-    from llbkit.worker.cachemounts import CacheMounts
-    from llbkit.worker.content.push import Pusher
-    from llbkit.worker.content.transport import RegistryOptions, Transport
-    from llbkit.worker.contenthash import ContentHasher
     from llbkit.worker.exporters.base import ExportRequest, ExportTools
-    from llbkit.worker.gc import GarbageCollector
+    from llbkit.worker.fs.contenthash import ContentHasher
     from llbkit.worker.images import ImageStore
-    from llbkit.worker.ops.exec import ExecParts
-    from llbkit.worker.ops.foreground import Foreground
-    from llbkit.worker.ops.source import SourceInfo, Sources
+    from llbkit.worker.ops.exec.foreground import Foreground
+    from llbkit.worker.ops.exec.op import ExecParts
+    from llbkit.worker.ops.source.op import SourceInfo, Sources
     from llbkit.worker.reader import PathInfo, Reader
+    from llbkit.worker.registry.push import Pusher
+    from llbkit.worker.registry.transport import RegistryOptions, Transport
     from llbkit.worker.runtime.detect import Finding
     from llbkit.worker.runtime.process import Containers
     from llbkit.worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
     from llbkit.worker.sources.repositories import Repositories
-    from llbkit.worker.statcache import StatCaches
+    from llbkit.worker.sources.statcache import StatCaches
+    from llbkit.worker.state.cachemounts import CacheMounts
+    from llbkit.worker.state.gc import GarbageCollector
     from llbkit.worker.transfer import ImageTransfer
 
 
@@ -129,7 +129,7 @@ class LocalWorker:
     @cached_property
     def caches(self) -> CacheMounts:
         """The cache mounts."""
-        from llbkit.worker.cachemounts import CacheMounts
+        from llbkit.worker.state.cachemounts import CacheMounts
 
         return CacheMounts(self.state.caches)
 
@@ -150,7 +150,7 @@ class LocalWorker:
     @cached_property
     def collector(self) -> GarbageCollector:
         """What measures and prunes the state directory."""
-        from llbkit.worker.gc import GarbageCollector
+        from llbkit.worker.state.gc import GarbageCollector
 
         return GarbageCollector(
             state=self.state,
@@ -165,7 +165,7 @@ class LocalWorker:
     @cached_property
     def resolver(self) -> ImageResolver:
         """What finds images."""
-        from llbkit.worker.content.registry import RegistryProvider
+        from llbkit.worker.registry.client import RegistryProvider
         from llbkit.worker.sources.image import ImageResolver
 
         return ImageResolver(
@@ -174,14 +174,14 @@ class LocalWorker:
 
     @cached_property
     def _transport(self) -> Transport:
-        from llbkit.worker.content.transport import Transport
+        from llbkit.worker.registry.transport import Transport
 
         return Transport(self._registries)
 
     @cached_property
     def sources(self) -> Sources:
         """What brings things in."""
-        from llbkit.worker.ops.source import Sources
+        from llbkit.worker.ops.source.op import Sources
         from llbkit.worker.sources.git import GitSource
         from llbkit.worker.sources.http import HttpSource
 
@@ -198,7 +198,7 @@ class LocalWorker:
 
     @cached_property
     def _stat_caches(self) -> StatCaches:
-        from llbkit.worker.statcache import StatCaches
+        from llbkit.worker.sources.statcache import StatCaches
 
         folder = self.state.root / "stat"
         folder.mkdir(exist_ok=True)
@@ -207,7 +207,7 @@ class LocalWorker:
     @cached_property
     def hasher(self) -> ContentHasher:
         """What digests the content of results."""
-        from llbkit.worker.contenthash import ContentHasher, StoredDigests
+        from llbkit.worker.fs.contenthash import ContentHasher, StoredDigests
 
         return ContentHasher(self.snapshotter, self.ensure, StoredDigests(self.state.metadata))
 
@@ -260,7 +260,7 @@ class LocalWorker:
         refuse_nul(vertex.op)
         match vertex.op:
             case ops.Exec():
-                from llbkit.worker.ops.exec import ExecOperation
+                from llbkit.worker.ops.exec.op import ExecOperation
 
                 return ExecOperation(vertex, metadata, session, self._exec_parts)
             case ops.Source() as op:
@@ -355,7 +355,7 @@ class LocalWorker:
 
     @cached_property
     def _pusher(self) -> Pusher:
-        from llbkit.worker.content.push import Pusher
+        from llbkit.worker.registry.push import Pusher
 
         return Pusher(self._transport, self.content)
 
@@ -381,7 +381,7 @@ class LocalWorker:
             WorkerError: it cannot be started.
         """
         from llbkit.worker.base import ExecError
-        from llbkit.worker.ops import exec_platform
+        from llbkit.worker.ops.exec import platform as exec_platform
 
         exec_platform.require(platform)
         parts = self._exec_parts
@@ -394,7 +394,7 @@ class LocalWorker:
     @contextmanager
     def agents(self, wanted: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, Path]]:
         """Give every ``--ssh`` a socket; key files are served by an agent of their own while the context lasts."""
-        from llbkit.worker.agents import serve
+        from llbkit.worker.host.agents import serve
 
         with serve(wanted, self.state.tmp) as sockets:
             yield sockets
@@ -403,11 +403,11 @@ class LocalWorker:
 
     @cached_property
     def _exec_parts(self) -> ExecParts:
-        from llbkit.worker.ops.exec import ExecParts
-        from llbkit.worker.selection import Selection
+        from llbkit.worker.fs.select.selection import Selection
+        from llbkit.worker.ops.exec.op import ExecParts
 
         def digest(value: Result, paths: tuple[str, ...], cancel: CancelToken) -> ContentKey:
-            from llbkit.worker.localtree import LocalTree
+            from llbkit.worker.sources.localtree import LocalTree
 
             assert value is None or isinstance(value, Snapshot | LocalTree), "a result of this worker"
             return self.hasher.key(value, [Selection(src=path, follow=True) for path in paths], cancel)
@@ -423,14 +423,14 @@ class LocalWorker:
         )
 
     def _local(self, op: ops.Source, session: Session) -> Operation:
-        from llbkit.worker.ops.local import LocalOperation
+        from llbkit.worker.ops.source.local import LocalOperation
 
         return LocalOperation(
             op, session, caches=self._stat_caches, snapshotter=self.snapshotter, pools=self.pools
         )
 
     def _file(self, vertex: Vertex) -> Operation:
-        from llbkit.worker.ops.file import FileOperation
+        from llbkit.worker.ops.file.op import FileOperation
 
         return FileOperation(
             vertex, snapshotter=self.snapshotter, ensure=self.ensure, hasher=self.hasher, pools=self.pools

@@ -8,24 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llbkit.frontends.base import Bridge, BuildResult, PlatformResult
-from llbkit.frontends.dockerfile import errors, platforms, requests, syntax
-from llbkit.frontends.dockerfile.ast import ParsedFile
-from llbkit.frontends.dockerfile.check import Findings, Linter
-from llbkit.frontends.dockerfile.contexts import Contexts
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile import platforms, requests
+from llbkit.frontends.dockerfile import requested as syntax
+from llbkit.frontends.dockerfile.check.check import Findings, Linter
+from llbkit.frontends.dockerfile.check.rulenames import unknown_rules
+from llbkit.frontends.dockerfile.check.rules import no_empty_continuation
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.frontends.dockerfile.inputs.contexts import Contexts
 from llbkit.frontends.dockerfile.lower.bases import Images
 from llbkit.frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
 from llbkit.frontends.dockerfile.lower.epoch import SourceTimes
 from llbkit.frontends.dockerfile.options import Options, read_options
-from llbkit.frontends.dockerfile.programs import read_program
-from llbkit.frontends.dockerfile.recovery import parse_on
-from llbkit.frontends.dockerfile.rulenames import unknown_rules
-from llbkit.frontends.dockerfile.rules import no_empty_continuation
+from llbkit.frontends.dockerfile.program.programs import read_program
+from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
+from llbkit.frontends.dockerfile.syntax.recovery import parse_on
 from llbkit.grammar import DiagnosticError
-from llbkit.llb.ops import CDIDevice, Platform
-from llbkit.llb.options import SourceText
-from llbkit.llb.state import State
-from llbkit.llb.walk import no_garbage
+from llbkit.llb.builder.options import SourceText
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir.ops import CDIDevice, Platform
+from llbkit.llb.ir.walk import no_garbage
 
 _EPOCH = "source.date.epoch"
 

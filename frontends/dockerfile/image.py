@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from llbkit.frontends.dockerfile.ast import go_quote
-from llbkit.frontends.dockerfile.gojson import go_json, json_kind, read_json
-from llbkit.frontends.dockerfile.utf8 import replaced
-from llbkit.llb.ops import Platform
+from llbkit.frontends.dockerfile.golang.json import go_json, json_kind, read_json
+from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.dockerfile.syntax.utf8 import replaced
+from llbkit.llb.ir.ops import Platform
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMENT = "buildkit.dockerfile.v0"

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llbkit.frontends.dockerfile import errors
-from llbkit.frontends.dockerfile.ast import go_quote
-from llbkit.frontends.dockerfile.gotext import parse_uint, read_int, read_uint
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
-from llbkit.llb.graph import LinuxResources
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.frontends.dockerfile.golang.text import parse_uint, read_int, read_uint
+from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.llb.ir.graph import LinuxResources
 
 _UNLIMITED = -1
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import cast
 
 from llbkit.frontends.base import ResolveMode
-from llbkit.frontends.dockerfile import errors, platforms
-from llbkit.frontends.dockerfile.ast import go_quote
-from llbkit.frontends.dockerfile.check import Config
-from llbkit.frontends.dockerfile.gojson import json_kind, read_json
-from llbkit.frontends.dockerfile.gotext import parse_bool, read_int
+from llbkit.frontends.dockerfile import platforms
+from llbkit.frontends.dockerfile.check.check import Config
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.frontends.dockerfile.golang.json import json_kind, read_json
+from llbkit.frontends.dockerfile.golang.text import parse_bool, read_int
 from llbkit.frontends.dockerfile.limits import read_limits
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
-from llbkit.frontends.dockerfile.utf8 import is_utf8
-from llbkit.llb.graph import LinuxResources
-from llbkit.llb.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit
-from llbkit.llb.settings import canonical_ip
+from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.dockerfile.syntax.utf8 import is_utf8
+from llbkit.llb.builder.settings import canonical_ip
+from llbkit.llb.ir.graph import LinuxResources
+from llbkit.llb.ir.ops import CDIDevice, HostIP, NetMode, Platform, ProxyEnv, Ulimit
 
 _BUILD_ARG, _LABEL = "build-arg:", "label:"
 _CHECK = "BUILDKIT_DOCKERFILE_CHECK"
@@ -200,7 +201,7 @@ def _no_cache(text: str | None) -> tuple[str, ...] | None:
 
 def _fields(text: str, what: str) -> list[str]:
     # The grammar is loaded for options that need it only.
-    from llbkit.frontends.dockerfile import flagvalues
+    from llbkit.frontends.dockerfile.program import flagvalues
 
     try:
         return flagvalues.texts(text)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llbkit.frontends.dockerfile.places import Place
+from llbkit.frontends.dockerfile.syntax.places import Place
 
 if TYPE_CHECKING:
     from llbkit.frontends.dockerfile.lower.stage import StageState

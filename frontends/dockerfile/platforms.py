@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 
-from llbkit.frontends.dockerfile.ast import go_quote
-from llbkit.llb.gourl import URLError, unescape
-from llbkit.llb.ops import Platform
-from llbkit.llb.platform import default, normalize
+from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.llb.address.gourl import URLError, unescape
+from llbkit.llb.ir.ops import Platform
+from llbkit.llb.ir.platform import default, normalize
 
 _SYSTEM = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$"
 _COMPONENT = r"^[A-Za-z0-9_.-]+$"

@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llbkit.frontends import answers
-from llbkit.frontends.dockerfile import errors
-from llbkit.frontends.dockerfile.gojson import go_json
-from llbkit.frontends.dockerfile.instructions import Program
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.frontends.dockerfile.errors.suggest import suggest
+from llbkit.frontends.dockerfile.golang.json import go_json
 from llbkit.frontends.dockerfile.outline import Summary, description_of
-from llbkit.frontends.dockerfile.places import Place
-from llbkit.frontends.dockerfile.suggest import suggest
+from llbkit.frontends.dockerfile.program.instructions import Program
+from llbkit.frontends.dockerfile.syntax.places import Place
 from llbkit.grammar import Diagnostic, DiagnosticError, Source, render_all
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir.graph import Graph
 
 LINT = "frontend.lint"
 OUTLINE = "frontend.outline"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tar headers and PAX records as Go's ``archive/tar`` reads them, for what the frontend asks of archives.
 
-The worker has a reader of its own (`llbkit.worker.content.tarread`), for unpacking. The two cannot be one: a frontend works with
+The worker has a reader of its own (`llbkit.worker.archive.tarread`), for unpacking. The two cannot be one: a frontend works with
 whatever engine is behind its bridge, and neither package knows the other. This one needs no names, owners or content, and
 must say "no archive" exactly where BuildKit's frontend does. A property test gives both the same archives.
 """

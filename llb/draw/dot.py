@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from llbkit.llb.draw.picture import Box, Outcome, picture, seconds
-from llbkit.llb.graph import Graph
-from llbkit.llb.names import seen
+from llbkit.llb.ir.graph import Graph
+from llbkit.llb.tools.names import seen
 
 _SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "merge": "invtriangle", "diff": "triangle"}
 _FILLS = {

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Graph, Vertex
-from llbkit.llb.names import name_of
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph, Vertex
+from llbkit.llb.tools.names import name_of
 
 Result = Literal["", "ran", "cached", "failed", "canceled", "pruned"]
 _STEP = re.compile(r"\[(?:(?P<stage>.+?) +)? *\d+/\d+\] (?P<rest>.*)", re.DOTALL)

@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 from llbkit.llb.draw.layout import Layout, Route, layout
 from llbkit.llb.draw.picture import Box, Outcome, Picture, picture, seconds
-from llbkit.llb.graph import Graph
-from llbkit.llb.names import seen
+from llbkit.llb.ir.graph import Graph
+from llbkit.llb.tools.names import seen
 
 _W, _H = 236, 46  # a box
 _LETTER = 7.23  # width of a letter of the monospaced face at 12px

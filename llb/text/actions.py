@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llbkit.grammar.lift import Branch, Leaf
-from llbkit.llb import ops
+from llbkit.llb.ir import ops
 from llbkit.llb.text.fields import made
 from llbkit.llb.text.inputs import Inputs
 from llbkit.llb.text.parts import Statement, content, value_of

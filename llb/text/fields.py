@@ -15,7 +15,7 @@ from enum import IntEnum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from llbkit.llb import ops
+from llbkit.llb.ir import ops
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from llbkit.grammar import DiagnosticError, Related, Span, nearest
 from llbkit.grammar.lift import Leaf
-from llbkit.llb.graph import Edge, Vertex
+from llbkit.llb.ir.graph import Edge, Vertex
 from llbkit.llb.text.parts import Statement
 
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import assert_never
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Graph, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph, Vertex
 
 _LONGEST = 28
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh"})

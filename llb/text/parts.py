@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span, nearest
 from llbkit.grammar.lift import Branch, Leaf
-from llbkit.llb.graph import LinuxResources, Metadata, ProgressGroup
-from llbkit.llb.sourcemap import Location
+from llbkit.llb.ir.graph import LinuxResources, Metadata, ProgressGroup
+from llbkit.llb.ir.sourcemap import Location
 from llbkit.llb.text.fields import ValueFault, base64_bytes, made, parse_value, shapes, unquote
 
 T = TypeVar("T")

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Graph, Metadata, Vertex
-from llbkit.llb.names import name_of
-from llbkit.llb.sourcemap import Location, SourceInfo
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex
+from llbkit.llb.ir.sourcemap import Location, SourceInfo
 from llbkit.llb.text.fields import MODE, base64_word, field_words, quoted, word
 from llbkit.llb.text.naming import text_names, vertex_names
+from llbkit.llb.tools.names import name_of
 
 NAME = "llb.customname"
 _INLINE = 60  # characters of content that stand in the line itself

@@ -16,13 +16,13 @@ from llbkit.grammar import Diagnostic, DiagnosticError, Source, Span
 from llbkit.grammar.lift import Branch, Leaf, Lifter
 from llbkit.grammar.loader import load
 from llbkit.grammar.recover import Syntax
-from llbkit.llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
-from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.ir.graph import NO_METADATA, Edge, Graph, Metadata, Vertex, merge_metadata
+from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.ir.verify import problems
 from llbkit.llb.text.fields import base64_bytes
 from llbkit.llb.text.inputs import Names
 from llbkit.llb.text.parts import Statement, content, locations, metadata_of, value_of
 from llbkit.llb.text.vertices import vertex_of
-from llbkit.llb.verify import problems
 
 _BEGIN = re.compile(r"^(?=[^\s#])", re.MULTILINE)
 _NAME = re.compile(r"%[\w-]+(?=\s*=)")
@@ -55,7 +55,7 @@ class Reading:
     places: Mapping[str, Span]
 
     def problems(self) -> list[Diagnostic]:
-        """Return every broken rule of `llbkit.llb.verify`, at its vertex."""
+        """Return every broken rule of `llbkit.llb.ir.verify`, at its vertex."""
         return [
             Diagnostic(code="llb-rule", message=one.message, spans=(self.places[one.digest],))
             for one in problems(self.graph)

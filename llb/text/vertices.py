@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llbkit.grammar.lift import Branch, Leaf
-from llbkit.llb import ops
 from llbkit.llb.errors import DefinitionError
-from llbkit.llb.graph import Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Vertex
 from llbkit.llb.text.actions import file_op
 from llbkit.llb.text.fields import made
 from llbkit.llb.text.inputs import Inputs, Names

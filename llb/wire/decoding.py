@@ -10,19 +10,19 @@ from types import MappingProxyType
 from google.protobuf.message import DecodeError, Message
 
 from llbkit.grammar import Source as Text
-from llbkit.llb import ops
 from llbkit.llb.errors import DefinitionError
-from llbkit.llb.graph import NO_METADATA, Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
-from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
-from llbkit.llb.verify import verify
-from llbkit.llb.walk import no_garbage, postorder
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import NO_METADATA, Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
+from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.ir.verify import verify
+from llbkit.llb.ir.walk import no_garbage, postorder
 from llbkit.llb.wire import ops_pb2 as pb
 from llbkit.llb.wire.opdecoding import nested_bytes, op_of, platform_of
 from llbkit.llb.wire.scan import fault, leftover, payloads
 
 
 def decode(data: bytes, *, verified: bool = True) -> Graph:
-    """Return the graph of a ``pb.Definition``; ``verified`` False: also one that breaks rules of `llbkit.llb.verify`.
+    """Return the graph of a ``pb.Definition``; ``verified`` False: also one that breaks rules of `llbkit.llb.ir.verify`.
 
     Raises:
         DefinitionError: the bytes are not a definition, an input is missing, or a rule is broken.

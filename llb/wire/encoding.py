@@ -14,10 +14,10 @@ from typing import Any, assert_never
 
 from google.protobuf.message import Message
 
-from llbkit.llb import ops
 from llbkit.llb.errors import unencodable
-from llbkit.llb.graph import NO_METADATA, Graph, LinuxResources, Metadata, ProgressGroup
-from llbkit.llb.sourcemap import SourceMap
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import NO_METADATA, Graph, LinuxResources, Metadata, ProgressGroup
+from llbkit.llb.ir.sourcemap import SourceMap
 from llbkit.llb.wire import ops_pb2 as pb
 
 

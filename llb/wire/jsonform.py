@@ -19,7 +19,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
 from llbkit.llb.errors import DefinitionError
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir.graph import Graph
 from llbkit.llb.wire import ops_pb2 as pb
 from llbkit.llb.wire.decoding import canonical, decode
 from llbkit.llb.wire.encoding import encode, encode_op

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TypeVar
 
-from llbkit.llb import ops
 from llbkit.llb.errors import DefinitionError
+from llbkit.llb.ir import ops
 from llbkit.llb.wire import ops_pb2 as pb
 from llbkit.llb.wire.scan import payloads
 

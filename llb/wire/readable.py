@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir.graph import Graph
 from llbkit.llb.wire import ops_pb2 as pb
 from llbkit.llb.wire.encoding import encode, encode_metadata, encode_op
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from llbkit import context as contexts
 from llbkit.cli.buildx import DockerCommand, docker_flags
 from llbkit.cli.execute import (
     check_files,
@@ -24,7 +23,8 @@ from llbkit.cli.execute import (
     scratch_directory,
 )
 from llbkit.cli.flags import frontend_options, key_values, source_flags
-from llbkit.request import BuildRequest, Output
+from llbkit.request import context as contexts
+from llbkit.request.values import BuildRequest, Output
 
 
 @click.command("build", cls=DockerCommand, short_help="Build an image.")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from llbkit.csvflags import FlagError, boolean, fields
+from llbkit.request.csvflags import FlagError, boolean, fields
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llbkit.csvflags import FlagError, boolean, fields, pairs
 from llbkit.frontends import answers
 from llbkit.grammar import nearest
-from llbkit.request import BuildOutcome
+from llbkit.request.csvflags import FlagError, boolean, fields, pairs
+from llbkit.request.values import BuildOutcome
 
 _REQUESTS = {
     "build": "",

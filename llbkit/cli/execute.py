@@ -20,16 +20,16 @@ import click
 from llbkit.cli.failure import causes
 from llbkit.cli.flags import key_values, secret, ssh
 from llbkit.cli.process import Signalled, signals
-from llbkit.csvflags import FlagError
 from llbkit.progress import MODES, open_display
 from llbkit.progress.summary import Summary
-from llbkit.request import Output
+from llbkit.request.csvflags import FlagError
+from llbkit.request.values import Output
 from llbkit.solver.events import Event, Progress, VertexWarning
 
 if TYPE_CHECKING:
-    from llbkit.engine import Engine
-    from llbkit.request import BuildOutcome
-    from llbkit.solution import Solution
+    from llbkit.engine.embedded import Engine
+    from llbkit.engine.solution import Solution
+    from llbkit.request.values import BuildOutcome
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -186,7 +186,7 @@ def local_inputs(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tag(text: str) -> str:
     """Return a tag's whole name, with registry and tag."""
-    from llbkit.llb.reference import InvalidReferenceError, parse
+    from llbkit.llb.address.reference import InvalidReferenceError, parse
 
     try:
         return str(parse(text).with_default_tag())
@@ -240,7 +240,7 @@ def execute(
 
     What is ``repeatable`` runs once more if the state directory's database turns out to be damaged on the way.
     """
-    from llbkit.worker.metadata import DamagedDatabaseError
+    from llbkit.worker.state.metadata import DamagedDatabaseError
 
     try:
         return _execute(root, mode, main)
@@ -253,7 +253,7 @@ def execute(
 def _execute(
     root: Path | None, mode: str, main: Callable[[Engine, Progress], Coroutine[Any, Any, T]]
 ) -> Executed[T]:
-    from llbkit.engine import Engine
+    from llbkit.engine.embedded import Engine
 
     began = time.monotonic()
     warnings: list[VertexWarning] = []
@@ -279,7 +279,7 @@ def scratch_directory(root: Path | None) -> Iterator[Path]:
         StorageError: the state directory cannot be used.
     """
     from llbkit import config
-    from llbkit.worker.statedir import scratch_below
+    from llbkit.worker.state.directory import scratch_below
 
     with scratch_below(config.load(root=root).root) as path:
         yield path

@@ -52,12 +52,12 @@ def _known(error: BaseException) -> tuple[str, int] | None:
     import sqlite3
 
     from llbkit.config import ConfigError
-    from llbkit.csvflags import FlagError
     from llbkit.frontends.base import ResolveError
     from llbkit.llb.errors import LLBError
+    from llbkit.request.csvflags import FlagError
     from llbkit.solver.errors import VertexError
     from llbkit.worker.base import EnvironmentLackError, WorkerError
-    from llbkit.worker.metadata import help_for
+    from llbkit.worker.state.metadata import help_for
 
     match error:
         case VertexError():

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from llbkit.csvflags import FlagError, fields, pairs, size
+from llbkit.request.csvflags import FlagError, fields, pairs, size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -116,7 +116,7 @@ def _proxies(given: Mapping[str, str]) -> dict[str, str]:
     In a step each is set in upper and lower case; a file that cannot be read is told, and no reason not to build.
     """
     from llbkit.worker.base import SourceError
-    from llbkit.worker.content.dockerconfig import DockerConfig
+    from llbkit.worker.registry.dockerconfig import DockerConfig
 
     names = {name.upper() for name in given}
     try:

@@ -20,25 +20,27 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _COMMANDS = {
-    "build": "Build an image from a Dockerfile or another language.",
-    "compile": "Compile to LLB without executing anything.",
-    "config": "Show and explain the configuration.",
-    "completion": "Print a shell completion script.",
-    "doctor": "Check the host and show how to fix what is missing.",
-    "du": "Show disk usage and what can be reclaimed.",
-    "images": "List local images.",
-    "inspect": "Show details of local images.",
-    "llb": "Inspect and run graphs.",
-    "load": "Load images from an archive.",
-    "prune": "Remove build cache.",
-    "pull": "Pull an image from a registry.",
-    "push": "Push a local image to its registry.",
-    "rmi": "Remove local images.",
-    "run": "Run a command in an image.",
-    "save": "Save local images to an archive.",
-    "tag": "Create another name for a local image.",
-    "version": "Print the version.",
+    "build": ("llbkit.cli.build", "Build an image from a Dockerfile or another language."),
+    "compile": ("llbkit.cli.graph.compile", "Compile to LLB without executing anything."),
+    "config": ("llbkit.cli.state.config", "Show and explain the configuration."),
+    "completion": ("llbkit.cli.state.completion", "Print a shell completion script."),
+    "doctor": ("llbkit.cli.state.doctor", "Check the host and show how to fix what is missing."),
+    "du": ("llbkit.cli.state.du", "Show disk usage and what can be reclaimed."),
+    "images": ("llbkit.cli.image.list", "List local images."),
+    "inspect": ("llbkit.cli.image.inspect", "Show details of local images."),
+    "llb": ("llbkit.cli.graph.llb", "Inspect and run graphs."),
+    "load": ("llbkit.cli.image.load", "Load images from an archive."),
+    "prune": ("llbkit.cli.state.prune", "Remove build cache."),
+    "pull": ("llbkit.cli.image.pull", "Pull an image from a registry."),
+    "push": ("llbkit.cli.image.push", "Push a local image to its registry."),
+    "rmi": ("llbkit.cli.image.rmi", "Remove local images."),
+    "run": ("llbkit.cli.run", "Run a command in an image."),
+    "save": ("llbkit.cli.image.save", "Save local images to an archive."),
+    "tag": ("llbkit.cli.image.tag", "Create another name for a local image."),
+    "version": ("llbkit.cli.state.version", "Print the version."),
 }
+"""Each command's module and summary."""
+
 _LONG_FORMS: dict[tuple[str, ...], str] = {
     ("builder", "build"): "build",
     ("builder", "prune"): "prune",
@@ -79,7 +81,7 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in _COMMANDS:
-            command = import_module(f"llbkit.cli.{name}").command
+            command = import_module(_COMMANDS[name][0]).command
         else:
             plugin = _plugins().get(name)
             if plugin is None:
@@ -93,7 +95,8 @@ class _LazyGroup(click.Group):
             others = [
                 (p.name, f"Provided by {p.dist.name if p.dist else p.value}.") for p in _plugins().values()
             ]
-            formatter.write_dl(sorted([*_COMMANDS.items(), *others]))
+            ours = [(name, text) for name, (_, text) in _COMMANDS.items()]
+            formatter.write_dl(sorted([*ours, *others]))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from llbkit.terminal import SafeStream
+from llbkit.progress.terminal import SafeStream
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ONE_SIGNAL = 0.5
@@ -135,7 +135,7 @@ def adopt_streams() -> None:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Have what is printed in the context pass `llbkit.terminal.SafeStream`."""
+    """Have what is printed in the context pass `llbkit.progress.terminal.SafeStream`."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = SafeStream(sys.stdout), SafeStream(sys.stderr)
     try:

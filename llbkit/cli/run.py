@@ -12,11 +12,11 @@ import click
 
 from llbkit.cli.execute import execute
 from llbkit.cli.flags import host
-from llbkit.csvflags import FlagError
+from llbkit.request.csvflags import FlagError
 
 if TYPE_CHECKING:
     from llbkit.llb import Platform
-    from llbkit.llb.ops import HostIP
+    from llbkit.llb.ir.ops import HostIP
     from llbkit.worker.runtime.process import Attached
     from llbkit.worker.runtime.spec import MountSpec
 
@@ -68,8 +68,8 @@ def command(ctx: click.Context, /, image: str, words: tuple[str, ...], **values:
 
     IMAGE is a local image's name or id, or is pulled. The exit code is the command's.
     """
-    from llbkit.llb.ops import NetMode
-    from llbkit.running import RunRequest
+    from llbkit.engine.running import RunRequest
+    from llbkit.llb.ir.ops import NetMode
     from llbkit.worker.base import ExecError
 
     _refuse(values)
@@ -135,7 +135,7 @@ def _environment(items: tuple[str, ...], files: tuple[Path, ...]) -> dict[str, s
 
 
 def _host_ip(text: str) -> HostIP:
-    from llbkit.llb.ops import HostIP
+    from llbkit.llb.ir.ops import HostIP
 
     name, _, address = host(text).partition("=")
     return HostIP(host=name, ip=address)
@@ -159,7 +159,7 @@ def _bind(text: str) -> MountSpec:
 
 
 def _platform(text: str | None) -> Platform | None:
-    from llbkit.llb import platform as platforms
+    from llbkit.llb.ir import platform as platforms
 
     try:
         return platforms.parse(text) if text else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from llbkit.progress.display import Display
-from llbkit.terminal import SafeStream
+from llbkit.progress.terminal import SafeStream
 
 MODES = ("auto", "tty", "plain", "rawjson", "quiet", "none")
 

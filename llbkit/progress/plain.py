@@ -8,8 +8,8 @@ from typing import TextIO
 
 from llbkit.progress.display import Display
 from llbkit.progress.model import BuildView, StepView, amount, brief
+from llbkit.progress.terminal import one_line
 from llbkit.solver.events import Event, VertexCompleted, VertexLog, VertexStarted, VertexStatus, VertexWarning
-from llbkit.terminal import one_line
 
 _TURN = 5.0  # seconds a step may keep the display while others have output
 

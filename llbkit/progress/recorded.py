@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from llbkit.csvflags import FlagError
 from llbkit.progress.model import CANCELED
+from llbkit.request.csvflags import FlagError
 
 if TYPE_CHECKING:
     from llbkit.llb.draw.picture import Outcome, Result

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
 from llbkit.progress.model import BuildView, StepView, amount
-from llbkit.request import Output
+from llbkit.request.values import Output
 from llbkit.solver.events import Event
 
 _BESIDE = ("[internal]", "exporting to ", "pulling ", "pushing ", "loading ")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from llbkit.progress.display import Display
 from llbkit.progress.model import BuildView, StepView, amount
+from llbkit.progress.terminal import one_line
 from llbkit.solver.events import Event, VertexLog
-from llbkit.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from llbkit.llb.graph import Graph
-from llbkit.llb.walk import no_garbage
+from llbkit.llb.ir.graph import Graph
+from llbkit.llb.ir.walk import no_garbage
 from llbkit.solver.passes.dedupe import Dedupe
 from llbkit.solver.passes.empty_actions import EmptyActions
 from llbkit.solver.passes.fuse import Fuse

@@ -7,8 +7,8 @@ import posixpath
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph
 from llbkit.solver.passes.rewrite import Rewrite, Rewritten
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from llbkit.llb import ops
-from llbkit.llb.graph import NO_METADATA, Edge, Graph, Metadata, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import NO_METADATA, Edge, Graph, Metadata, Vertex
 from llbkit.solver.passes.empty_actions import without_empty
 from llbkit.solver.passes.rewrite import (
     Note,

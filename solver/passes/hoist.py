@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph
 from llbkit.solver.passes.rewrite import Note, Rewritten, unchanged
 
 

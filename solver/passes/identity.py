@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
 from llbkit.solver.passes.rewrite import Note, Rewritten, rebuild, unchanged, with_inputs
 from llbkit.solver.passes.unused import moved as moved_action
 from llbkit.solver.passes.visibility import named_inputs

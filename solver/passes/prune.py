@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir.graph import Graph
 from llbkit.solver.passes.rewrite import Note, Rewritten, reachable, unchanged
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from llbkit.grammar import Span
-from llbkit.llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
-from llbkit.llb.names import name_of
-from llbkit.llb.ops import Op
-from llbkit.llb.options import CUSTOM_NAME
-from llbkit.llb.sourcemap import Location, SourceMap
-from llbkit.llb.walk import postorder
+from llbkit.llb.builder.options import CUSTOM_NAME
+from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex, merge_metadata
+from llbkit.llb.ir.ops import Op
+from llbkit.llb.ir.sourcemap import Location, SourceMap
+from llbkit.llb.ir.walk import postorder
+from llbkit.llb.tools.names import name_of
 
 
 class Seen(Enum):

@@ -7,8 +7,8 @@ import posixpath
 from dataclasses import dataclass
 from typing import ClassVar
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
 from llbkit.solver.passes.empty_actions import does_nothing
 from llbkit.solver.passes.rewrite import Note, Rewrite, Rewritten
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph
 from llbkit.solver.passes.rewrite import Rewrite, Rewritten
 
 

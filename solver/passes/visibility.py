@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from enum import Flag, auto
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Graph, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph, Vertex
 from llbkit.solver.passes.rewrite import Seen
 
 

@@ -36,7 +36,7 @@ from support.snippets import Snippet, check_python, check_shell, shell_text, sni
 
 from llbkit.cli.main import _COMMANDS
 from llbkit.config import MEANINGS
-from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.grammar import Source
 from llbkit.llb import text as llb_text
 

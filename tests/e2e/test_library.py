@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from llbkit import Engine, Output, llb
+from llbkit.engine.running import RunRequest
 from llbkit.errors import ExecError, FlagError, VertexError
-from llbkit.llb.ops import NetMode
-from llbkit.running import RunRequest
+from llbkit.llb.ir.ops import NetMode
 from llbkit.sync import Engine as BlockingEngine
 from llbkit.sync import run
 from llbkit.worker.runtime.process import Attached

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.registry import registry
 
-from llbkit.llb import platform as platforms
+from llbkit.llb.ir import platform as platforms
 
 pytestmark = pytest.mark.root
 

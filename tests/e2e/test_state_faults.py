@@ -69,7 +69,9 @@ def states(tmp_path_factory):
     shutil.copytree(early, late)
     bench.build(late, "B")
     shutil.copytree(early, cut)
-    program = "import os, sys; from llbkit.engine import Engine; Engine.close = lambda self: os._exit(9);"
+    program = (
+        "import os, sys; from llbkit.engine.embedded import Engine; Engine.close = lambda self: os._exit(9);"
+    )
     program += "from llbkit.cli.main import run; run(sys.argv[1:])"
     argv = ["--root", cut, "build", "-q", "-o", f"type=tar,dest={tmp_path}/x", tmp_path / "B"]
     done = subprocess.run([sys.executable, "-c", program, *map(str, argv)], check=False)

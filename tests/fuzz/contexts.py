@@ -28,7 +28,7 @@ from llbkit.config import Settings
 from llbkit.grammar import DiagnosticError
 from llbkit.solver.errors import VertexError
 from llbkit.worker.base import WorkerError
-from llbkit.worker.descent import remove_tree
+from llbkit.worker.fs.descent import remove_tree
 from tests.fuzz.driver import run_seeds
 
 SLOW, MEMORY = 60, 2 << 30

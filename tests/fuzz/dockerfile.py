@@ -20,14 +20,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.directives import detect_syntax
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.ignore import read_patterns
-from llbkit.frontends.dockerfile.parse import parse
-from llbkit.frontends.dockerfile.printing import print_file
-from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
+from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
+from llbkit.frontends.dockerfile.syntax.directives import detect_syntax
+from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.dockerfile.syntax.printing import print_file
 from llbkit.grammar import DiagnosticError, Source, render_all
-from llbkit.grammar.patterns import PatternError, PatternMatcher
+from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 from llbkit.llb import LLBError
 from llbkit.llb.wire.encoding import encode
 from tests.fuzz.driver import Crashes, options, trace_of

@@ -28,23 +28,23 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.sockets import raw_server
 
-import llbkit.worker.content.registry
-import llbkit.worker.content.response
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import parse
+import llbkit.worker.registry.client
+import llbkit.worker.registry.response
+from llbkit.llb.address.reference import parse
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import Session, WorkerError
-from llbkit.worker.content.dockerconfig import Credentials
-from llbkit.worker.content.push import Push, Pusher
-from llbkit.worker.content.registry import RegistryProvider
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.content.transport import Transport
+from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.images import ImageStore
-from llbkit.worker.metadata import Metadata
 from llbkit.worker.oci import Descriptor
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.registry.dockerconfig import Credentials
+from llbkit.worker.registry.push import Push, Pusher
+from llbkit.worker.registry.transport import Transport
 from llbkit.worker.sources.http import HttpSource
 from llbkit.worker.sources.image import ImageResolver
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
+from llbkit.worker.state.metadata import Metadata
 from tests.fuzz.hostile import Content, Mischief, Reply
 
 PASSWORD = "pass-word"
@@ -242,9 +242,9 @@ def main() -> int:
     given = parser.parse_args()
     first = given.seed if given.seed is not None else random.randrange(1 << 32)
     print(f"seed {first}", flush=True)
-    llbkit.worker.content.response._PIECE_SECONDS = llbkit.worker.content.response._SMALL_SECONDS = PATIENCE
-    llbkit.worker.content.response._DRAIN_SECONDS = PATIENCE / 2
-    llbkit.worker.content.registry._RESUMES = 1
+    llbkit.worker.registry.response._PIECE_SECONDS = llbkit.worker.registry.response._SMALL_SECONDS = PATIENCE
+    llbkit.worker.registry.response._DRAIN_SECONDS = PATIENCE / 2
+    llbkit.worker.registry.client._RESUMES = 1
     outcomes: Counter[str] = Counter()
     seen: set[str] = set()
     end, seed = time.monotonic() + given.seconds, first

@@ -23,18 +23,18 @@ from pathlib import Path
 
 import zstandard
 
+from llbkit.worker.archive.add import is_archive, unpack
+from llbkit.worker.archive.tarread import TarError, TarReader
+from llbkit.worker.archive.tarwrite import WhiteoutNameError, write_layer
 from llbkit.worker.base import FileOpError, Snapshot, SourceError
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.content.tarread import TarError, TarReader
-from llbkit.worker.content.tarwrite import WhiteoutNameError, write_layer
-from llbkit.worker.descent import remove_tree
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.oci import LAYER, Descriptor, digest_of
-from llbkit.worker.pools import Pools, Token
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.snapshot.native import NativeSnapshotter
 from llbkit.worker.snapshot.overlay import OverlaySnapshotter
-from llbkit.worker.statedir import StateDir
-from llbkit.worker.unpack import is_archive, unpack
+from llbkit.worker.state.directory import StateDir
 from tests.fuzz.driver import run_seeds
 from tests.support import tars
 

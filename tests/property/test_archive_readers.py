@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llbkit.frontends.dockerfile.archive import is_archive
-from llbkit.frontends.dockerfile.archive_times import ArchiveError, newest_time
-from llbkit.worker.content.compress import CompressionError, Decompressed
-from llbkit.worker.content.tarread import TarError, TarReader
-from llbkit.worker.decompress import DecompressedStream, open_gzip
+from llbkit.frontends.dockerfile.inputs.archive import is_archive
+from llbkit.frontends.dockerfile.inputs.archive_times import ArchiveError, newest_time
+from llbkit.worker.archive.compress import CompressionError, Decompressed
+from llbkit.worker.archive.decompress import DecompressedStream, open_gzip
+from llbkit.worker.archive.tarread import TarError, TarReader
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 TIMES = st.integers(-(1 << 33), 1 << 34) | st.integers(-(1 << 20), 1 << 34).map(lambda quarters: quarters / 4)

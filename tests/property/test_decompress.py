@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llbkit.worker.content.tarread import TarError
-from llbkit.worker.decompress import DecompressedStream, open_gzip
+from llbkit.worker.archive.decompress import DecompressedStream, open_gzip
+from llbkit.worker.archive.tarread import TarError
 
 CONTENTS = st.lists(st.binary(max_size=400).map(lambda data: data * 50), min_size=1, max_size=4)
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from llbkit.frontends.dockerfile.ast import Node, ParsedFile, byte_runes
-from llbkit.frontends.dockerfile.parse import parse
-from llbkit.frontends.dockerfile.printing import print_file
+from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile, byte_runes
+from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.dockerfile.syntax.printing import print_file
 from llbkit.grammar import DiagnosticError, Source, Span
 from tests.support.dockerfiles import dockerfiles
 

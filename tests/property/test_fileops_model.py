@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.filemodel import DIR, TIME, Layer, Model, ModelError, Tree, actions, apply
 
-from llbkit.llb import ops
-from llbkit.llb.ops import MkDir, MkFile, Symlink
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.ops import MkDir, MkFile, Symlink
 from llbkit.worker.base import FileOpError, Snapshot
 
 pytestmark = pytest.mark.root

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llbkit.frontends.dockerfile.substitution import SubstitutionError, substitute, trim
-from llbkit.grammar import patterns
+from llbkit.frontends.dockerfile.program.substitution import SubstitutionError, substitute, trim
 from llbkit.grammar.automaton import Automaton, Item
-from llbkit.grammar.goregex import GoRegexError, compile_go
+from llbkit.grammar.patterns import match as patterns
+from llbkit.grammar.patterns.goregex import GoRegexError, compile_go
 
 TEXTS = st.text("ab/\n.", max_size=12)
 PARTS = ["**/", "**", "*", "?", "a", "b", "/", "[ab]", "[^a]", "\\d", "\\b", "\\*", "^", "\\z", "a*", "\\Qb"]

@@ -8,10 +8,10 @@ import contextlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llbkit.grammar import patterns
-from llbkit.grammar.patternindex import PatternIndex
-from llbkit.grammar.patterns import PatternError, PatternMatcher, WalkState
-from llbkit.worker.filters import Reach, reaches
+from llbkit.grammar.patterns import match as patterns
+from llbkit.grammar.patterns.index import PatternIndex
+from llbkit.grammar.patterns.match import PatternError, PatternMatcher, WalkState
+from llbkit.worker.fs.select.filters import Reach, reaches
 
 pieces = st.sampled_from(
     [

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from llbkit.worker.base import SCRATCH, Snapshot
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.pools import Pools
+from llbkit.worker.host.pools import Pools
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.snapshot.native import NativeSnapshotter
 from llbkit.worker.snapshot.overlay import OverlaySnapshotter
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
 
 pytestmark = pytest.mark.root
 

@@ -10,7 +10,7 @@ import tarfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llbkit.worker.content.tarread import Entry, TarError, TarReader
+from llbkit.worker.archive.tarread import Entry, TarError, TarReader
 
 names = st.text(
     st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=120

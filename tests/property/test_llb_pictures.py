@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.drawn_ops import graphs
 
-from llbkit.llb.compare import compare
 from llbkit.llb.draw import dot, mermaid, svg
 from llbkit.llb.draw.layout import layout
 from llbkit.llb.draw.picture import Arrow, Box, Picture
-from llbkit.llb.graph import Graph
-from llbkit.llb.stats import measure
+from llbkit.llb.ir.graph import Graph
+from llbkit.llb.tools.compare import compare
+from llbkit.llb.tools.stats import measure
 
 SLOW = [HealthCheck.too_slow]  # a machine that others use as well is no fault of ours
 

@@ -11,7 +11,7 @@ from support.foreign_wire import foreign
 from llbkit.grammar import DiagnosticError, Source
 from llbkit.llb import text
 from llbkit.llb.errors import DefinitionError
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir.graph import Graph
 from llbkit.llb.text.fields import unquote, word
 from llbkit.llb.wire import decode, encode, jsonform
 

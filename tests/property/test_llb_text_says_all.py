@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.drawn_ops import BUILDS, COUNT, DIFFS, EXECS, FILE_OPS_OF_ONE_KIND, MERGES, SOURCES, graphs
 
-from llbkit.llb import ops, text
-from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb import text
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
 
 BELOW = tuple(Vertex.make(ops.Source(identifier=f"local://{number}")) for number in range(COUNT))
 

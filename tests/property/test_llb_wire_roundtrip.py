@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.drawn_ops import INT64, METADATA, READERS, SOURCES, TEXT, graphs
 from support.foreign_wire import foreign
 
-from llbkit.llb import ops
 from llbkit.llb.errors import DefinitionError
-from llbkit.llb.graph import Edge, Graph, Metadata, Vertex, merge_metadata
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex, merge_metadata
 from llbkit.llb.wire import decode, decode_op, encode, encode_op
 from llbkit.llb.wire import ops_pb2 as pb
 

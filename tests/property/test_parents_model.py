@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llbkit.llb.ops import Chown, Copy
+from llbkit.llb.ir.ops import Chown, Copy
 from llbkit.worker.base import SCRATCH
 
 pytestmark = pytest.mark.root

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from support.drawn_graphs import SEEDS, Failed, drawn, evaluate
 from support.filemodel import apply
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph
+from llbkit.llb.ir.verify import verify
 from llbkit.llb.text import render
-from llbkit.llb.verify import verify
 from llbkit.llb.wire import decode, encode
 from llbkit.solver import passes
 from llbkit.solver.passes import FILES_PIPELINE, PIPELINE, Pass, Seen

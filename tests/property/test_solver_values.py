@@ -11,9 +11,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.solving import graph_of, ignoring, naive, solver_of
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Vertex
-from llbkit.llb.walk import postorder
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Vertex
+from llbkit.llb.ir.walk import postorder
 from llbkit.solver.cache.memory import MemoryStore
 from llbkit.solver.events import Event, VertexCompleted, VertexStarted
 from llbkit.solver.fake import FakeWorker, name_in, number, run, total

@@ -22,20 +22,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.remote import DirectoryLayers, MemoryBlobs, sha256
 
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import Snapshot, SourceError, StorageError
-from llbkit.worker.content.dockerconfig import ANONYMOUS
 from llbkit.worker.content.layout import Layout
-from llbkit.worker.content.push import Pusher
-from llbkit.worker.content.transport import Transport
-from llbkit.worker.descent import remove_tree
 from llbkit.worker.exporters.base import ExportError, ExportRequest, ExportTools, PlatformExport
-from llbkit.worker.exporters.config import LayerFacts, complete_history, image_config
 from llbkit.worker.exporters.export import EXPORTERS, check, export
+from llbkit.worker.exporters.image.config import LayerFacts, complete_history, image_config
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.images import ImageStore
-from llbkit.worker.metadata import Metadata
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.registry.dockerconfig import ANONYMOUS
+from llbkit.worker.registry.push import Pusher
+from llbkit.worker.registry.transport import Transport
+from llbkit.worker.state.metadata import Metadata
 
 AMD64 = Platform(os="linux", architecture="amd64")
 CONFIG = json.dumps(

@@ -11,9 +11,9 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from support.filemodel import DIR, TIME, Layer, Model, ModelError, Tree, apply, up
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Graph, Metadata, Vertex
-from llbkit.llb.walk import postorder
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex
+from llbkit.llb.ir.walk import postorder
 
 Stack = list[Layer]
 """Layers, bottom first. Layers with equal content are equal."""

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from llbkit.grammar import Source as Text
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
-from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex
+from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 WORD = st.text(string.ascii_letters, min_size=1, max_size=8)

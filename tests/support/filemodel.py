@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from llbkit.llb import ops
-from llbkit.llb.ops import Copy, MkDir, MkFile, Rm, Symlink
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.ops import Copy, MkDir, MkFile, Rm, Symlink
 
 DIR = "dir"
 WHITEOUT = "whiteout"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from google.protobuf.descriptor import Descriptor
 from hypothesis import strategies as st
 
-from llbkit.llb.graph import Graph
+from llbkit.llb.ir.graph import Graph
 from llbkit.llb.wire import encode, encode_op
 from llbkit.llb.wire import ops_pb2 as pb
 from llbkit.llb.wire.scan import Chunk, chunks

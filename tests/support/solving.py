@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llbkit.llb.graph import Edge, Graph, Metadata, Vertex
-from llbkit.llb.walk import postorder
+from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex
+from llbkit.llb.ir.walk import postorder
 from llbkit.solver.cache.memory import MemoryStore
 from llbkit.solver.events import Event, Progress, discard
 from llbkit.solver.explain import Explanation, explain

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llbkit import llb
-from llbkit.llb import files, state
+from llbkit.llb.builder import files, state
 
 ROOT = Path(__file__).parents[2]
 

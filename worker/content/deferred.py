@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from llbkit.worker import rootpath
-from llbkit.worker.bytescopy import BytesCopier
+from llbkit.worker.archive.tarread import TarError
 from llbkit.worker.content.moves import Moves
-from llbkit.worker.content.overlayfs import Found, Stack, is_opaque, is_whiteout, make_opaque
-from llbkit.worker.content.tarread import TarError
-from llbkit.worker.content.unpack import Deferred
-from llbkit.worker.descent import remove_tree
+from llbkit.worker.fs import rootpath
+from llbkit.worker.fs.bytescopy import BytesCopier
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.snapshot.apply import Deferred
+from llbkit.worker.snapshot.overlayfs import Found, Stack, is_opaque, is_whiteout, make_opaque
 
 
 def complete(root: Path, deferred: Deferred, lowers: Sequence[Path]) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llbkit.llb.reference import Reference
+from llbkit.llb.address.reference import Reference
+from llbkit.worker.archive.tarread import TarError, TarReader
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
-from llbkit.worker.content.tarread import TarError, TarReader
 from llbkit.worker.oci import Descriptor, is_digest
 
 _CHUNK = 1 << 20

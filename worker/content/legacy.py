@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
+from llbkit.worker.archive.decompress import format_of
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.layout import Layout
 from llbkit.worker.content.provider import MAX_MANIFEST, Blobs
-from llbkit.worker.decompress import format_of
 from llbkit.worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
 
 _CHUNK = 1 << 20

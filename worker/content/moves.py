@@ -7,7 +7,7 @@ import errno
 import os
 
 _MAX_LINKS = 255
-"""How many links one path may pass, as in `llbkit.worker.rootpath`."""
+"""How many links one path may pass, as in `llbkit.worker.fs.rootpath`."""
 
 
 class Moves:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, BinaryIO, Protocol
 
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import Reference
+from llbkit.llb.address.reference import Reference
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.oci import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, digest_of, is_digest
 

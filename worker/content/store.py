@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llbkit.worker.base import SourceError, StorageError
-from llbkit.worker.statedir import StateDir, storage_errors
+from llbkit.worker.state.directory import StateDir, storage_errors
 
 _CHUNK = 1 << 20
 

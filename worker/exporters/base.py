@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Protocol, cast
 
-from llbkit.llb.ops import Platform
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import (
     CancelToken,
     Compression,
@@ -28,8 +28,8 @@ from llbkit.worker.base import (
     WorkerError,
 )
 from llbkit.worker.content.provider import Blobs
-from llbkit.worker.content.push import Pusher
 from llbkit.worker.images import ImageStore
+from llbkit.worker.registry.push import Pusher
 
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 EPOCH_ATTRIBUTE = "source-date-epoch"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 
 from llbkit.worker.base import CancelToken, StatusReport
 from llbkit.worker.content.store import DamagedBlobError
-from llbkit.worker.exporters import docker, image, local, oci, registry, tar
+from llbkit.worker.exporters import local, tar
 from llbkit.worker.exporters.base import ExportError, ExportRequest, ExportTools, Run
+from llbkit.worker.exporters.image import docker, image, oci, registry
 
 EXPORTERS: Mapping[str, Callable[[ExportRequest, Run], dict[str, str]]] = {
     "docker": docker.export,

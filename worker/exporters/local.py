@@ -16,10 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from llbkit.worker.archive.tarwrite import link_below
 from llbkit.worker.base import StorageError
-from llbkit.worker.bytescopy import BytesCopier
-from llbkit.worker.content.tarwrite import link_below
-from llbkit.worker.descent import Descent, remove_tree
 from llbkit.worker.exporters.base import (
     Attrs,
     Epochs,
@@ -29,8 +27,10 @@ from llbkit.worker.exporters.base import (
     files_options,
     platform_dir,
 )
-from llbkit.worker.exporters.merged import prune, sources, union
-from llbkit.worker.tree import portable
+from llbkit.worker.exporters.image.merged import prune, sources, union
+from llbkit.worker.fs.bytescopy import BytesCopier
+from llbkit.worker.fs.descent import Descent, remove_tree
+from llbkit.worker.fs.tree import portable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

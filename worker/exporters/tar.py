@@ -6,10 +6,10 @@ With SOURCE_DATE_EPOCH every file has that time, as in BuildKit.
 
 from __future__ import annotations
 
-from llbkit.worker.content.tarwrite import write_end, write_tree
-from llbkit.worker.exporters.archives import output
+from llbkit.worker.archive.tarwrite import write_end, write_tree
 from llbkit.worker.exporters.base import Attrs, Epochs, ExportRequest, Run, files_options, platform_dir
-from llbkit.worker.exporters.merged import sources, union
+from llbkit.worker.exporters.image.archives import output
+from llbkit.worker.exporters.image.merged import sources, union
 
 
 def read(request: ExportRequest) -> tuple[bool, Epochs]:

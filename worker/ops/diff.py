@@ -9,21 +9,21 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llbkit.llb.graph import Vertex
-from llbkit.llb.ops import Diff
+from llbkit.llb.ir.graph import Vertex
+from llbkit.llb.ir.ops import Diff
 from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
 from llbkit.worker.base import SCRATCH, CancelToken, Snapshot, Snapshotter
-from llbkit.worker.bytescopy import equal_content
-from llbkit.worker.content.overlayfs import make_whiteout, mark_merged
-from llbkit.worker.contenthash import ContentHasher
-from llbkit.worker.filecopy import CopyStyle, copy_picks
-from llbkit.worker.localtree import LocalTree
-from llbkit.worker.ops.exec_inputs import Ensure, as_snapshot
-from llbkit.worker.ops.file import is_local
-from llbkit.worker.pools import Pools, Token
-from llbkit.worker.selection import Pick, Selection
-from llbkit.worker.tree import DirectoryTree, Node, join
-from llbkit.worker.writable import WritableRoot
+from llbkit.worker.fs.bytescopy import equal_content
+from llbkit.worker.fs.contenthash import ContentHasher
+from llbkit.worker.fs.copy import CopyStyle, copy_picks
+from llbkit.worker.fs.select.selection import Pick, Selection
+from llbkit.worker.fs.tree import DirectoryTree, Node, join
+from llbkit.worker.fs.writable import WritableRoot
+from llbkit.worker.host.pools import Pools, Token
+from llbkit.worker.ops.exec.inputs import Ensure, as_snapshot
+from llbkit.worker.ops.file.op import is_local
+from llbkit.worker.snapshot.overlayfs import make_whiteout, mark_merged
+from llbkit.worker.sources.localtree import LocalTree
 
 
 class DiffOperation:

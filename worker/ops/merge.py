@@ -6,16 +6,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from llbkit.llb.graph import Vertex
-from llbkit.llb.ops import Merge
+from llbkit.llb.ir.graph import Vertex
+from llbkit.llb.ir.ops import Merge
 from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
 from llbkit.worker.base import Snapshot
-from llbkit.worker.contenthash import ContentHasher
-from llbkit.worker.localtree import LocalTree
-from llbkit.worker.ops.exec_inputs import as_snapshot
-from llbkit.worker.ops.file import is_local
-from llbkit.worker.pools import Pools
-from llbkit.worker.selection import Selection
+from llbkit.worker.fs.contenthash import ContentHasher
+from llbkit.worker.fs.select.selection import Selection
+from llbkit.worker.host.pools import Pools
+from llbkit.worker.ops.exec.inputs import as_snapshot
+from llbkit.worker.ops.file.op import is_local
+from llbkit.worker.sources.localtree import LocalTree
 
 
 def stacked(stacks: Iterable[Snapshot]) -> Snapshot:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from llbkit.llb.ops import Passthrough
+from llbkit.llb.ir.ops import Passthrough
 from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
 
 

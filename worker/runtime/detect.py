@@ -26,7 +26,7 @@ from typing import Literal
 
 from llbkit.worker.base import EnvironmentLackError
 from llbkit.worker.runtime.spec import MountSpec, Sandbox, build
-from llbkit.worker.scratch import scratch
+from llbkit.worker.state.scratch import scratch
 
 Mode = Literal["cgroups", "bare", "unified"]
 

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
-from llbkit.llb.ops import HostIP
+from llbkit.llb.ir.ops import HostIP
 
 HOST_RESOLV_CONF = Path("/etc/resolv.conf")
 

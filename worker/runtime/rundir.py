@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llbkit.worker.base import StorageError
-from llbkit.worker.locks import POLL_SECONDS, boot_id, locked
+from llbkit.worker.state.locks import POLL_SECONDS, boot_id, locked
 
 _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from llbkit.llb.graph import LinuxResources
-from llbkit.llb.ops import NetMode, Ulimit
+from llbkit.llb.ir.graph import LinuxResources
+from llbkit.llb.ir.ops import NetMode, Ulimit
 from llbkit.worker.base import WorkerError
 from llbkit.worker.runtime import seccomp
 from llbkit.worker.runtime.users import User

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llbkit.worker.base import WorkerError
-from llbkit.worker.rootpath import read_file
+from llbkit.worker.fs.rootpath import read_file
 
 _IDS = 2**32 - 1
 """All numbers that can be an owner; those of the files, and names, are below 2**31."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from llbkit.worker.base import EnvironmentLackError, Snapshotter
 from llbkit.worker.snapshot.layers import LayerStore
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
 
 NAMES = ("overlay", "native")
 

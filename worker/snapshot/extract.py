@@ -14,17 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from llbkit.worker.archive.compress import CompressionError, Decompressed
+from llbkit.worker.archive.tarread import TarError, TarReader
 from llbkit.worker.base import CancelToken, Fetch, SourceError, StatusReport
-from llbkit.worker.content.compress import CompressionError, Decompressed
 from llbkit.worker.content.deferred import complete
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.content.tarread import TarError, TarReader
-from llbkit.worker.content.unpack import DISK_ERRORS, Deferred, Unpacker
-from llbkit.worker.descent import remove_tree
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.host.pools import Cancelled
 from llbkit.worker.oci import Descriptor
-from llbkit.worker.pools import Cancelled
+from llbkit.worker.snapshot.apply import DISK_ERRORS, Deferred, Unpacker
 from llbkit.worker.snapshot.table import LayerTable
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
 
 _PARALLEL = 4
 _STEP = 4 << 20  # bytes between two reports

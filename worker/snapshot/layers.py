@@ -27,12 +27,12 @@ from llbkit.worker.base import (
     StatusReport,
     StorageError,
 )
-from llbkit.worker.content.overlayfs import is_opaque
-from llbkit.worker.descent import remove_tree
-from llbkit.worker.diskusage import disk_usage
-from llbkit.worker.pools import Token
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.fs.diskusage import disk_usage
+from llbkit.worker.host.pools import Token
+from llbkit.worker.snapshot.overlayfs import is_opaque
 from llbkit.worker.snapshot.table import PULLED, LayerTable, StoredBlob
-from llbkit.worker.statedir import StateDir, storage_errors
+from llbkit.worker.state.directory import StateDir, storage_errors
 
 if TYPE_CHECKING:
     from llbkit.worker.content.store import ContentStore
@@ -242,7 +242,7 @@ class LayerStore:
     def _make_blob(
         self, layer: int, compression: Compression, level: int | None, cancel: CancelToken
     ) -> LayerBlob:
-        from llbkit.worker.content.compress import CompressionError
+        from llbkit.worker.archive.compress import CompressionError
         from llbkit.worker.snapshot.extract import damaged
         from llbkit.worker.snapshot.pack import pack, transcode
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llbkit.worker.base import Snapshot
-from llbkit.worker.bytescopy import BytesCopier
-from llbkit.worker.content.overlayfs import is_opaque, is_whiteout, make_whiteout
+from llbkit.worker.fs.bytescopy import BytesCopier
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.snapshot.overlay import has_marks, make_root, scratch_folder
+from llbkit.worker.snapshot.overlayfs import is_opaque, is_whiteout, make_whiteout
 from llbkit.worker.snapshot.unchanged import drop_unchanged
-from llbkit.worker.statedir import StateDir, disk_errors
+from llbkit.worker.state.directory import StateDir, disk_errors
 
 _FILE_CLOCK = 5  # CLOCK_REALTIME_COARSE, which file times are taken from
 

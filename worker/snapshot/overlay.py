@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llbkit.worker.base import Snapshot, StorageError
-from llbkit.worker.content.overlayfs import is_whiteout
-from llbkit.worker.descent import remove_tree
-from llbkit.worker.pools import private_mounts
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.host.pools import private_mounts
+from llbkit.worker.host.syscalls import mount_overlay, unmount
 from llbkit.worker.snapshot.layers import LayerStore
+from llbkit.worker.snapshot.overlayfs import is_whiteout
 from llbkit.worker.snapshot.unchanged import drop_unchanged
-from llbkit.worker.statedir import StateDir, disk_errors, storage_errors
-from llbkit.worker.syscalls import mount_overlay, unmount
+from llbkit.worker.state.directory import StateDir, disk_errors, storage_errors
 
 
 class OverlaySnapshotter:
-    """A `llbkit.worker.base.Snapshotter` on overlayfs. Its calls run on threads of `llbkit.worker.pools.Pools`."""
+    """A `llbkit.worker.base.Snapshotter` on overlayfs. Its calls run on threads of `llbkit.worker.host.pools.Pools`."""
 
     name = "overlay"
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from llbkit.worker.archive.compress import Compressor, Decompressed, compressor
+from llbkit.worker.archive.tarwrite import write_layer
 from llbkit.worker.base import CancelToken, Compression
-from llbkit.worker.content.compress import Compressor, Decompressed, compressor
 from llbkit.worker.content.provider import Blobs, BlobWriter
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.content.tarwrite import write_layer
 from llbkit.worker.oci import LAYER, Descriptor
 
 _CHUNK = 1 << 20
@@ -50,7 +50,7 @@ def transcode(
     """Store what a blob of the content store holds in another compression.
 
     Raises:
-        llbkit.worker.content.compress.CompressionError: the blob is damaged.
+        llbkit.worker.archive.compress.CompressionError: the blob is damaged.
         OSError: reading or writing failed.
     """
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from llbkit.worker.base import Compression, LayerInfo
-from llbkit.worker.leases import Leases
-from llbkit.worker.metadata import Metadata
 from llbkit.worker.oci import Descriptor, chain_id
+from llbkit.worker.state.leases import Leases
+from llbkit.worker.state.metadata import Metadata
 
 _SCHEMA = """
 CREATE TABLE layer (

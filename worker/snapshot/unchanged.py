@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from llbkit.worker.bytescopy import equal_content
-from llbkit.worker.content.overlayfs import (
+from llbkit.worker.fs.bytescopy import equal_content
+from llbkit.worker.snapshot.overlayfs import (
     clear_opaque,
     is_opaque,
     is_whiteout,

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llbkit.worker.base import CancelToken, EnvironmentLackError, Session, SourceError
-from llbkit.worker.content.proxies import proxy_variables
-from llbkit.worker.content.urls import header_value
-from llbkit.worker.descent import remove_tree
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.registry.proxies import proxy_variables
+from llbkit.worker.registry.urls import header_value
 from llbkit.worker.sources.gitdir import clean, kept_refs
 from llbkit.worker.sources.giterrors import git_failure
 from llbkit.worker.sources.giturl import GitSpec, is_commit_id

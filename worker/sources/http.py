@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 
-from llbkit.llb.reference import InvalidDigestError, check_digest
+from llbkit.llb.address.reference import InvalidDigestError, check_digest
 from llbkit.worker.base import CancelToken, Session, SourceError
-from llbkit.worker.content.http_errors import HttpError
 from llbkit.worker.content.provider import Blobs, Progress, WrongDigestError
-from llbkit.worker.content.response import Response
-from llbkit.worker.content.transport import Endpoint, Transport
-from llbkit.worker.content.urls import basic_authorization, header_value, resolve_url
-from llbkit.worker.metadata import Metadata
+from llbkit.worker.registry.http_errors import HttpError
+from llbkit.worker.registry.response import Response
+from llbkit.worker.registry.transport import Endpoint, Transport
+from llbkit.worker.registry.urls import basic_authorization, header_value, resolve_url
+from llbkit.worker.state.metadata import Metadata
 
 _CHUNK = 1 << 20
 _SCHEMA = "CREATE TABLE IF NOT EXISTS http_sources (key TEXT PRIMARY KEY, value TEXT NOT NULL, checked_at REAL NOT NULL)"

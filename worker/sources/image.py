@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, quote
 
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import Reference, parse
+from llbkit.llb.address.reference import Reference, parse
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import CancelToken, Session, SourceError
-from llbkit.worker.content.auth import acquired
 from llbkit.worker.content.layout import Layout
 from llbkit.worker.content.provider import (
     INDEXES,
@@ -34,6 +33,7 @@ from llbkit.worker.content.provider import (
 )
 from llbkit.worker.images import ImageStore
 from llbkit.worker.oci import Descriptor, is_digest
+from llbkit.worker.registry.auth import acquired
 from llbkit.worker.sources.platform import choose, show
 
 ResolveMode = Literal["default", "pull", "local"]
@@ -78,7 +78,7 @@ class ImageResolver:
 
     Args:
         store: where manifests, configs and blobs are kept.
-        registry: answers for references (`llbkit.worker.content.registry.RegistryProvider`).
+        registry: answers for references (`llbkit.worker.registry.client.RegistryProvider`).
         images: the local image store.
     """
 

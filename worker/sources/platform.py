@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from llbkit.llb.ops import Platform
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.oci import Descriptor
 
 _ALWAYS = {"windows": ("win32k",)}

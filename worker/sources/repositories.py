@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llbkit.worker.base import CancelToken
-from llbkit.worker.diskusage import disk_usage
-from llbkit.worker.locks import locked, try_lock
+from llbkit.worker.fs.diskusage import disk_usage
+from llbkit.worker.state.locks import locked, try_lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Repositories:
         """Hold the directory of a remote's repository (empty at first), waiting for others.
 
         Raises:
-            llbkit.worker.pools.Cancelled: while waiting.
+            llbkit.worker.host.pools.Cancelled: while waiting.
         """
         bare = self._root / hashlib.sha256(remote.encode()).hexdigest()
         self._root.mkdir(parents=True, exist_ok=True)

@@ -8,18 +8,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from llbkit.frontends.base import Bridge, ResolvedImage, ResolveError
-from llbkit.frontends.dockerfile import errors, platforms
-from llbkit.frontends.dockerfile.contexts import Contexts
+from llbkit.frontends.dockerfile import platforms
+from llbkit.frontends.dockerfile.check.rules import invalid_base_image_platform
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import MOST, DockerfileError, ErrorCollector, pointed
 from llbkit.frontends.dockerfile.image import Image
-from llbkit.frontends.dockerfile.located_errors import MOST, DockerfileError, ErrorCollector, pointed
+from llbkit.frontends.dockerfile.inputs.contexts import Contexts
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
-from llbkit.frontends.dockerfile.rules import invalid_base_image_platform
 from llbkit.llb import image
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import InvalidReferenceError, Reference
-from llbkit.llb.reference import parse as parse_reference
-from llbkit.llb.state import State
+from llbkit.llb.address.reference import InvalidReferenceError, Reference
+from llbkit.llb.address.reference import parse as parse_reference
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir.ops import Platform
 
 _COMMON = ("alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora")
 

@@ -12,15 +12,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from llbkit.frontends.base import Bridge
-from llbkit.frontends.dockerfile import errors, platforms
-from llbkit.frontends.dockerfile.ast import ParsedFile
-from llbkit.frontends.dockerfile.check import Config, Linter
-from llbkit.frontends.dockerfile.contexts import Contexts
-from llbkit.frontends.dockerfile.directives import first_of
+from llbkit.frontends.dockerfile import platforms
+from llbkit.frontends.dockerfile.check.check import Config, Linter
+from llbkit.frontends.dockerfile.check.rules import (
+    consistent_instruction_casing,
+    duplicate_stage_name,
+    invalid_default_arg_in_from,
+    reserved_stage_name,
+)
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.later import later_errors
+from llbkit.frontends.dockerfile.errors.located import DockerfileError, ErrorCollector
 from llbkit.frontends.dockerfile.image import Image
-from llbkit.frontends.dockerfile.instructions import Program
-from llbkit.frontends.dockerfile.later_errors import later_errors
-from llbkit.frontends.dockerfile.located_errors import DockerfileError, ErrorCollector
+from llbkit.frontends.dockerfile.inputs.contexts import Contexts
 from llbkit.frontends.dockerfile.lower.bases import Images, resolve_bases
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
 from llbkit.frontends.dockerfile.lower.epoch import NAME as EPOCH
@@ -30,19 +34,16 @@ from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
 from llbkit.frontends.dockerfile.lower.triggers import add_triggers
 from llbkit.frontends.dockerfile.outline import ArgFact, Summary, description_of, summarize
-from llbkit.frontends.dockerfile.rules import (
-    consistent_instruction_casing,
-    duplicate_stage_name,
-    invalid_default_arg_in_from,
-    reserved_stage_name,
-)
-from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.frontends.dockerfile.program.instructions import Program
+from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
+from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
+from llbkit.frontends.dockerfile.syntax.directives import first_of
 from llbkit.grammar import Source
-from llbkit.grammar.patterns import PatternError, PatternMatcher
-from llbkit.llb.ops import Platform
-from llbkit.llb.options import SourceText
-from llbkit.llb.state import State
-from llbkit.llb.walk import no_garbage
+from llbkit.grammar.patterns.match import PatternError, PatternMatcher
+from llbkit.llb.builder.options import SourceText
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir.ops import Platform
+from llbkit.llb.ir.walk import no_garbage
 
 _MOST_ARGS = 1 << 26
 """How many characters the defaults of global arguments may expand to."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from llbkit.frontends.dockerfile.gotext import parse_bool
+from llbkit.frontends.dockerfile.errors.located import ErrorCollector, located
+from llbkit.frontends.dockerfile.golang.text import parse_bool
 from llbkit.frontends.dockerfile.image import DEFAULT_PATH
-from llbkit.frontends.dockerfile.instructions import (
+from llbkit.frontends.dockerfile.lower import scope
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
+from llbkit.frontends.dockerfile.lower.steps import config
+from llbkit.frontends.dockerfile.lower.steps.copy import lower_copy
+from llbkit.frontends.dockerfile.lower.steps.run import lower_run
+from llbkit.frontends.dockerfile.lower.steps.workdir import enter, lower_workdir
+from llbkit.frontends.dockerfile.program.instructions import (
     Arg,
     Cmd,
     Copy,
@@ -25,12 +32,6 @@ from llbkit.frontends.dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from llbkit.frontends.dockerfile.located_errors import ErrorCollector, located
-from llbkit.frontends.dockerfile.lower import config, scope
-from llbkit.frontends.dockerfile.lower.copy import lower_copy
-from llbkit.frontends.dockerfile.lower.run import lower_run
-from llbkit.frontends.dockerfile.lower.stage import StageState, Step
-from llbkit.frontends.dockerfile.lower.workdir import enter, lower_workdir
 
 SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from llbkit.frontends.base import Bridge, Ref, ResolveError
-from llbkit.frontends.dockerfile import errors
-from llbkit.frontends.dockerfile.contexts import Contexts, NamedContext
-from llbkit.frontends.dockerfile.gitref import is_http
-from llbkit.frontends.dockerfile.gotext import parse_int
-from llbkit.frontends.dockerfile.instructions import Stage
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.golang.text import parse_int
+from llbkit.frontends.dockerfile.inputs.contexts import Contexts, NamedContext
+from llbkit.frontends.dockerfile.inputs.gitref import is_http
 from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs, source_of_stage
-from llbkit.llb.ops import Source
-from llbkit.llb.options import Constraints
-from llbkit.llb.sources import SourceNode, state_of
-from llbkit.llb.state import State
+from llbkit.frontends.dockerfile.program.instructions import Stage
+from llbkit.llb.builder.options import Constraints
+from llbkit.llb.builder.sources import SourceNode, state_of
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir.ops import Source
 
 NAME = "SOURCE_DATE_EPOCH"
 _PIECE = 1 << 20
@@ -71,8 +71,8 @@ class SourceTimes:
         return self._known[key]
 
     async def _ask(self, source: Source, what: str) -> datetime | None:
-        from llbkit.frontends.dockerfile.archive_times import ArchiveError
-        from llbkit.frontends.dockerfile.commits import CommitError, committer_time
+        from llbkit.frontends.dockerfile.inputs.archive_times import ArchiveError
+        from llbkit.frontends.dockerfile.inputs.commits import CommitError, committer_time
 
         try:
             answer = await self.bridge.resolve_source(
@@ -91,7 +91,7 @@ class SourceTimes:
 
     async def _newest(self, source: Source, filename: str) -> datetime | None:
         """Return the newest time in an archive that a server gives no time for."""
-        from llbkit.frontends.dockerfile.archive_times import newest_time
+        from llbkit.frontends.dockerfile.inputs.archive_times import newest_time
 
         node = SourceNode(
             identifier=source.identifier, attrs=source.attrs, caps=(), constraints=Constraints()

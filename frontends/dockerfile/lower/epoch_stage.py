@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llbkit.frontends.dockerfile import errors, gitref
-from llbkit.frontends.dockerfile.instructions import Arg, Copy, Stage
-from llbkit.frontends.dockerfile.located_errors import DockerfileError, pointed
-from llbkit.frontends.dockerfile.lower.copy import filename_of
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import DockerfileError, pointed
+from llbkit.frontends.dockerfile.inputs import gitref
 from llbkit.frontends.dockerfile.lower.stage import SCRATCH
-from llbkit.frontends.dockerfile.words import Mode, WordError, expand
+from llbkit.frontends.dockerfile.lower.steps.copy import filename_of
+from llbkit.frontends.dockerfile.program.instructions import Arg, Copy, Stage
+from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.llb import git, http
-from llbkit.llb.state import State
+from llbkit.llb.builder.state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llbkit.frontends.dockerfile.instructions import Arg, Env, Label, Pair
-from llbkit.frontends.dockerfile.lower.stage import StageState, Step
-from llbkit.frontends.dockerfile.outline import ArgFact, description_of
-from llbkit.frontends.dockerfile.rules import (
+from llbkit.frontends.dockerfile.check.rules import (
     legacy_key_value_format,
     secrets_used_in_arg_or_env,
 )
-from llbkit.frontends.dockerfile.rules.undefined_var import IGNORED as SCAN_ARGS
+from llbkit.frontends.dockerfile.check.rules.undefined_var import IGNORED as SCAN_ARGS
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
+from llbkit.frontends.dockerfile.outline import ArgFact, description_of
+from llbkit.frontends.dockerfile.program.instructions import Arg, Env, Label, Pair
 
 
 def lower_arg(stage: StageState, step: Step, command: Arg) -> None:

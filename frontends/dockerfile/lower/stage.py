@@ -10,24 +10,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 
-from llbkit.frontends.dockerfile import errors, platforms
-from llbkit.frontends.dockerfile.check import Linter
-from llbkit.frontends.dockerfile.contexts import NamedContext
-from llbkit.frontends.dockerfile.gotext import format_time
+from llbkit.frontends.dockerfile import platforms
+from llbkit.frontends.dockerfile.check.check import Linter
+from llbkit.frontends.dockerfile.check.rules import undefined_var
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import pointed
+from llbkit.frontends.dockerfile.golang.text import format_time
 from llbkit.frontends.dockerfile.image import Image
-from llbkit.frontends.dockerfile.instructions import AnyInstruction, Stage
-from llbkit.frontends.dockerfile.located_errors import pointed
+from llbkit.frontends.dockerfile.inputs.contexts import NamedContext
 from llbkit.frontends.dockerfile.options import Options
 from llbkit.frontends.dockerfile.outline import ArgFact, Outline
-from llbkit.frontends.dockerfile.places import Place
-from llbkit.frontends.dockerfile.rules import undefined_var
-from llbkit.frontends.dockerfile.words import Expansion, Mode, WordError, expand
-from llbkit.grammar.patterns import PatternMatcher
-from llbkit.llb.graph import ProgressGroup
-from llbkit.llb.ops import Platform
-from llbkit.llb.options import At, SourceText
-from llbkit.llb.options import Options as StepOptions
-from llbkit.llb.state import State
+from llbkit.frontends.dockerfile.program.instructions import AnyInstruction, Stage
+from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, expand
+from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.grammar.patterns.match import PatternMatcher
+from llbkit.llb.builder.options import At, SourceText
+from llbkit.llb.builder.options import Options as StepOptions
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir.graph import ProgressGroup
+from llbkit.llb.ir.ops import Platform
 
 COMMAND = "com.docker.dockerfile.v1.command"
 SCRATCH = "scratch"

@@ -7,10 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from llbkit.frontends.dockerfile import errors, platforms
-from llbkit.frontends.dockerfile.contexts import Contexts
-from llbkit.frontends.dockerfile.gotext import parse_int
-from llbkit.frontends.dockerfile.instructions import (
+from llbkit.frontends.dockerfile import platforms
+from llbkit.frontends.dockerfile.check.rules import (
+    from_platform_flag_const_disallowed,
+    redundant_target_platform,
+    undefined_arg_in_from,
+)
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import ErrorCollector, pointed
+from llbkit.frontends.dockerfile.golang.text import parse_int
+from llbkit.frontends.dockerfile.inputs.contexts import Contexts
+from llbkit.frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
+from llbkit.frontends.dockerfile.outline import Outline
+from llbkit.frontends.dockerfile.program.instructions import (
     AnyInstruction,
     Copy,
     Program,
@@ -18,18 +27,10 @@ from llbkit.frontends.dockerfile.instructions import (
     Stage,
     Workdir,
 )
-from llbkit.frontends.dockerfile.located_errors import ErrorCollector, pointed
-from llbkit.frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
-from llbkit.frontends.dockerfile.outline import Outline
-from llbkit.frontends.dockerfile.places import NOWHERE, Place
-from llbkit.frontends.dockerfile.rules import (
-    from_platform_flag_const_disallowed,
-    redundant_target_platform,
-    undefined_arg_in_from,
-)
-from llbkit.frontends.dockerfile.words import Expansion, WordError, expand
+from llbkit.frontends.dockerfile.program.words import Expansion, WordError, expand
+from llbkit.frontends.dockerfile.syntax.places import NOWHERE, Place
 from llbkit.grammar import Span
-from llbkit.llb.ops import Platform
+from llbkit.llb.ir.ops import Platform
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from llbkit.frontends.dockerfile import errors
-from llbkit.frontends.dockerfile.instructions import Onbuild
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.lower.stage import StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages, at_stage
-from llbkit.frontends.dockerfile.parse import parse
-from llbkit.frontends.dockerfile.places import Place
-from llbkit.frontends.dockerfile.reading import read_instruction
+from llbkit.frontends.dockerfile.program.instructions import Onbuild
+from llbkit.frontends.dockerfile.program.reading import read_instruction
+from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.dockerfile.syntax.places import Place
 from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source
 
 _TRIGGER = "ONBUILD"

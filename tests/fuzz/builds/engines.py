@@ -23,8 +23,8 @@ from tests.support.dockerd import Dockerd
 LONGEST = 40
 """Seconds after which a build counts as one that hangs."""
 _PRELOADED = (
-    "llbkit.cli.main", "llbkit.cli.build", "llbkit.engine", "llbkit.progress.rawjson", "llbkit.frontends.dockerfile.frontend",
-    "llbkit.worker.exporters.oci", "llbkit.worker.sources.image", "llbkit.worker.ops.exec", "llbkit.worker.ops.file",
+    "llbkit.cli.main", "llbkit.cli.build", "llbkit.engine.embedded", "llbkit.progress.rawjson", "llbkit.frontends.dockerfile.frontend",
+    "llbkit.worker.exporters.image.oci", "llbkit.worker.sources.image", "llbkit.worker.ops.exec.op", "llbkit.worker.ops.file.op",
 )  # fmt: skip
 
 

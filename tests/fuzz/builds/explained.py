@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llbkit.grammar.patterns import clean_path, has_wildcard
+from llbkit.grammar.patterns.match import clean_path, has_wildcard
 from tests.fuzz.builds.case import Case
 from tests.fuzz.builds.compare import Difference
 

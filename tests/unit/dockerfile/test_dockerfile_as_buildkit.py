@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
 from llbkit.frontends.dockerfile.lower.convert import Converted
 from llbkit.grammar import DiagnosticError
-from llbkit.llb.ops import Exec
-from llbkit.llb.ops import Source as SourceOp
+from llbkit.llb.ir.ops import Exec
+from llbkit.llb.ir.ops import Source as SourceOp
 from tests.unit.dockerfile.test_dockerfile_lowering import IMAGES
 
 FROM = "FROM alpine:3.20\n"

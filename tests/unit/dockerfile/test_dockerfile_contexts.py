@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.archive import HEAD, is_archive
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.ignore import read_patterns
+from llbkit.frontends.dockerfile.inputs.archive import HEAD, is_archive
+from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
 from llbkit.grammar import DiagnosticError
-from llbkit.llb.ops import Copy, File
-from llbkit.llb.ops import Source as SourceOp
+from llbkit.llb.ir.ops import Copy, File
+from llbkit.llb.ir.ops import Source as SourceOp
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import IMAGES, bridge_of, lower, message
 
 D = "sha256:" + "5" * 64

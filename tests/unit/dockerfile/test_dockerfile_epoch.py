@@ -18,13 +18,13 @@ import zstandard
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.base import ResolvedSource
-from llbkit.frontends.dockerfile.archive_times import ArchiveError, newest_time
-from llbkit.frontends.dockerfile.commits import CommitError, committer_time
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
+from llbkit.frontends.dockerfile.inputs.archive_times import ArchiveError, newest_time
+from llbkit.frontends.dockerfile.inputs.commits import CommitError, committer_time
 from llbkit.frontends.dockerfile.lower.convert import Converted
 from llbkit.grammar import DiagnosticError
-from llbkit.llb.ops import File, MkDir, Source
+from llbkit.llb.ir.ops import File, MkDir, Source
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import bridge_of
 from tests.unit.dockerfile.test_dockerfile_lowering import IMAGES
 

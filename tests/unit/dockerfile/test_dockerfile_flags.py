@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.ast import byte_runes, flag_offsets
-from llbkit.frontends.dockerfile.flagvalues import CSVError, fields, texts
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
-from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.program.flagvalues import CSVError, fields, texts
+from llbkit.frontends.dockerfile.syntax.ast import byte_runes, flag_offsets
+from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.grammar import Source
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
-from llbkit.llb.ops import Source as SourceOp
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.llb.ir.ops import Source as SourceOp
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import FROM, HOST, lower, message, source_of
 
 

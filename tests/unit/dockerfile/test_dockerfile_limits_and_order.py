@@ -8,9 +8,9 @@ import asyncio
 import pytest
 
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.lines import MOST_BYTES
+from llbkit.frontends.dockerfile.syntax.lines import MOST_BYTES
 from llbkit.grammar import Diagnostic, DiagnosticError
-from llbkit.llb.ops import CDIDevice, Exec, File, MkFile
+from llbkit.llb.ir.ops import CDIDevice, Exec, File, MkFile
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import FROM, bridge_of, lower
 
 WINDOWS = "FROM mcr.example.test/windows/nano:ltsc\n"

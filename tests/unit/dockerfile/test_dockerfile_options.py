@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.directives import detect_syntax, scan
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
+from llbkit.frontends.dockerfile.syntax.directives import detect_syntax, scan
 from llbkit.grammar import Source
-from llbkit.llb.graph import LinuxResources, Metadata
-from llbkit.llb.ops import CDIDevice, Copy, Exec, File, MountType
+from llbkit.llb.ir.graph import LinuxResources, Metadata
+from llbkit.llb.ir.ops import CDIDevice, Copy, Exec, File, MountType
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import FROM, IMAGES, lower, message
 
 

@@ -12,11 +12,11 @@ from types import ModuleType
 import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile import rules
-from llbkit.frontends.dockerfile.check import Config, Linter, Rule
+from llbkit.frontends.dockerfile.check import rules
+from llbkit.frontends.dockerfile.check.check import Config, Linter, Rule
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.located_errors import DockerfileError
-from llbkit.frontends.dockerfile.places import NOWHERE
+from llbkit.frontends.dockerfile.syntax.places import NOWHERE
 from llbkit.grammar import Diagnostic
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"

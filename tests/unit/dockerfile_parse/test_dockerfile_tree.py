@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from llbkit.frontends.dockerfile.ast import Node, ParsedFile
-from llbkit.frontends.dockerfile.directives import detect_syntax
-from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
+from llbkit.frontends.dockerfile.syntax.directives import detect_syntax
+from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from llbkit.frontends.dockerfile.ignore import read_patterns
-from llbkit.frontends.dockerfile.words import Expansion, Mode, WordError, expand
-from llbkit.grammar.patterns import PatternError, PatternMatcher
+from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
+from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, expand
+from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 
 ENV = {"A": "one two", "P": "/usr/lib/x.so", "E": "", "NL": "a\nb"}
 

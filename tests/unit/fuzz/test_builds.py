@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.frontends.dockerfile.parse import parse
+from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.grammar import DiagnosticError, Source
 from tests.fuzz.builds.case import Case, Change, Entry, Stage, Step, apply_change, lay_out
 from tests.fuzz.builds.compare import Difference, compare, compare_pictures

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from llbkit.grammar.goregex import GoRegexError, compile_go
-from llbkit.grammar.patterns import PatternError, PatternMatcher, clean_path, has_wildcard
+from llbkit.grammar.patterns.goregex import GoRegexError, compile_go
+from llbkit.grammar.patterns.match import PatternError, PatternMatcher, clean_path, has_wildcard
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ from llbkit.llb import (
     scratch,
     tmpfs,
 )
-from llbkit.llb.graph import LinuxResources
-from llbkit.llb.ops import Exec, Passthrough, Platform, ProxyEnv
-from llbkit.llb.ops import Source as SourceOp
-from llbkit.llb.sources import ImageConfig
-from llbkit.llb.state import State
+from llbkit.llb.builder.sources import ImageConfig
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir.graph import LinuxResources
+from llbkit.llb.ir.ops import Exec, Passthrough, Platform, ProxyEnv
+from llbkit.llb.ir.ops import Source as SourceOp
 from llbkit.llb.wire import encode
 
 REPO = "https://h.test/a.git"

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from llbkit import llb
-from llbkit.llb import ops
-from llbkit.llb.compare import Comparison, compare
-from llbkit.llb.graph import Graph
-from llbkit.llb.state import State
+from llbkit.llb.builder.state import State
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Graph
+from llbkit.llb.tools.compare import Comparison, compare
 from llbkit.llb.wire import decode, encode
 
 PLATFORM = "linux/amd64"
@@ -172,7 +172,7 @@ def test_equal_steps_of_two_stages_are_not_mixed_up() -> None:
 
 
 def test_wire_bytes_that_no_field_tells_apart_are_told() -> None:
-    from llbkit.llb.graph import Edge, Vertex
+    from llbkit.llb.ir.graph import Edge, Vertex
     from llbkit.llb.wire.decoding import decode_vertex
 
     base = Vertex.make(ops.Source(identifier="local://x"))

@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from llbkit.llb import ops
 from llbkit.llb.errors import DefinitionError
-from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
 from llbkit.llb.wire import decode, encode
 from llbkit.llb.wire import ops_pb2 as pb
 from llbkit.llb.wire.encoding import encode_op

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from llbkit import llb
 from llbkit.grammar import Source as Text
-from llbkit.llb import ops
+from llbkit.llb.builder.options import At, SourceText
 from llbkit.llb.draw import dot, mermaid, svg
 from llbkit.llb.draw.layout import layout
 from llbkit.llb.draw.picture import Outcome, picture, seconds
-from llbkit.llb.graph import Edge, Graph, Vertex
-from llbkit.llb.options import At, SourceText
-from llbkit.llb.stats import measure
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
+from llbkit.llb.tools.stats import measure
 
 SVG = "{http://www.w3.org/2000/svg}"
 

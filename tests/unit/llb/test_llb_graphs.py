@@ -10,11 +10,11 @@ import pytest
 
 from llbkit import llb
 from llbkit.grammar import Source as Text
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex, merge_metadata
-from llbkit.llb.options import At, SourceText
-from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
-from llbkit.llb.walk import postorder
+from llbkit.llb.builder.options import At, SourceText
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, LinuxResources, Metadata, ProgressGroup, Vertex, merge_metadata
+from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.ir.walk import postorder
 from llbkit.llb.wire import decode, encode
 
 BASE = Vertex.make(ops.Source(identifier="docker-image://docker.io/library/alpine:3.20"))
@@ -142,6 +142,6 @@ def test_merged_metadata_takes_later_words_and_unites_demands() -> None:
 
 
 def test_importing_the_builder_does_not_import_protobuf() -> None:
-    code = "import sys, llbkit.llb.state, llbkit.llb.sources; print(any(m.startswith('google.protobuf') for m in sys.modules))"
+    code = "import sys, llbkit.llb.builder.state, llbkit.llb.builder.sources; print(any(m.startswith('google.protobuf') for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

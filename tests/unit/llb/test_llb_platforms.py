@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from llbkit.llb import platform as platforms
-from llbkit.llb.ops import Platform
+from llbkit.llb.ir import platform as platforms
+from llbkit.llb.ir.ops import Platform
 
 ALIASES = [
     ("linux/amd64", "linux/amd64"),

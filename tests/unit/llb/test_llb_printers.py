@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from llbkit import llb
-from llbkit.llb import ops, text
+from llbkit.llb import text
 from llbkit.llb.draw import dot
-from llbkit.llb.graph import Edge, Graph, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
 from llbkit.llb.wire import decode, encode
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"

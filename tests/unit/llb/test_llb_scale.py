@@ -12,14 +12,14 @@ from collections import Counter
 import pytest
 
 from llbkit.llb import image, merge, scratch
-from llbkit.llb.files import Chain, mkfile
-from llbkit.llb.files import copy as copy_action
-from llbkit.llb.graph import Edge, Graph, Vertex
-from llbkit.llb.ops import Merge, Source
-from llbkit.llb.options import as_platform
-from llbkit.llb.state import ExecState
-from llbkit.llb.verify import verify
-from llbkit.llb.walk import no_garbage, postorder
+from llbkit.llb.builder.files import Chain, mkfile
+from llbkit.llb.builder.files import copy as copy_action
+from llbkit.llb.builder.options import as_platform
+from llbkit.llb.builder.state import ExecState
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
+from llbkit.llb.ir.ops import Merge, Source
+from llbkit.llb.ir.verify import verify
+from llbkit.llb.ir.walk import no_garbage, postorder
 from llbkit.llb.wire import decode, encode
 
 DEEP = 5000
@@ -123,7 +123,7 @@ def test_settings_of_an_open_platform_are_derived_once_a_step() -> None:
 
         return change
 
-    from llbkit.llb.settings import LazySettings, Settings
+    from llbkit.llb.builder.settings import LazySettings, Settings
 
     settings = LazySettings(base=lambda platform: Settings(platform=platform))
     platform = as_platform("linux/amd64")

@@ -9,9 +9,10 @@ import pytest
 
 from llbkit import llb
 from llbkit.grammar import DiagnosticError, Source
-from llbkit.llb import ops, text
-from llbkit.llb.graph import Edge, Graph, Vertex
-from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb import text
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
+from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
 
 SMALL = """\
 # A comment, and a vertex with another one behind it.

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from llbkit.llb import ops
 from llbkit.llb.errors import DefinitionError
-from llbkit.llb.graph import Edge, Graph, Vertex
-from llbkit.llb.verify import RULES, verify
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Vertex
+from llbkit.llb.ir.verify import RULES, verify
 from llbkit.llb.wire import decode, encode
 
 BASE = Vertex.make(ops.Source(identifier="docker-image://docker.io/library/alpine:3.20"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llbkit.conformance.opjson import ops_of
-from llbkit.llb.graph import Graph, Vertex
+from llbkit.llb.ir.graph import Graph, Vertex
 from llbkit.llb.wire import decode, decode_op, encode
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"

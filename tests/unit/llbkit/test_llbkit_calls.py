@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from llbkit.cli.calls import Call, show
-from llbkit.csvflags import FlagError
 from llbkit.frontends import answers
-from llbkit.request import BuildOutcome
+from llbkit.request.csvflags import FlagError
+from llbkit.request.values import BuildOutcome
 
 
 def test_a_method_may_have_a_format_and_ignore_the_status() -> None:

@@ -9,11 +9,11 @@ import tarfile
 
 import pytest
 
-from llbkit import context
 from llbkit.cli import build
 from llbkit.cli.flags import key_values, secret, ssh
-from llbkit.csvflags import FlagError, boolean, fields, pairs, size
-from llbkit.request import Output
+from llbkit.request import context
+from llbkit.request.csvflags import FlagError, boolean, fields, pairs, size
+from llbkit.request.values import Output
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import sys
 
 import pytest
 
-from llbkit import graphs, llb
+from llbkit import llb
 from llbkit.cli.main import run
-from llbkit.csvflags import FlagError
+from llbkit.engine import graphs
 from llbkit.llb.wire import encode
 from llbkit.progress.rawjson import RawJSONDisplay
 from llbkit.progress.recorded import outcomes
+from llbkit.request.csvflags import FlagError
 from llbkit.solver.events import VertexAdded, VertexCompleted, VertexStarted
 
 
@@ -183,8 +184,8 @@ def test_what_is_no_graph_is_refused(data: bytes) -> None:
 
 
 def test_a_definition_that_holds_a_text_is_no_text() -> None:
-    from llbkit.llb.graph import Edge, Graph, Vertex
-    from llbkit.llb.ops import File, FileAction, MkFile
+    from llbkit.llb.ir.graph import Edge, Graph, Vertex
+    from llbkit.llb.ir.ops import File, FileAction, MkFile
 
     step = FileAction(
         action=MkFile(path="/x", data=b"\n%a = source local://x\nhead %a\n"), input=-1, secondary_input=-1

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from llbkit.frontends.base import BuildResult, PlatformResult
-from llbkit.llb import platform as platforms
-from llbkit.platformcheck import platform_warnings
-from llbkit.request import BuildRequest
+from llbkit.llb.ir import platform as platforms
+from llbkit.request.platformcheck import platform_warnings
+from llbkit.request.values import BuildRequest
 
 
 def made(*names: str, multi: bool = False, config: str = "") -> BuildResult:

@@ -16,7 +16,7 @@ import pytest
 from llbkit.progress import open_display
 from llbkit.progress.model import StepView, printable
 from llbkit.progress.summary import Summary
-from llbkit.request import Output
+from llbkit.request.values import Output
 from llbkit.solver.events import (
     VertexAdded,
     VertexCompleted,

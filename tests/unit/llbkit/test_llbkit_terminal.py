@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llbkit.progress.plain import PlainDisplay
+from llbkit.progress.terminal import SafeStream, one_line
 from llbkit.progress.tty import TTYDisplay
 from llbkit.solver.events import VertexAdded, VertexCompleted, VertexStarted, VertexStatus, VertexWarning
-from llbkit.terminal import SafeStream, one_line
 
 STEERING = {
     "escape": "\x1b[31;5m", "title": "\x1b]0;x\x07", "c1": "\x9b31m", "return": "\r", "override": "\u202e",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from support.solving import build, graph_of, ignoring, solve, solver_of
 
-from llbkit.llb.graph import Edge
+from llbkit.llb.ir.graph import Edge
 from llbkit.solver.cache.memory import MemoryStore
 from llbkit.solver.errors import SolveError, VertexError
 from llbkit.solver.fake import Deadlock, FakeWorker, number, run, total

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 from support.solving import graph_of, solve, solver_of
 
-from llbkit.llb.graph import Metadata
+from llbkit.llb.ir.graph import Metadata
 from llbkit.solver.cache.memory import MemoryStore
 from llbkit.solver.errors import VertexError
 from llbkit.solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted
@@ -180,7 +180,7 @@ def test_a_long_chain_needs_no_deep_stack() -> None:
 
 
 def test_scratch_has_no_result() -> None:
-    from llbkit.llb.graph import Graph
+    from llbkit.llb.ir.graph import Graph
 
     async def main():
         solver = solver_of(FakeWorker())

@@ -12,10 +12,10 @@ import pytest
 from llbkit import solver
 from llbkit.solver import keys
 from llbkit.solver.fake import VirtualClock, run
-from llbkit.solver.flight import Flights, together
 from llbkit.solver.keys import Candidates, KnownInput
 from llbkit.solver.ports import CacheMap, InputKey, Link
-from llbkit.solver.resources import Resources
+from llbkit.solver.schedule.flight import Flights, together
+from llbkit.solver.schedule.resources import Resources
 
 TWO = CacheMap(digest="op", inputs=(InputKey(), InputKey(selector="/s")))
 
@@ -297,7 +297,7 @@ def test_the_facade_names_exactly_what_it_has() -> None:
 
 
 def test_importing_the_facade_is_light() -> None:
-    code = "import sys, llbkit.solver; print([m for m in ('asyncio', 'sqlite3', 'google', 'llbkit.llb.ops') if m in sys.modules])"
+    code = "import sys, llbkit.solver; print([m for m in ('asyncio', 'sqlite3', 'google', 'llbkit.llb.ir.ops') if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "[]\n"

@@ -11,11 +11,11 @@ from support.solving import graph_of, solver_of
 
 import llbkit.solver.passes
 from llbkit.grammar import Source
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Graph, Metadata, ProgressGroup, Vertex
-from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
-from llbkit.llb.verify import verify
-from llbkit.llb.walk import postorder
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Graph, Metadata, ProgressGroup, Vertex
+from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.ir.verify import verify
+from llbkit.llb.ir.walk import postorder
 from llbkit.solver import passes
 from llbkit.solver.fake import FakeWorker, number, run, total
 from llbkit.solver.passes import FILES_PIPELINE, PIPELINE, optimize

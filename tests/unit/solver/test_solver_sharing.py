@@ -11,10 +11,10 @@ import pytest
 from support.solving import graph_of, ignoring, solve, solver_of
 
 from llbkit.grammar import Source
-from llbkit.llb import ops
-from llbkit.llb.graph import Metadata, ProgressGroup, Vertex
-from llbkit.llb.names import name_of
-from llbkit.llb.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Metadata, ProgressGroup, Vertex
+from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
+from llbkit.llb.tools.names import name_of
 from llbkit.solver.cache.memory import MemoryStore
 from llbkit.solver.errors import VertexError
 from llbkit.solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus

@@ -11,19 +11,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, Metadata, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, Metadata, Vertex
 from llbkit.worker.base import SCRATCH, Snapshot
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.contenthash import ContentHasher, StoredDigests
+from llbkit.worker.fs.contenthash import ContentHasher, StoredDigests
+from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.diff import DiffOperation
-from llbkit.worker.ops.file import FileOperation
+from llbkit.worker.ops.file.op import FileOperation
 from llbkit.worker.ops.merge import MergeOperation
-from llbkit.worker.pools import Pools
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.snapshot.overlay import OverlaySnapshotter
-from llbkit.worker.statcache import StatCaches
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.sources.statcache import StatCaches
+from llbkit.worker.state.directory import StateDir
 
 
 def tree(path: Path) -> dict[str, tuple]:

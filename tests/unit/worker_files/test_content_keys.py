@@ -8,11 +8,11 @@ import os
 import pytest
 
 from llbkit.worker.base import Snapshot
-from llbkit.worker.contenthash import ContentHasher, StoredDigests, digest_of
-from llbkit.worker.metadata import Metadata
-from llbkit.worker.pools import Token
-from llbkit.worker.selection import Selection
-from llbkit.worker.tree import DirectoryTree
+from llbkit.worker.fs.contenthash import ContentHasher, StoredDigests, digest_of
+from llbkit.worker.fs.select.selection import Selection
+from llbkit.worker.fs.tree import DirectoryTree
+from llbkit.worker.host.pools import Token
+from llbkit.worker.state.metadata import Metadata
 
 
 @pytest.fixture

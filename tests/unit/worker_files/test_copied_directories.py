@@ -8,10 +8,10 @@ import stat
 
 import pytest
 
-from llbkit.llb.ops import Chown, Copy, MkDir
+from llbkit.llb.ir.ops import Chown, Copy, MkDir
 from llbkit.worker.base import SCRATCH
-from llbkit.worker.localtree import LocalTree
-from llbkit.worker.statcache import StatCache
+from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.sources.statcache import StatCache
 
 OLD = 1_500_000_000
 

@@ -12,11 +12,11 @@ import tarfile
 
 import pytest
 
-from llbkit.llb import ops
-from llbkit.llb.ops import Chown, Copy, MkDir, MkFile, NamedUser, Rm, Symlink
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.ops import Chown, Copy, MkDir, MkFile, NamedUser, Rm, Symlink
 from llbkit.worker.base import SCRATCH, FileOpError, Snapshot, SourceError, StorageError
-from llbkit.worker.localtree import LocalTree
-from llbkit.worker.statcache import StatCache
+from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.sources.statcache import StatCache
 
 pytestmark = pytest.mark.root
 
@@ -132,8 +132,8 @@ def test_a_full_disk_is_reported_as_the_storage_s(world, source, monkeypatch) ->
     def full(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("llbkit.worker.filecopy.write_all", full)
-    monkeypatch.setattr("llbkit.worker.bytescopy.os.copy_file_range", full)
+    monkeypatch.setattr("llbkit.worker.fs.copy.write_all", full)
+    monkeypatch.setattr("llbkit.worker.fs.bytescopy.os.copy_file_range", full)
     with pytest.raises(StorageError):
         world.files(cp("/x1", "/a"), source=source)
 

@@ -8,11 +8,11 @@ import json
 
 import pytest
 
-from llbkit.llb.ops import Source
+from llbkit.llb.ir.ops import Source
 from llbkit.worker.base import FileOpError, Session, SourceError
-from llbkit.worker.modes import parse_mode
-from llbkit.worker.ops.exec_inputs import Mountable
-from llbkit.worker.ops.local import LocalOperation
+from llbkit.worker.fs.modes import parse_mode
+from llbkit.worker.ops.exec.inputs import Mountable
+from llbkit.worker.ops.source.local import LocalOperation
 
 pytestmark = pytest.mark.root
 
@@ -49,7 +49,7 @@ def test_the_key_is_volatile_and_of_the_filters(local) -> None:
 
 
 def test_nothing_is_read_before_somebody_looks(local, monkeypatch) -> None:
-    monkeypatch.setattr("llbkit.worker.localtree.walk", lambda *arguments: pytest.fail("was read"))
+    monkeypatch.setattr("llbkit.worker.sources.localtree.walk", lambda *arguments: pytest.fail("was read"))
     result(local())
 
 

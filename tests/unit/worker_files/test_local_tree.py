@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-import llbkit.worker.localtree
+import llbkit.worker.sources.localtree
 from llbkit.worker.base import SourceError
-from llbkit.worker.contenthash import digest_of
-from llbkit.worker.filters import reaches
-from llbkit.worker.followpaths import follow_paths
-from llbkit.worker.localtree import LocalTree
-from llbkit.worker.pools import Token
-from llbkit.worker.selection import Selection
-from llbkit.worker.statcache import StatCache, StatCaches, at_rest, identity
-from llbkit.worker.tree import DirectoryTree
+from llbkit.worker.fs.contenthash import digest_of
+from llbkit.worker.fs.select.filters import reaches
+from llbkit.worker.fs.select.followpaths import follow_paths
+from llbkit.worker.fs.select.selection import Selection
+from llbkit.worker.fs.tree import DirectoryTree
+from llbkit.worker.host.pools import Token
+from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.sources.statcache import StatCache, StatCaches, at_rest, identity
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def local(root, **filters) -> LocalTree:
 @pytest.fixture
 def at_leisure(monkeypatch) -> None:
     """Let every file count as unchanged for long."""
-    monkeypatch.setattr("llbkit.worker.statcache.at_rest", lambda status, read_at, writers=False: True)
+    monkeypatch.setattr(
+        "llbkit.worker.sources.statcache.at_rest", lambda status, read_at, writers=False: True
+    )
 
 
 def test_everything_is_there_without_filters(context) -> None:
@@ -194,8 +196,8 @@ def test_rest_depends_on_the_clock_of_the_file_system(context) -> None:
 
 def test_a_file_that_somebody_may_be_writing_to_is_not_remembered(context, tmp_path, monkeypatch) -> None:
     """A mapping changes the times when it is first written through, and not again."""
-    monkeypatch.setattr("llbkit.worker.statcache._FINE", -(10**18))
-    monkeypatch.setattr("llbkit.worker.statcache._COARSE", -(10**18))
+    monkeypatch.setattr("llbkit.worker.sources.statcache._FINE", -(10**18))
+    monkeypatch.setattr("llbkit.worker.sources.statcache._COARSE", -(10**18))
     cache = StatCaches(tmp_path / "cache").of(str(context))
     with open(context / "a.txt", "r+b") as file, mmap.mmap(file.fileno(), 1) as memory:
         file.close()
@@ -350,7 +352,7 @@ def test_small_files_stay_in_memory_until_they_are_copied(context) -> None:
 
 
 def test_large_files_are_digested_whole(context) -> None:
-    (context / "large").write_bytes(b"z" * (llbkit.worker.localtree.KEPT_FILE * 3 + 7))
+    (context / "large").write_bytes(b"z" * (llbkit.worker.sources.localtree.KEPT_FILE * 3 + 7))
     tree = local(context)
     assert key(tree) == key(Everyone(context))
     assert tree.kept("large") is None

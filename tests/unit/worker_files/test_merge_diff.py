@@ -8,12 +8,12 @@ import stat
 
 import pytest
 
-from llbkit.llb import ops
-from llbkit.llb.ops import MkDir, MkFile, Rm
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.ops import MkDir, MkFile, Rm
 from llbkit.worker.base import SCRATCH, Snapshot
-from llbkit.worker.localtree import LocalTree
 from llbkit.worker.ops.merge import stacked
-from llbkit.worker.statcache import StatCache
+from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.sources.statcache import StatCache
 
 
 def test_stacks_are_concatenated_and_keep_a_layer_in_each_of_its_places() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.frontends.dockerfile.errors import DockerfileError
-from llbkit.frontends.dockerfile.lower.chmod import read_mode
+from llbkit.frontends.dockerfile.errors.texts import DockerfileError
+from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
 from llbkit.worker.base import FileOpError
-from llbkit.worker.modes import parse_mode
+from llbkit.worker.fs.modes import parse_mode
 
 RECORDED = json.loads(Path(__file__).with_name("chmod.json").read_text())
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from llbkit.llb import ops
+from llbkit.llb.ir import ops
 from llbkit.worker.base import WorkerError
-from llbkit.worker.ops.nul_bytes import refuse_nul
+from llbkit.worker.ops.exec.nul_bytes import refuse_nul
 
 
 def file_op(action: ops.MkDir | ops.MkFile | ops.Copy) -> ops.File:

@@ -13,7 +13,7 @@ import tarfile
 import pytest
 import zstandard
 
-from llbkit.llb.ops import Chown, Copy
+from llbkit.llb.ir.ops import Chown, Copy
 from llbkit.worker.base import SCRATCH, FileOpError
 
 TIME, EARLIER, LATER = 1_500_000_000, 1_400_000_000, 1_450_000_000

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from llbkit.worker.scratch import scratch
+from llbkit.worker.state.scratch import scratch
 
 KILLED = """
 import os, signal
-from llbkit.worker.scratch import scratch
+from llbkit.worker.state.scratch import scratch
 with scratch(None) as path:
     (path / "left").touch()
     print(path, flush=True)

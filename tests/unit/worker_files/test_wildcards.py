@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llbkit.grammar.patterns import PatternMatcher
-from llbkit.llb.ops import Copy
+from llbkit.grammar.patterns.match import PatternMatcher
+from llbkit.llb.ir.ops import Copy
 from llbkit.worker.base import SourceError
-from llbkit.worker.localtree import LocalTree
-from llbkit.worker.selection import of_copy
-from llbkit.worker.statcache import StatCache
-from llbkit.worker.wildcards import as_pattern, component_matcher, literal_pattern, whole_pattern
+from llbkit.worker.fs.select.selection import of_copy
+from llbkit.worker.fs.select.wildcards import as_pattern, component_matcher, literal_pattern, whole_pattern
+from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.sources.statcache import StatCache
 
 NAMES = [
     "a*b", "a\\b", "a b", " lead", "trail ", "a^b", "^x", "x]y", "[q]", "!neg", "aXb", "*", "?.txt", "a*.txt",

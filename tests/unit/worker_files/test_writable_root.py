@@ -8,8 +8,8 @@ import stat
 
 import pytest
 
-from llbkit.worker.owners import Owner
-from llbkit.worker.writable import KEEP_TIME, WritableRoot
+from llbkit.worker.fs.owners import Owner
+from llbkit.worker.fs.writable import KEEP_TIME, WritableRoot
 
 
 def test_only_what_is_made_gets_attributes(tmp_path) -> None:

@@ -15,15 +15,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from support.registry import registry as run_registry
 from support.remote import DirectoryLayers, MemoryBlobs
 
-from llbkit.worker.content.dockerconfig import ANONYMOUS
-from llbkit.worker.content.push import Pusher
-from llbkit.worker.content.registry import RegistryProvider
-from llbkit.worker.content.transport import Transport
 from llbkit.worker.exporters.base import ExportTools
+from llbkit.worker.host.pools import Token
 from llbkit.worker.images import ImageStore
-from llbkit.worker.metadata import Metadata
-from llbkit.worker.pools import Token
+from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.registry.dockerconfig import ANONYMOUS
+from llbkit.worker.registry.push import Pusher
+from llbkit.worker.registry.transport import Transport
 from llbkit.worker.sources.image import ImageResolver
+from llbkit.worker.state.metadata import Metadata
 
 
 @pytest.fixture(scope="session")

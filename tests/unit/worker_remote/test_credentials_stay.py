@@ -13,17 +13,17 @@ from types import SimpleNamespace
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
 from llbkit.worker.base import Session, SourceError
-from llbkit.worker.content.auth import Authorizer
-from llbkit.worker.content.dockerconfig import Credentials
 from llbkit.worker.content.provider import fetch
-from llbkit.worker.content.push import Push, Pusher
-from llbkit.worker.content.registry import RegistryProvider
-from llbkit.worker.content.transport import Transport
-from llbkit.worker.content.urls import resolve_url, same_origin
+from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
-from llbkit.worker.pools import Token
+from llbkit.worker.registry.auth import Authorizer
+from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.registry.dockerconfig import Credentials
+from llbkit.worker.registry.push import Push, Pusher
+from llbkit.worker.registry.transport import Transport
+from llbkit.worker.registry.urls import resolve_url, same_origin
 from llbkit.worker.sources.http import HttpSource
 
 BODY = b"the layer"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llbkit.worker.base import SourceError
-from llbkit.worker.content.dockerconfig import ANONYMOUS, Credentials, DockerConfig
+from llbkit.worker.registry.dockerconfig import ANONYMOUS, Credentials, DockerConfig
 
 HOST = "r.example"
 ODD = [

@@ -12,7 +12,7 @@ from support.remote import FaultyServer
 from support.sockets import raw_server
 
 from llbkit.worker.base import Session, SourceError
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.sources.git import GitSource
 from llbkit.worker.sources.giturl import parse
 from llbkit.worker.sources.repositories import Repositories

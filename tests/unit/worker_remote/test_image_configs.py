@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from support.remote import MemoryBlobs
 
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import Reference
+from llbkit.llb.address.reference import Reference
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import Session, SourceError
 from llbkit.worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
 from llbkit.worker.sources.image import ImageResolver

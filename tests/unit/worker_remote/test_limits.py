@@ -11,16 +11,16 @@ import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 from support.sockets import raw_server
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
 from llbkit.worker.base import Session, SourceError
-from llbkit.worker.content.auth import parse_challenges
-from llbkit.worker.content.dockerconfig import ANONYMOUS, Credentials
 from llbkit.worker.content.provider import fetch
-from llbkit.worker.content.push import Push, Pusher
-from llbkit.worker.content.registry import RegistryProvider
-from llbkit.worker.content.transport import Transport
+from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
-from llbkit.worker.pools import Token
+from llbkit.worker.registry.auth import parse_challenges
+from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.registry.dockerconfig import ANONYMOUS, Credentials
+from llbkit.worker.registry.push import Push, Pusher
+from llbkit.worker.registry.transport import Transport
 from llbkit.worker.sources.giterrors import git_failure
 from llbkit.worker.sources.giturl import parse as parse_git
 from llbkit.worker.sources.http import HttpSource

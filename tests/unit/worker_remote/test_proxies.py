@@ -7,15 +7,15 @@ import pytest
 from support.proxy import proxy
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
 from llbkit.worker.base import Session, SourceError
-from llbkit.worker.content.dockerconfig import ANONYMOUS
 from llbkit.worker.content.provider import fetch
-from llbkit.worker.content.proxies import proxy_for, proxy_variables
-from llbkit.worker.content.registry import RegistryProvider
-from llbkit.worker.content.transport import Transport
+from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import Descriptor
-from llbkit.worker.pools import Token
+from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.registry.dockerconfig import ANONYMOUS
+from llbkit.worker.registry.proxies import proxy_for, proxy_variables
+from llbkit.worker.registry.transport import Transport
 from llbkit.worker.sources.http import HttpSource
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import InvalidReferenceError, parse
+from llbkit.llb.address.reference import InvalidReferenceError, parse
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.oci import INDEX, Descriptor
 from llbkit.worker.sources.platform import choose, fallbacks, show
 

@@ -9,15 +9,15 @@ import json
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
 from llbkit.worker.base import SourceError
-from llbkit.worker.content.auth import parse_challenges
-from llbkit.worker.content.dockerconfig import Credentials, DockerConfig
 from llbkit.worker.content.provider import WrongDigestError, descriptor_from, fetch, objects_in
-from llbkit.worker.content.registry import RegistryProvider
-from llbkit.worker.content.transport import Transport
+from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.oci import MANIFEST, Descriptor
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.registry.auth import parse_challenges
+from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.registry.dockerconfig import Credentials, DockerConfig
+from llbkit.worker.registry.transport import Transport
 
 BODY = bytes(range(256)) * 4000
 BLOB = Descriptor(media_type="x", digest=sha256(BODY), size=len(BODY))

@@ -12,12 +12,12 @@ from dataclasses import replace
 import pytest
 from support.remote import MemoryBlobs
 
-from llbkit.llb.ops import Platform
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
+from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import Session, Snapshot, SourceError
-from llbkit.worker.content.registry import RegistryProvider
 from llbkit.worker.exporters.base import ExportRequest, PlatformExport
 from llbkit.worker.exporters.export import export
+from llbkit.worker.registry.client import RegistryProvider
 from llbkit.worker.sources.image import ImageResolver
 
 AMD64 = Platform(os="linux", architecture="amd64")

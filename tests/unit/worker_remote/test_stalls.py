@@ -12,16 +12,16 @@ import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 from support.sockets import deaf_address, raw_server
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
 from llbkit.worker.base import Session, SourceError
-from llbkit.worker.content import exchange
-from llbkit.worker.content.dockerconfig import Credentials, DockerConfig
 from llbkit.worker.content.provider import fetch
-from llbkit.worker.content.push import Push, Pusher
-from llbkit.worker.content.registry import RegistryProvider
-from llbkit.worker.content.transport import Transport
+from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.registry import exchange
+from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.registry.dockerconfig import Credentials, DockerConfig
+from llbkit.worker.registry.push import Push, Pusher
+from llbkit.worker.registry.transport import Transport
 from llbkit.worker.sources.http import HttpSource
 
 BLOB = Descriptor(media_type="x", digest=sha256(b"x"), size=1 << 30)
@@ -160,10 +160,10 @@ def test_a_pull_is_cancelled_whatever_it_waits_for(name):
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_what_drips_without_end_meets_a_deadline(name, monkeypatch):
-    monkeypatch.setattr("llbkit.worker.content.response._PIECE_SECONDS", 0.4)
-    monkeypatch.setattr("llbkit.worker.content.response._SMALL_SECONDS", 0.4)
-    monkeypatch.setattr("llbkit.worker.content.response._DRAIN_SECONDS", 0.1)
-    monkeypatch.setattr("llbkit.worker.content.registry._RESUMES", 1)
+    monkeypatch.setattr("llbkit.worker.registry.response._PIECE_SECONDS", 0.4)
+    monkeypatch.setattr("llbkit.worker.registry.response._SMALL_SECONDS", 0.4)
+    monkeypatch.setattr("llbkit.worker.registry.response._DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("llbkit.worker.registry.client._RESUMES", 1)
     with raw_server(ENDLESS[name]) as address:
         source, ref = RegistryProvider(transport(patience=0.4)), parse(f"{address}/a/b:c")
         with pytest.raises(SourceError, match=address) as caught:
@@ -186,7 +186,7 @@ def test_connecting_is_cancelled_just_before_it_begins(monkeypatch):
             super().connect(address)
 
     with deaf_address() as address:
-        monkeypatch.setattr("llbkit.worker.content.exchange.socket.socket", Late)
+        monkeypatch.setattr("llbkit.worker.registry.exchange.socket.socket", Late)
         with pytest.raises(Cancelled):
             RegistryProvider(transport()).resolve(parse(f"{address}/a/b:c"), token)
 
@@ -207,7 +207,7 @@ def test_resolving_a_name_is_cancelled(monkeypatch):
         return []
 
     monkeypatch.setattr("socket.getaddrinfo", resolve)
-    monkeypatch.setattr("llbkit.worker.content.exchange._numeric", lambda host, port: [])
+    monkeypatch.setattr("llbkit.worker.registry.exchange._numeric", lambda host, port: [])
     try:
         source = RegistryProvider(transport())
         check_cancelled(lambda token: source.resolve(parse("registry.invalid/a:b"), token), asked)
@@ -302,7 +302,7 @@ def test_an_upload_that_fails_stops_its_neighbours():
 
 
 def test_a_file_without_a_length_that_stands_still_is_not_kept(database, monkeypatch):
-    monkeypatch.setattr("llbkit.worker.content.response._PIECE_SECONDS", 0.4)
+    monkeypatch.setattr("llbkit.worker.registry.response._PIECE_SECONDS", 0.4)
     store = MemoryBlobs()
     source = HttpSource(transport=transport(), store=store, database=database)
 

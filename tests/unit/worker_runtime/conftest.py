@@ -17,19 +17,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from llbkit.llb import ops
-from llbkit.llb.graph import Edge, LinuxResources, Metadata, Vertex
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import Edge, LinuxResources, Metadata, Vertex
 from llbkit.solver.ports import ContentKey
 from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
-from llbkit.worker.cachemounts import CacheMounts
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.ops.exec import ExecOperation, ExecParts
-from llbkit.worker.pools import Pools
+from llbkit.worker.host.pools import Pools
+from llbkit.worker.ops.exec.op import ExecOperation, ExecParts
 from llbkit.worker.runtime.process import Containers
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.snapshot.native import NativeSnapshotter
 from llbkit.worker.snapshot.overlay import OverlaySnapshotter
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.cachemounts import CacheMounts
+from llbkit.worker.state.directory import StateDir
 
 BUSYBOX = Path("/bin/busybox")
 SNAPSHOTTERS: Mapping[str, Callable[[StateDir, LayerStore], Snapshotter]] = {

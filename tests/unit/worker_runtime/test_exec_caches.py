@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from llbkit.llb import ops
-from llbkit.llb.ops import CacheSharing
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.ops import CacheSharing
 from llbkit.worker.base import WorkerError
-from llbkit.worker.cachemounts import CacheMounts, key_of
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.host.pools import Cancelled, Token
+from llbkit.worker.state.cachemounts import CacheMounts, key_of
 
 pytestmark = pytest.mark.root
 

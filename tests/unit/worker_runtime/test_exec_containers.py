@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.llb import ops
-from llbkit.llb.graph import LinuxResources
-from llbkit.llb.ops import HostIP, NetMode, SecretEnv, SecurityMode, Ulimit
+from llbkit.llb.ir import ops
+from llbkit.llb.ir.graph import LinuxResources
+from llbkit.llb.ir.ops import HostIP, NetMode, SecretEnv, SecurityMode, Ulimit
 from llbkit.worker.base import EnvironmentLackError, ExecError, Session, WorkerError
 
 pytestmark = pytest.mark.root

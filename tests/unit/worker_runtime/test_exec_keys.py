@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from llbkit.llb import ops, platform
-from llbkit.llb.graph import Edge, Vertex
-from llbkit.llb.ops import ContentCache, MountType, Platform
+from llbkit.llb.ir import ops, platform
+from llbkit.llb.ir.graph import Edge, Vertex
+from llbkit.llb.ir.ops import ContentCache, MountType, Platform
 from llbkit.worker.base import EnvironmentLackError
-from llbkit.worker.ops import exec_key, exec_platform
+from llbkit.worker.ops.exec import key as exec_key
+from llbkit.worker.ops.exec import platform as exec_platform
 
 META = ops.Meta(
     args=("/bin/sh", "-c", "true"),

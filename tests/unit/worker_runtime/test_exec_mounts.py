@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from llbkit.llb import ops
+from llbkit.llb.ir import ops
 from llbkit.worker.base import ExecError, Session, WorkerError
 
 pytestmark = pytest.mark.root
@@ -228,7 +228,7 @@ def test_a_full_disk_is_not_taken_for_a_bad_place(bench, monkeypatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("llbkit.worker.ops.exec_stubs.Stubs.add", full)
+    monkeypatch.setattr("llbkit.worker.ops.exec.stubs.Stubs.add", full)
     with pytest.raises(WorkerError, match="No space left") as caught:
         bench.run("true", tmpfs("/t"))
     assert "cannot mount" not in str(caught.value)

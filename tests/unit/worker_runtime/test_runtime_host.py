@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from llbkit.worker.base import EnvironmentLackError
-from llbkit.worker.locks import boot_id
-from llbkit.worker.pools import Pools
+from llbkit.worker.host.pools import Pools
 from llbkit.worker.runtime import detect as detecting
 from llbkit.worker.runtime.detect import Finding, Runtime, Verdict, check_host, command, detect
 from llbkit.worker.runtime.rundir import RunDirectory
+from llbkit.worker.state.locks import boot_id
 
 _TIMEOUT = 20
 
@@ -193,7 +193,7 @@ def test_a_warden_deletes_when_its_owner_is_killed(tmp_path) -> None:
     prefix = deleting(tmp_path)
     program = f"""
 import os, pathlib, signal
-from llbkit.worker.pools import Pools
+from llbkit.worker.host.pools import Pools
 from llbkit.worker.runtime.rundir import RunDirectory
 pools = Pools({{"disk": 1}}, private_mounts=True)
 def work(_):

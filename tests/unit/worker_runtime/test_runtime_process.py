@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.llb.graph import LinuxResources
+from llbkit.llb.ir.graph import LinuxResources
 from llbkit.worker.base import EnvironmentLackError
-from llbkit.worker.pools import Pools, Token
+from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.runtime import process
 from llbkit.worker.runtime.process import Containers, Exit
 from llbkit.worker.runtime.spec import Sandbox
@@ -257,7 +257,7 @@ _HANGS = "touch $here/begun; sleep 60 & wait"
 
 
 def cancel_when(fake: Fake, file: str, token: Token) -> threading.Thread:
-    """Cancel once a file is there, from a thread that sees the pools' mounts, as `llbkit.worker.pools` does."""
+    """Cancel once a file is there, from a thread that sees the pools' mounts, as `llbkit.worker.host.pools` does."""
 
     def wait(_: Token) -> None:
         while not (fake.folder / file).exists():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.llb.graph import LinuxResources
-from llbkit.llb.ops import HostIP, NetMode, Ulimit
+from llbkit.llb.ir.graph import LinuxResources
+from llbkit.llb.ir.ops import HostIP, NetMode, Ulimit
 from llbkit.worker.base import WorkerError
 from llbkit.worker.runtime import seccomp
 from llbkit.worker.runtime.etcfiles import hosts_file, resolv_conf

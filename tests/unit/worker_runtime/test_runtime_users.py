@@ -8,7 +8,7 @@ import os
 import pytest
 
 from llbkit.worker.base import WorkerError
-from llbkit.worker.rootpath import follow, make_directories, read_file, resolve
+from llbkit.worker.fs.rootpath import follow, make_directories, read_file, resolve
 from llbkit.worker.runtime.users import User, lookup
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.llb import ops
-from llbkit.worker.agents import serve
+from llbkit.llb.ir import ops
 from llbkit.worker.base import Session, WorkerError
+from llbkit.worker.host.agents import serve
+from llbkit.worker.host.ssh import forwarded
 from llbkit.worker.runtime.spec import Sandbox, bind
 from llbkit.worker.runtime.users import User
-from llbkit.worker.ssh import forwarded
 
 _TIMEOUT = 20
 

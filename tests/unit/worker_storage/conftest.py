@@ -16,7 +16,7 @@ from llbkit.worker.base import SCRATCH, Snapshot
 from llbkit.worker.content.store import ContentStore
 from llbkit.worker.oci import LAYER, Descriptor, digest_of
 from llbkit.worker.snapshot.layers import LayerStore
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
 
 
 def archive(*members: tuple[str, object]) -> bytes:

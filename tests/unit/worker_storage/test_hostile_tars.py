@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from llbkit.worker.archive.add import is_archive, unpack
+from llbkit.worker.archive.tarread import TarError, TarReader
 from llbkit.worker.base import FileOpError, SourceError
-from llbkit.worker.content.tarread import TarError, TarReader
-from llbkit.worker.descent import remove_tree
-from llbkit.worker.exporters.rewrite import _copy
-from llbkit.worker.pools import Pools, Token
+from llbkit.worker.exporters.image.rewrite import _copy
+from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.snapshot.native import NativeSnapshotter
 from llbkit.worker.snapshot.overlay import OverlaySnapshotter
-from llbkit.worker.unpack import is_archive, unpack
 from tests.support import tars
 from tests.support.tars import END, extension, header, member, pax, record, sparse_old, sparse_pax
 

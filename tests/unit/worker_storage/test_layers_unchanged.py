@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.worker.bytescopy import equal_content
-from llbkit.worker.content.overlayfs import Stack, make_opaque
+from llbkit.worker.fs.bytescopy import equal_content
 from llbkit.worker.snapshot import unchanged
+from llbkit.worker.snapshot.overlayfs import Stack, make_opaque
 from llbkit.worker.snapshot.unchanged import drop_unchanged
 
 

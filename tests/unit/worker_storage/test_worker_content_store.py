@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from llbkit.llb.reference import parse
+from llbkit.llb.address.reference import parse
 from llbkit.worker.base import SourceError
 from llbkit.worker.content.provider import WrongDigestError, fetch
+from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import Descriptor, digest_of
-from llbkit.worker.pools import Token
 
 
 def test_what_is_put_is_there(storage) -> None:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from llbkit.worker.descent import Descent, open_directory, remove_tree
+from llbkit.worker.fs.descent import Descent, open_directory, remove_tree
 
 DEEP = 1500  # beyond Python's recursion limit and the usual limit of open files
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.llb.ops import CacheSharing
+from llbkit.llb.ir.ops import CacheSharing
 from llbkit.solver.cache.sqlite import SQLiteStore
 from llbkit.solver.ports import Link, Record
 from llbkit.worker.base import Snapshot, WorkerError
-from llbkit.worker.cachemounts import CacheMounts
-from llbkit.worker.gc import GarbageCollector, PruneRequest, Usage
+from llbkit.worker.host.pools import Token
 from llbkit.worker.images import ImageStore
 from llbkit.worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
-from llbkit.worker.pools import Token
 from llbkit.worker.sources.repositories import Repositories
-from llbkit.worker.usagefilter import compile_filters
+from llbkit.worker.state.cachemounts import CacheMounts
+from llbkit.worker.state.gc import GarbageCollector, PruneRequest, Usage
+from llbkit.worker.state.usagefilter import compile_filters
 
 pytestmark = pytest.mark.root
 

@@ -15,8 +15,8 @@ import pytest
 import zstandard
 
 from llbkit.worker.base import Snapshot
-from llbkit.worker.content.overlayfs import make_opaque, make_whiteout
 from llbkit.worker.oci import digest_of
+from llbkit.worker.snapshot.overlayfs import make_opaque, make_whiteout
 
 pytestmark = pytest.mark.root
 

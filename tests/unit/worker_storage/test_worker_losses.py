@@ -10,8 +10,8 @@ import pytest
 
 from llbkit.worker.base import Snapshot, StorageError
 from llbkit.worker.content.store import DamagedBlobError
-from llbkit.worker.locks import locked, try_lock
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
+from llbkit.worker.state.locks import locked, try_lock
 
 
 def test_layers_of_a_lost_database_never_get_the_same_numbers(tmp_path, helpers) -> None:

@@ -13,12 +13,12 @@ import pytest
 
 from llbkit.solver.cache.damage import DamagedRowError
 from llbkit.worker.base import StorageError
-from llbkit.worker.metadata import DamagedDatabaseError, Metadata
+from llbkit.worker.state.metadata import DamagedDatabaseError, Metadata
 
 COUNT = """
 import sys
 from pathlib import Path
-from llbkit.worker.metadata import Metadata
+from llbkit.worker.state.metadata import Metadata
 db = Metadata(Path(sys.argv[1]))
 db.register("counter", 1, "CREATE TABLE counter (value INTEGER); INSERT INTO counter VALUES (0)")
 for _ in range(50):

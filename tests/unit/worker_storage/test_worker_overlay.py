@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from llbkit.worker.base import EnvironmentLackError, Snapshot, StorageError
-from llbkit.worker.pools import Pools
+from llbkit.worker.host.pools import Pools
+from llbkit.worker.host.syscalls import OVERLAY_LIMIT, mount_overlay, mount_overlay_at_once, unmount
 from llbkit.worker.snapshot import overlay
 from llbkit.worker.snapshot.choose import choose
 from llbkit.worker.snapshot.overlay import OverlaySnapshotter
-from llbkit.worker.syscalls import OVERLAY_LIMIT, mount_overlay, mount_overlay_at_once, unmount
 
 pytestmark = pytest.mark.root
 
@@ -114,8 +114,8 @@ def test_a_state_directory_that_is_no_upper_layer_is_noticed(storage, tmp_path) 
     for name in ("lower", "upper", "work", "mounted"):
         (tmp_path / name).mkdir()
     code = (
-        "import sys\nfrom pathlib import Path\nfrom llbkit.worker.pools import private_mounts\n"
-        "from llbkit.worker.syscalls import mount_overlay\nfrom llbkit.worker.statedir import StateDir\n"
+        "import sys\nfrom pathlib import Path\nfrom llbkit.worker.host.pools import private_mounts\n"
+        "from llbkit.worker.host.syscalls import mount_overlay\nfrom llbkit.worker.state.directory import StateDir\n"
         "from llbkit.worker.snapshot.overlay import why_not\n"
         "private_mounts()\nbase = Path(sys.argv[1])\n"
         "mount_overlay(base / 'mounted', [base / 'lower'], base / 'upper', base / 'work')\n"
@@ -134,7 +134,7 @@ from pathlib import Path
 from llbkit.worker.base import Snapshot
 from llbkit.worker.content.store import ContentStore
 from llbkit.worker.snapshot.layers import LayerStore
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
 root, blob, layer = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 state = StateDir(root)
 content = ContentStore(state)

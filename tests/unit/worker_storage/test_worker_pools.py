@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from llbkit.worker.pools import Pools
+from llbkit.worker.host.pools import Pools
 
 pytestmark = pytest.mark.root
 

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.worker import scratch
 from llbkit.worker.base import Snapshot, SourceError, StorageError
 from llbkit.worker.content.store import ContentStore
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.snapshot.layers import LayerStore
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state import scratch
+from llbkit.worker.state.directory import StateDir
 
 CHILD = """
 import sys
 from pathlib import Path
 from llbkit.worker.content.store import ContentStore
 from llbkit.worker.snapshot.layers import LayerStore
-from llbkit.worker.statedir import StateDir
+from llbkit.worker.state.directory import StateDir
 state = StateDir(Path(sys.argv[1]))
 content = ContentStore(state)
 layers = LayerStore(state, content)

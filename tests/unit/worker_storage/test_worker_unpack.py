@@ -14,9 +14,9 @@ import pytest
 import zstandard
 
 from llbkit.worker.base import Snapshot, SourceError
-from llbkit.worker.content.overlayfs import is_opaque, is_whiteout, make_opaque
+from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.oci import digest_of
-from llbkit.worker.pools import Cancelled, Token
+from llbkit.worker.snapshot.overlayfs import is_opaque, is_whiteout, make_opaque
 
 pytestmark = pytest.mark.root
 

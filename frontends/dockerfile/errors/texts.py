@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors of the Dockerfile language: BuildKit's text as the message, our next step as the help.
+
+Every message has one named constructor here. An error is raised where it is found and gets its place on the way up,
+as in BuildKit: each caller that knows an instruction adds that instruction's location.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.frontends.dockerfile.errors.suggest import did_you_mean, suggest
+from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.grammar import Diagnostic, Span
+
+REFERENCE = "reference"
+_UNNAMED = re.compile(r"stage-\d+")
+
+
+def _names(words: Iterable[str], what: str) -> str:
+    known = ", ".join(words)
+    return f"{what}: {known}" if known else ""
+
+
+# -- the file
+
+
+def no_frontend(name: str, written: str, known: str, span: Span | None) -> DockerfileError:
+    """The file or the build requests an unknown frontend; ``written`` is how, ``known`` lists the installed ones."""
+    if not name:
+        return DockerfileError(
+            f"{written} does not name a frontend",
+            code="no-frontend",
+            hint="name a frontend or omit it",
+            span=span,
+        )
+    return DockerfileError(
+        f"{written}: frontend images are not supported yet, and no frontend named {name} is installed",
+        code="no-frontend",
+        hint=f"omit it or use docker/dockerfile:1 for the built-in frontend; {known}",
+        span=span,
+    )
+
+
+def empty_file() -> DockerfileError:
+    """The file has no content."""
+    return DockerfileError("the Dockerfile cannot be empty", code="empty", hint="begin with FROM image")
+
+
+def no_file(name: str, cause: str) -> DockerfileError:
+    """The Dockerfile does not exist."""
+    return DockerfileError(
+        f"failed to read dockerfile: {cause}",
+        code="no-dockerfile",
+        hint=f"create {name} in the build context, or choose another file with --file",
+    )
+
+
+def no_stages() -> DockerfileError:
+    """The file has no FROM."""
+    return DockerfileError(
+        "dockerfile contains no stages to build", code="no-stage", hint="begin with FROM image"
+    )
+
+
+def no_current_stage() -> DockerfileError:
+    """An instruction other than ARG stands before the first FROM."""
+    return DockerfileError(
+        "no build stage in current context",
+        code="no-stage",
+        hint="only ARG may stand before the first FROM: begin with FROM image",
+    )
+
+
+def lint_violations(rules: Iterable[str]) -> DockerfileError:
+    """Rules fired, and the file or the build asks for an error then."""
+    return DockerfileError(
+        f"lint violation found for rules: {', '.join(rules)}",
+        code="lint",
+        hint="fix the warnings, or remove error=true from the check options",
+    )
+
+
+def check_option(text: str, *, value: str | None = None) -> DockerfileError:
+    """A ``check`` option is unknown or has a wrong value."""
+    hint = "options are skip=all|RULE,..., experimental=all|RULE,... and error=true|false, separated by ';'"
+    if value is not None:
+        message = f"failed to parse check option {go_quote(text)}: strconv.ParseBool: parsing {go_quote(value)}: invalid syntax"
+        return DockerfileError(message, code="check-option", hint=hint)
+    close = suggest(text.partition("=")[0], ("skip", "experimental", "error"))
+    return DockerfileError(
+        f"invalid check option {go_quote(text)}",
+        code="check-option",
+        hint=f"did you mean {close}? {hint}" if close else hint,
+    )
+
+
+# -- the form of instructions
+
+
+def _likeness(word: str) -> Callable[[str], tuple[bool, bool, str]]:
+    """Return a key by which, of equally near words, the likelier ones come first: swapped letters, the same start."""
+    letters = sorted(word.upper())
+    return lambda known: (sorted(known) != letters, known[:1] != word[:1].upper(), known)
+
+
+def unknown_instruction(word: str, known: Iterable[str], span: Span) -> DockerfileError:
+    """Unknown instruction. The help names the likeliest of several equally close ones."""
+    names = sorted(known)
+    close = suggest(word, names, case_sensitive=False)
+    likely = suggest(word, sorted(names, key=_likeness(word)), case_sensitive=False)
+    hint = f"write {likely}" if likely == close else f"write {likely}, or {close}"
+    return DockerfileError(
+        f"unknown instruction: {word}" + (f" (did you mean {close}?)" if close else ""),
+        code="unknown-instruction",
+        span=span,
+        hint=hint if close else "to continue an instruction, end the line before with the escape character",
+    )
+
+
+def unknown_flag(name: str, known: Iterable[str], span: Span) -> DockerfileError:
+    """An instruction has no flag of that name."""
+    flags = sorted(known)
+    return DockerfileError(
+        f"unknown flag: --{name}{did_you_mean(name, flags)}",
+        code="unknown-flag",
+        span=span,
+        hint=_names((f"--{flag}" for flag in flags), "valid flags") or "this instruction has no flags",
+    )
+
+
+def flag(message: str, span: Span, hint: str = "") -> DockerfileError:
+    """A flag is repeated, or has no value or a wrong one."""
+    return DockerfileError(message, code="flag", span=span, hint=hint)
+
+
+def network(mode: str, known: Iterable[str]) -> DockerfileError:
+    """``--network`` names no mode."""
+    modes = list(known)
+    close = suggest(mode, modes)
+    hint = f"write --network={close}" if close else _names(modes, "valid modes")
+    return DockerfileError(f"invalid network mode {go_quote(mode)}", code="flag", hint=hint)
+
+
+def security(mode: str, known: Iterable[str]) -> DockerfileError:
+    """``--security`` names no mode."""
+    modes = list(known)
+    close = suggest(mode, modes)
+    hint = f"write --security={close}" if close else _names(modes, "valid modes")
+    return DockerfileError(f"security {go_quote(mode)} is not valid", code="flag", hint=hint)
+
+
+def arguments(message: str, hint: str = "") -> DockerfileError:
+    """An instruction has too few, too many or the wrong kind of arguments."""
+    return DockerfileError(message, code="arguments", hint=hint)
+
+
+def stage_name(name: str) -> DockerfileError:
+    """A stage name is malformed."""
+    return DockerfileError(
+        f"invalid name for build stage: {go_quote(name)}, name can't start with a number or contain symbols",
+        code="stage-name",
+        hint="use letters, digits, '-', '_' and '.', and begin with a letter",
+    )
+
+
+def word(message: str) -> DockerfileError:
+    """A word cannot be expanded."""
+    return DockerfileError(message, code="expansion")
+
+
+def not_utf8(byte: int, span: Span | None) -> DockerfileError:
+    """A text that goes into the graph as it is written holds a byte that is not UTF-8."""
+    return DockerfileError(
+        "failed to marshal LLB definition: string field contains invalid UTF-8",
+        code="utf-8",
+        hint=f"save the file as UTF-8; to produce the raw byte, have the shell print it: $(printf '\\{byte:03o}')",
+        span=span,
+    )
+
+
+def too_much() -> DockerfileError:
+    """The expansion of the file exceeds the size limit."""
+    return DockerfileError(
+        "variable expansion exceeds the size limit of a build",
+        code="too-much",
+        hint="look for variables that repeat other variables, such as ENV A=$A$A",
+    )
+
+
+# -- stages
+
+
+def misspelt_stage(name: str, close: str, span: Span | None) -> Diagnostic:
+    """A name close to a stage's. It may be an image, so this is a warning."""
+    return Diagnostic(
+        code="stage-name",
+        message=f"unknown stage {name} (did you mean {close}?)",
+        spans=(span,) if span is not None else (),
+        severity="warning",
+        help=f"write {close}",
+    )
+
+
+def blank_base(written: str) -> DockerfileError:
+    """The base of a stage is empty after expansion."""
+    return DockerfileError(
+        f"base name ({written}) should not be blank",
+        code="blank-base",
+        hint="give the ARG before FROM a default, or pass --build-arg",
+    )
+
+
+def reference(name: str, cause: str, hint: str = "") -> DockerfileError:
+    """A base or ``--from`` is not a valid image reference."""
+    return DockerfileError(f"failed to parse stage name {go_quote(name)}: {cause}", code=REFERENCE, hint=hint)
+
+
+def empty_platform(written: str, unmatched: Iterable[str], known: Iterable[str]) -> DockerfileError:
+    """The platform of a stage is empty after expansion."""
+    return DockerfileError(
+        f"empty platform value from expression {written}{_first_suggestion(unmatched, known)}",
+        code="platform",
+        hint="TARGETPLATFORM and BUILDPLATFORM are always set; declare other variables with ARG before FROM",
+    )
+
+
+def platform(
+    written: str, cause: str, unmatched: Iterable[str], known: Iterable[str], names: Iterable[str]
+) -> DockerfileError:
+    """The platform of a stage is malformed; ``names`` are those of systems and architectures."""
+    message = f"failed to parse platform {written}: {cause}{_first_suggestion(unmatched, known)}"
+    close = suggest(written, sorted(names))
+    hint = "write os/architecture[/variant], for example linux/arm64"
+    return DockerfileError(message, code="platform", hint=f"did you mean {close}? {hint}" if close else hint)
+
+
+def _first_suggestion(unmatched: Iterable[str], known: Iterable[str]) -> str:
+    options = list(known)
+    for name in sorted(unmatched):
+        if found := did_you_mean(name, options):
+            return found
+    return ""
+
+
+def no_target(name: str, known: list[str]) -> DockerfileError:
+    """The wanted stage does not exist."""
+    return DockerfileError(
+        f"target stage {go_quote(name)} could not be found{did_you_mean(name, known)}",
+        code="no-target",
+        hint=_names((stage for stage in known if not _UNNAMED.fullmatch(stage)), "defined stages")
+        or "this file has no named stages; name one with FROM image AS name",
+    )
+
+
+def stage_index(index: int, count: int) -> DockerfileError:
+    """A stage number is out of range."""
+    return DockerfileError(
+        f"invalid stage index {index}", code="stage-index", hint=f"stages are numbered 0 to {count - 1}"
+    )
+
+
+def from_variable() -> DockerfileError:
+    """``COPY --from`` holds a variable."""
+    return DockerfileError(
+        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a "
+        "workaround",
+        code="from-variable",
+        hint="write FROM $NAME AS alias, then --from=alias",
+    )
+
+
+def circular(stage: str) -> DockerfileError:
+    """A stage needs itself."""
+    return DockerfileError(
+        f"circular dependency detected on stage: {stage}",
+        code="circular",
+        hint="a stage can only use stages that are defined before it",
+    )
+
+
+def copy_before(source: str, stage: str) -> DockerfileError:
+    """A stage copies from one that comes later."""
+    return DockerfileError(
+        f"cannot copy from stage {go_quote(source)}, it needs to be defined before current stage {go_quote(stage)}",
+        code="stage-order",
+        hint="move that stage above this one",
+    )
+
+
+def mount_before(source: str, target: str) -> DockerfileError:
+    """A stage mounts one that comes later."""
+    return DockerfileError(
+        f"cannot mount from stage {go_quote(source)} to {go_quote(target)}, stage needs to be defined before current "
+        "command",
+        code="stage-order",
+        hint="move that stage above this one",
+    )
+
+
+def not_found(name: str, cause: str, known: Iterable[str], hint: str = "") -> DockerfileError:
+    """An image cannot be resolved; it may be a misspelt stage name."""
+    return DockerfileError(f"{name}: {cause}{did_you_mean(name, known)}", code="image", hint=hint)
+
+
+def image_config(cause: str) -> DockerfileError:
+    """The config of a base image cannot be read."""
+    return DockerfileError(
+        f"failed to parse image config: {cause}",
+        code="image-config",
+        hint="the image is damaged or not a container image: rebuild and push it",
+    )
+
+
+def onbuild_trigger() -> DockerfileError:
+    """A trigger of a base image is more than one instruction."""
+    return DockerfileError("onbuild trigger should be a single expression", code="onbuild")
+
+
+# -- instructions
+
+
+def chmod(value: str) -> DockerfileError:
+    """A mode is not octal, or too large."""
+    return DockerfileError(
+        f"invalid chmod parameter: '{value}'. it should be octal string and between 0 and 07777",
+        code="chmod",
+        hint="write --chmod=755, or --chmod=u=rwX,go=rX",
+    )
+
+
+def symbolic_chmod() -> DockerfileError:
+    """A symbolic mode is malformed."""
+    return DockerfileError(
+        "invalid syntax", code="chmod", hint="write --chmod=755, or symbolically --chmod=u=rwX,go=rX"
+    )
+
+
+def checksum(message: str) -> DockerfileError:
+    """``--checksum`` is used where it cannot be, or is malformed."""
+    return DockerfileError(
+        message, code="checksum", hint="--checksum requires ADD with a single HTTP(S) or git source"
+    )
+
+
+def source(message: str, hint: str = "") -> DockerfileError:
+    """A source of COPY or ADD cannot be used."""
+    return DockerfileError(message, code="source", hint=hint)
+
+
+def windows_path(message: str) -> DockerfileError:
+    """A path of a Windows image cannot be used."""
+    return DockerfileError(message, code="path", hint="paths in Windows images must be on drive C:")
+
+
+def mount(message: str, hint: str = "", *, span: Span | None = None) -> DockerfileError:
+    """An option of ``--mount`` is wrong."""
+    return DockerfileError(message, code="mount", hint=hint, span=span)
+
+
+def mount_key(key: str, field: str, known: Iterable[str]) -> DockerfileError:
+    """``--mount`` has no option of that name."""
+    keys = list(known)
+    return mount(
+        f"unexpected key '{key}' in '{field}'{did_you_mean(key, keys)}", _names(keys, "valid options")
+    )
+
+
+def mount_pair(text: str, known: Iterable[str]) -> DockerfileError:
+    """An option stands without a value, and is none that may."""
+    close = suggest(text, known)
+    return mount(f"invalid field '{text}' must be a key=value pair", f"write {close or text or 'key'}=value")
+
+
+def mount_order(key: str, kind: str) -> DockerfileError:
+    """An option does not belong to the mount's type as far as it is known where the option stands."""
+    return mount(
+        f"unexpected key '{key}' for mount type '{kind}'",
+        "options are read in order: put type= first, and check that the type supports this option",
+    )
+
+
+def mount_target(target: str) -> DockerfileError:
+    """A mount has no target, or covers the root."""
+    return mount(f"invalid mount target {go_quote(target)}", "write target=PATH")
+
+
+def device(message: str, hint: str = "") -> DockerfileError:
+    """``--device`` is wrong, or not offered by this frontend."""
+    return DockerfileError(message, code="device", hint=hint)
+
+
+def signal(name: str, close: str) -> DockerfileError:
+    """``STOPSIGNAL`` names no signal; ``close`` is the nearest one, if one is near."""
+    hint = f"write {close}" if close else "for example SIGTERM or 15"
+    return DockerfileError(f"invalid signal: {name}", code="signal", hint=hint)
+
+
+def port(message: str) -> DockerfileError:
+    """``EXPOSE`` names no port."""
+    return DockerfileError(message, code="port", hint="for example EXPOSE 80, 53/udp or 8000-8010")
+
+
+# -- options
+
+
+def option(message: str, hint: str = "") -> DockerfileError:
+    """An option of the build is malformed."""
+    return DockerfileError(message, code="option", hint=hint)
+
+
+def ignore_pattern(cause: str) -> DockerfileError:
+    """A pattern of the ignore file is malformed."""
+    return DockerfileError(
+        cause, code="ignore", hint="look for an unclosed '[' or a trailing '\\' in .dockerignore"
+    )
+
+
+def ignore_link(path: str, target: str) -> DockerfileError:
+    """The ignore file is a link that leads to no file of the context."""
+    return DockerfileError(
+        f"{path} is a symbolic link to {target}, which is not a file in the build context",
+        code="ignore",
+        hint="copy the file into the context: without it, every file would be included",
+    )
+
+
+def epoch(value: str) -> DockerfileError:
+    """``SOURCE_DATE_EPOCH`` is neither a number nor names anything."""
+    return option(
+        f"invalid SOURCE_DATE_EPOCH: {value}",
+        "use seconds since 1970, context, or the name of a context or stage",
+    )
+
+
+def epoch_stage(what: str) -> DockerfileError:
+    """The stage that ``SOURCE_DATE_EPOCH`` names is not one that only loads a source."""
+    return DockerfileError(
+        f"SOURCE_DATE_EPOCH stage {what}",
+        code="epoch",
+        hint="name a stage with FROM scratch and a single ADD of one HTTP(S) or git source",
+    )
+
+
+def context(message: str, hint: str = "") -> DockerfileError:
+    """A named context cannot be used."""
+    return DockerfileError(
+        message,
+        code="context",
+        hint=hint or "use a directory, docker-image://, oci-layout://, input:, or a git or HTTP URL",
+    )

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions that only change the image config: CMD, ENTRYPOINT, EXPOSE, HEALTHCHECK, USER and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from llbkit.frontends.dockerfile.check.rules import (
+    expose_invalid_format,
+    expose_proto_casing,
+    json_args_recommended,
+    multiple_instructions_disallowed,
+)
+from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.errors.located import pointed
+from llbkit.frontends.dockerfile.golang.text import format_duration, plain_list, quoted_list
+from llbkit.frontends.dockerfile.image import HealthConfig
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
+from llbkit.frontends.dockerfile.lower.steps.ports import PortWord
+from llbkit.frontends.dockerfile.lower.steps.signals import is_signal, likely_signal
+from llbkit.frontends.dockerfile.program.instructions import (
+    Cmd,
+    CommandLine,
+    Entrypoint,
+    Expose,
+    Healthcheck,
+    Maintainer,
+    Onbuild,
+    Shell,
+    StopSignal,
+    User,
+    Volume,
+)
+from llbkit.frontends.dockerfile.program.words import WordError, expand
+from llbkit.grammar import Span
+
+_PORT_LENGTH = len("65535/tcp")
+_DEFAULT_SHELL = ("/bin/sh", "-c")
+_WINDOWS_SHELL = ("cmd", "/S", "/C")
+
+
+def with_shell(stage: StageState, line: CommandLine) -> list[str]:
+    """Return the arguments of a command, with the shell in front if it is in shell form."""
+    if not line.shell:
+        return list(line.words)
+    shell = stage.image.config.shell
+    if not shell:
+        shell = list(_WINDOWS_SHELL if stage.image.platform.os == "windows" else _DEFAULT_SHELL)
+    return [*shell, " ".join(line.words)]
+
+
+def _once(stage: StageState, step: Step) -> None:
+    """Report an earlier instruction of the same kind in this stage."""
+    command = step.instruction
+    kind = command.keyword.lower()
+    if kind in stage.seen:
+        multiple_instructions_disallowed.check(stage.lint(step), command.keyword, stage.seen[kind])
+    stage.seen[kind] = command.place
+
+
+def _process(stage: StageState, step: Step, command: Cmd | Entrypoint) -> list[str]:
+    _once(stage, step)
+    if command.line.shell:
+        has_shell = bool(stage.image.config.shell)
+        json_args_recommended.check(stage.lint(step), command.keyword, has_shell, command.place)
+    return with_shell(stage, command.line)
+
+
+def lower_cmd(stage: StageState, step: Step, command: Cmd) -> None:
+    """CMD."""
+    args = _process(stage, step, command)
+    stage.image.config.cmd = args
+    stage.image.config.args_escaped = True
+    stage.commit(f"CMD {quoted_list(args)}")
+
+
+def lower_entrypoint(stage: StageState, step: Step, command: Entrypoint) -> None:
+    """ENTRYPOINT: the base's CMD is dropped, one of this stage stays."""
+    args = _process(stage, step, command)
+    stage.image.config.entrypoint = args
+    if "cmd" not in stage.seen:
+        stage.image.config.cmd = []
+    stage.commit(f"ENTRYPOINT {quoted_list(args)}")
+
+
+def lower_healthcheck(stage: StageState, step: Step, command: Healthcheck) -> None:
+    """HEALTHCHECK."""
+    _once(stage, step)
+    stage.image.config.healthcheck = HealthConfig(
+        test=command.test,
+        interval=command.interval,
+        timeout=command.timeout,
+        start_period=command.start_period,
+        start_interval=command.start_interval,
+        retries=command.retries,
+    )
+    times = {
+        "Interval": command.interval,
+        "Timeout": command.timeout,
+        "StartPeriod": command.start_period,
+        "StartInterval": command.start_interval,
+    }
+    shown = " ".join(f"{key}:{format_duration(value)}" for key, value in times.items())
+    stage.commit(f"HEALTHCHECK {{Test:{plain_list(command.test)} {shown} Retries:{command.retries}}}")
+
+
+def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
+    """EXPOSE: ports and ranges, with a protocol. Raises DockerfileError."""
+    words: list[tuple[str, Callable[[], Span | None]]] = []
+    for written in command.ports:
+        span = partial(command.span_of, written)
+        try:
+            words += ((word, span) for word in expand(written, stage.env, stage.conversion.mode).words)
+        except WordError as error:
+            with pointed(span):
+                raise errors.word(str(error)) from None
+    lint = stage.lint(step)
+    ports: list[str] = []
+    for word, find in words:
+        with pointed(find):
+            parts = PortWord.cut(word)
+            expose_proto_casing.check(lint, parts, command.place)
+            expose_invalid_format.check(lint, parts, command.place)
+            found = parts.container_ports()
+            stage.conversion.charge(_PORT_LENGTH * len(found))
+            ports += found
+    stage.image.config.exposed_ports.update(ports)
+    stage.commit(f"EXPOSE {plain_list(ports)}")
+
+
+def lower_user(stage: StageState, step: Step, command: User) -> None:
+    """USER. Raises DockerfileError."""
+    user = stage.expand(step, command.user)
+    stage.state = stage.state.user(user)
+    stage.image.config.user = user
+    stage.commit(f"USER {user}")
+
+
+def lower_volume(stage: StageState, step: Step, command: Volume) -> None:
+    """VOLUME. Raises DockerfileError."""
+    paths = stage.expand_all(step, command.paths)
+    if not all(paths):
+        raise errors.arguments("VOLUME specified can not be an empty string")
+    stage.image.config.volumes.update(paths)
+    stage.commit(f"VOLUME {plain_list(paths)}")
+
+
+def lower_stopsignal(stage: StageState, step: Step, command: StopSignal) -> None:
+    """STOPSIGNAL. Raises DockerfileError."""
+    signal = stage.expand(step, command.signal)
+    if not is_signal(signal):
+        with pointed(command.span_of(command.signal)):
+            raise errors.signal(signal, likely_signal(signal))
+    stage.image.config.stop_signal = signal
+    stage.commit(f"STOPSIGNAL {signal}")
+
+
+def lower_shell(stage: StageState, command: Shell) -> None:
+    """SHELL."""
+    stage.image.config.shell = list(command.words)
+    stage.commit(f"SHELL {plain_list(command.words)}")
+
+
+def lower_onbuild(stage: StageState, command: Onbuild) -> None:
+    """ONBUILD: kept for images built on this one."""
+    stage.image.config.on_build.append(command.expression)
+
+
+def lower_maintainer(stage: StageState, command: Maintainer) -> None:
+    """MAINTAINER."""
+    stage.image.author = command.name
+    stage.commit(f"MAINTAINER {command.name}")

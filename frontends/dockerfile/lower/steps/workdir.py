@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WORKDIR, and the working directory inherited from the base image."""
+
+from __future__ import annotations
+
+from llbkit.frontends.dockerfile.check.rules import workdir_relative_path
+from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
+from llbkit.frontends.dockerfile.lower.steps import paths
+from llbkit.frontends.dockerfile.program.instructions import Workdir
+
+
+def enter(stage: StageState, path: str) -> str:
+    """Change the working directory and return it, with slashes. Raises DockerfileError."""
+    system = stage.runs_on.os
+    try:
+        folder = paths.normalize(stage.image.config.working_dir, path, system, keep_slash=False)
+    except DockerfileError as error:
+        raise error.prefixed("normalizing workdir: normalizing working directory: ") from None
+    stage.image.config.working_dir = paths.from_slash(folder, system)
+    stage.state = stage.state.dir(folder)
+    return folder
+
+
+def lower_workdir(stage: StageState, step: Step, command: Workdir) -> None:
+    """WORKDIR: the directory is made, as a layer of its own, unless it is the root. Raises DockerfileError."""
+    path = stage.expand(step, command.path)
+    if not stage.workdir_set and not paths.is_absolute(path, stage.runs_on.os):
+        workdir_relative_path.check(stage.lint(step), path, command.place)
+    stage.workdir_set = True
+    folder = enter(stage, path)
+    if folder != "/":
+        name = stage.numbered(
+            stage.display_text(command.code), stage.runs_on, stage.env, onbuild=step.onbuild
+        )
+        stage.state = stage.state.mkdir(
+            folder,
+            0o755,
+            parents=True,
+            owner=stage.image.config.user or None,
+            created=stage.conversion.created_ns,
+            name=name,
+            at=stage.conversion.at(command.place),
+            platform=stage.runs_on,
+        )
+    stage.commit(f"WORKDIR {folder}", layer=folder != "/")

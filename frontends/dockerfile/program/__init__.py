@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generic tree to typed instructions, and the expansion of words."""

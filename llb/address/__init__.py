@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses: image references, git URLs, URLs as Go reads them."""

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coroutine of one vertex, in the order of the algorithm in docs/solver.md.
+
+keys → look up → inputs → content keys → look up → execute → store.
+
+Each vertex that is worked on has one coroutine, shared by all users of the vertex in the job. It passes two milestones:
+it is *looked up* once it is known whether the store has it, and goes on only if somebody *wants* its results. So a user can
+learn what an input is without having it made. docs/solver.md tells why it is done so.
+
+Looking up is a query of well under a millisecond and is done on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from llbkit.solver import keys
+from llbkit.solver.errors import VertexError
+from llbkit.solver.keys import Candidates
+from llbkit.solver.ports import Result
+from llbkit.solver.schedule.execution import Executed, Execution, Tools, forget_others
+from llbkit.solver.schedule.flight import Flight, Flights, together
+from llbkit.solver.schedule.work import CANCELED, Work
+
+Executions = Flights[Execution, Executed]
+_Run = Callable[[], Awaitable[None]]
+
+
+class _Found(Exception):  # noqa: N818
+    """The vertex was found: what its inputs were followed for is not needed any more. Never leaves this module."""
+
+
+class VertexSolver:
+    """Solves the vertices of one job.
+
+    ``executions`` is shared by all jobs. ``used`` collects the ids of the records that were used.
+    """
+
+    def __init__(self, tools: Tools, executions: Executions, session: object) -> None:
+        self._tools = tools
+        self._executions = executions
+        self._session = session
+        self._runs: Flights[_Run, None] = Flights()
+        self._asking: Flights[_Run, None] = Flights()
+        self.used: dict[str, None] = {}
+
+    async def ask_own_key(self, work: Work) -> None:
+        """Ask the operation for the vertex's own key, once.
+
+        Raises:
+            VertexError: there is none.
+        """
+        if work.error is not None:
+            raise work.error.with_traceback(None)
+        if work.own is None:
+            await self._asking.run(work.vertex.digest, f"key of {work.name}", lambda: self._ask(work))
+
+    async def solve(self, work: Work) -> None:
+        """Make or find the results of a vertex.
+
+        Raises:
+            VertexError: it or one below it failed; also if that was earlier in the same job.
+        """
+        async with self._join(work) as flight:
+            await _demand(work, flight)
+
+    def look_up(self, work: Work) -> bool:
+        """Look for a record under every trusted key; on a hit, load it and teach the store the other keys."""
+        if work.results is not None:
+            return True
+        known = work.known(trusted=True) if work.lookable else []
+        if not work.lookable or any(not item.keys for item in known):
+            return False
+        store, worker = self._tools.store, self._tools.worker
+        wanted = [(item.selector, frozenset(item.keys)) for item in known]
+        for record in store.find(work.cache_map.digest, wanted):
+            results: list[Result] = [worker.load(token) for token in record.tokens]
+            if any(result is None for result in results):
+                store.delete([record.id])
+                work.lost = True
+                continue
+            work.results, work.record_id, work.found = results, record.id, True
+            everything = work.known(trusted=False)
+            if work.ignores_cache:
+                forget_others(store, work, everything, keep=record.id)
+            store.link(record.id, keys.links(work.cache_map, everything))
+            self.used[record.id] = None
+            work.show_cached()
+            work.looked_up.set()
+            return True
+        return False
+
+    # -- the coroutine of one vertex
+
+    async def _run(self, work: Work) -> None:
+        self._tools.resources.stir()
+        try:
+            if not self.look_up(work):
+                await self._follow_inputs(work)
+            if not self.look_up(work):
+                await self._execute(work)
+        except asyncio.CancelledError:
+            work.reset()
+            raise
+        except Exception as error:
+            work.error = error if isinstance(error, VertexError) else work.fail(error)
+            work.looked_up.set()
+            raise work.error from work.error.cause
+        work.looked_up.set()
+
+    async def _follow_inputs(self, work: Work) -> None:
+        """Return once the vertex is found, or once it is wanted and all its inputs are solved and looked at."""
+        search = _Search(work)
+        try:
+            await together(*(self._follow(work, number, search) for number in range(len(work.inputs))))
+        except _Found:
+            return
+        await work.wanted.wait()
+
+    async def _follow(self, work: Work, number: int, search: _Search) -> None:
+        """Follow one input: learn what it is; if only its content can tell, have it made and look; at last have it made."""
+        below = work.inputs[number]
+        by_content = work.cache_map.inputs[number].content
+        async with self._join(below) as flight:  # the seat keeps alive what the input has begun
+            await below.looked_up.wait()
+            self._tools.resources.stir()
+            if below.error is not None:
+                raise below.error.with_traceback(None)
+            self._narrow(work, number, search, final=not by_content)
+            search.note_identified()
+            if by_content and not work.looked_up.is_set():
+                if search.candidates.may_match_as_known(number):
+                    await search.all_identified.wait()
+                if not work.looked_up.is_set():
+                    await _demand(below, flight)
+                    await self._look_at_content(work, number)
+                    self._narrow(work, number, search, final=True)
+            await work.looked_up.wait()
+            await work.wanted.wait()
+            await _demand(below, flight)
+            self._tools.resources.stir()
+            await self._look_at_content(work, number)
+
+    def _narrow(self, work: Work, number: int, search: _Search, *, final: bool) -> None:
+        """Take in what is newly known about one input, and end the lookup if that decides it.
+
+        Raises:
+            _Found: the vertex is found.
+        """
+        if work.looked_up.is_set():
+            return
+        item = work.known_input(number, trusted=True)
+        linked = self._tools.store.linked(work.cache_map.digest, number, item.selector, frozenset(item.keys))
+        search.candidates.learn(number, linked, final=final)
+        matches = search.candidates.matches
+        if matches and self.look_up(work):
+            raise _Found
+        search.candidates.forget(matches)
+        if search.candidates.exhausted:
+            search.give_up()
+
+    async def _look_at_content(self, work: Work, number: int) -> None:
+        if work.cache_map.inputs[number].content and number not in work.contents:
+            value = work.inputs[number].result(work.vertex.inputs[number].index)
+            work.contents[number] = await work.operation.content_key(number, value, work)
+
+    async def _execute(self, work: Work) -> None:
+        known = work.known(trusted=False)
+        record_id = keys.vertex_key(work.cache_map, known)
+        mine = Execution(self._tools, work, record_id)
+        # What has no key cannot be shared, nor can what its user wants to be made again.
+        shared = record_id is not None and not work.ignores_cache
+        key = record_id if shared else (id(self), work.vertex.digest)
+        try:
+            async with self._executions.join(key, work.name, mine) as flight:
+                with flight.work.watched_by(work):
+                    done = await flight.landing()
+                    self._tools.resources.stir()
+        except asyncio.CancelledError:
+            work.show_completed(error=CANCELED)
+            raise
+        work.results, work.record_id = done.results, done.record_id
+        if flight.work is not mine and done.record_id is not None:
+            self._tools.store.link(done.record_id, keys.links(work.cache_map, known))
+        work.show_completed()
+
+    # -- parts
+
+    async def _ask(self, work: Work) -> None:
+        if work.own is None:
+            try:
+                work.made = self._tools.worker.operation(work.vertex, work.metadata, self._session)
+                work.own = await work.made.cache_map(work)
+            except Exception as error:
+                work.error = work.fail(error)
+                raise work.error from error
+
+    @asynccontextmanager
+    async def _join(self, work: Work) -> AsyncIterator[Flight[_Run, None] | None]:
+        """Hold a seat in the vertex's run, and start it if need be; there is none if it is solved already."""
+        if work.error is not None:
+            raise work.error.with_traceback(None)
+        if work.results is not None:
+            yield None
+            return
+        async with self._runs.join(work.vertex.digest, work.name, lambda: self._run(work)) as flight:
+            yield flight
+
+
+class _Search:
+    """The search for a vertex's record while its inputs are followed."""
+
+    def __init__(self, work: Work) -> None:
+        self.candidates = Candidates(len(work.inputs))
+        self.all_identified = asyncio.Event()
+        self._unidentified = len(work.inputs)
+        self._looked_up = work.looked_up
+        if not work.lookable or not work.inputs:
+            self.give_up()
+
+    def note_identified(self) -> None:
+        """Note that of one more input everything is known but its content."""
+        self._unidentified -= 1
+        if self._unidentified == 0:
+            self.all_identified.set()
+
+    def give_up(self) -> None:
+        """Mark the vertex as not found, so that no waiter is left behind on its lookup."""
+        self._looked_up.set()
+        self.all_identified.set()
+
+
+async def _demand(work: Work, flight: Flight[_Run, None] | None) -> None:
+    work.wanted.set()
+    if flight is not None:
+        await flight.landing()

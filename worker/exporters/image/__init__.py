@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images: commit, config, annotations, and where they go."""
