@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -239,11 +238,11 @@ def _store(file: Path | None, key: str, verdict: Verdict) -> None:
     ]
     findings = [{"name": f.name, "ok": f.ok, "detail": f.detail, "help": f.help} for f in verdict.findings]
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=file.parent, prefix=file.name, delete=False, encoding="utf-8"
-    ) as out:
-        json.dump({"key": key, "runtimes": runtimes, "findings": findings}, out)
-    os.replace(out.name, file)
+    with scratch(file.parent / "tmp") as folder:
+        (folder / file.name).write_text(
+            json.dumps({"key": key, "runtimes": runtimes, "findings": findings}), "utf-8"
+        )
+        os.replace(folder / file.name, file)
 
 
 def _test_all(binaries: dict[str, str], place: Path | None) -> Verdict:

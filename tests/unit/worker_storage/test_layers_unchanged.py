@@ -38,6 +38,20 @@ def test_nothing_below_a_new_directory_is_looked_at(tmp_path: Path, opened: list
     assert sorted(opened) == [str(upper), str(upper / "old")]
 
 
+def test_a_directory_of_which_only_the_time_changed_is_not_in_the_layer(tmp_path: Path) -> None:
+    """As BuildKit 0.25 has it: the time is kept if something else in the directory changed."""
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    for name in ("touched", "changed"):
+        (lower / name).mkdir(parents=True)
+        (upper / name).mkdir(parents=True)
+    (upper / "changed/f").write_text("x")
+    for name in ("touched", "changed"):
+        os.utime(upper / name, (1, 1))
+    drop_unchanged(upper, [lower])
+    assert os.listdir(upper) == ["changed"]
+    assert (upper / "changed").stat().st_mtime == 1
+
+
 def test_content_is_read_only_where_all_else_is_equal(tmp_path: Path, monkeypatch) -> None:
     lower, upper = tmp_path / "lower", tmp_path / "upper"
     for root in (lower, upper):
