@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llbkit.llb.address.reference import Reference, parse
+from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
 from llbkit.worker.archive.decompress import decompression_errors, decompressor_of
 from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
@@ -26,7 +27,7 @@ from llbkit.worker.images import ImageStore, StoredImage
 from llbkit.worker.oci import Descriptor
 from llbkit.worker.registry.push import Push, Pusher
 from llbkit.worker.sources.image import ImageResolver
-from llbkit.worker.sources.platform import choose, show
+from llbkit.worker.sources.platform import choose
 
 _CHUNK = 1 << 20
 
@@ -106,7 +107,9 @@ class ImageTransfer:
             ]
             chosen = choose([entry for entry in entries if self._store.exists(entry.digest)], platform)
             if chosen is None:
-                raise SourceError(f"no image for the platform {show(platform)}", help=_platforms(entries))
+                raise SourceError(
+                    f"no image for the platform {platforms.format(platform)}", help=_platforms(entries)
+                )
             manifest = chosen
         body = self._body(manifest)
         config = descriptor_from("the manifest", body.get("config"))
@@ -195,7 +198,7 @@ class ImageTransfer:
         content = self.content(image.descriptor)
         if (missing := self._missing(image.descriptor)) is not None:
             raise SourceError(
-                f"{name}: platform {show(missing)} of the index is missing from the local store",
+                f"{name}: platform {platforms.format(missing)} of the index is missing from the local store",
                 help=f"pull all platforms: llbkit pull --platform all {name}",
             )
         self._pusher.push(
@@ -369,7 +372,9 @@ def _names(entry: Descriptor) -> list[str]:
 
 
 def _platforms(entries: Sequence[Descriptor]) -> str:
-    names = sorted({show(e.platform) for e in entries if e.platform and e.platform.os != NOT_A_PLATFORM})
+    names = sorted(
+        {platforms.format(e.platform) for e in entries if e.platform and e.platform.os != NOT_A_PLATFORM}
+    )
     return f"it has {', '.join(names)}" if names else "the index is empty"
 
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers turned into blobs: the tar of a layer's directory, or the tar inside of a pulled blob, compressed again."""
+"""Layers turned into blobs: the tar of a layer's directory, or the tar inside of a blob, compressed again.
+
+Every blob is made by `store_tar`. Compressors get blocks of one size, however the tar comes in: what gzip makes of a text
+depends on how it is cut, and equal tars must give equal blobs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from llbkit.worker.content.provider import Blobs, BlobWriter
 from llbkit.worker.content.store import ContentStore
 from llbkit.worker.oci import LAYER, Descriptor
 
-_CHUNK = 1 << 20
+_BLOCK = 1 << 20
 _SUFFIX: dict[Compression, str] = {"gzip": "+gzip", "zstd": "+zstd", "uncompressed": ""}
 
 
@@ -44,20 +48,34 @@ def pack(
     return store_tar(content, compression, level, cancel, lambda write: write_layer(directory, write))
 
 
+Write = Callable[[bytes], object]
+"""Takes in the next bytes of a tar."""
+
+
+def copy_unchanged(tar: Decompressed, write: Write) -> None:
+    """Write all of a tar as it is."""
+    while data := tar.read(_BLOCK):
+        write(data)
+
+
 def transcode(
-    content: ContentStore, digest: str, compression: Compression, level: int | None, cancel: CancelToken
+    content: Blobs,
+    digest: str,
+    compression: Compression,
+    level: int | None,
+    cancel: CancelToken,
+    copy: Callable[[Decompressed, Write], None] = copy_unchanged,
 ) -> Packed:
-    """Store what a blob of the content store holds in another compression.
+    """Store what ``copy`` makes of the tar in a blob of the content store, in a compression of its own.
 
     Raises:
         llbkit.worker.archive.compress.CompressionError: the blob is damaged.
         OSError: reading or writing failed.
     """
 
-    def produce(write: Callable[[bytes], object]) -> None:
-        with content.open(digest) as blob, Decompressed(blob) as stream:
-            while data := stream.read(_CHUNK):
-                write(data)
+    def produce(write: Write) -> None:
+        with content.open(digest) as blob, Decompressed(blob) as tar:
+            copy(tar, write)
 
     return store_tar(content, compression, level, cancel, produce)
 
@@ -67,7 +85,7 @@ def store_tar(
     compression: Compression,
     level: int | None,
     cancel: CancelToken,
-    produce: Callable[[Callable[[bytes], object]], None],
+    produce: Callable[[Write], None],
 ) -> Packed:
     """Store the tar that ``produce`` writes to the function it is given, compressed.
 
@@ -83,7 +101,7 @@ def store_tar(
 
 
 class _Sink:
-    """Gathers the small pieces of a tar, hashes and compresses them."""
+    """Cuts a tar into blocks, hashes and compresses them."""
 
     def __init__(self, writer: BlobWriter, packer: Compressor, cancel: CancelToken) -> None:
         self._writer, self._packer, self._cancel = writer, packer, cancel
@@ -92,17 +110,18 @@ class _Sink:
 
     def write(self, data: bytes) -> None:
         self._buffer.extend(data)
-        if len(self._buffer) >= _CHUNK:
-            self._drain()
+        while len(self._buffer) >= _BLOCK:
+            with memoryview(self._buffer) as view:
+                block = bytes(view[:_BLOCK])
+            del self._buffer[:_BLOCK]
+            self._take(block)
 
     def finish(self) -> str:
-        self._drain()
+        self._take(bytes(self._buffer))
         self._writer.write(self._packer.flush())
         return "sha256:" + self._hash.hexdigest()
 
-    def _drain(self) -> None:
+    def _take(self, block: bytes) -> None:
         self._cancel.check()
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        self._hash.update(data)
-        self._writer.write(self._packer.compress(data))
+        self._hash.update(block)
+        self._writer.write(self._packer.compress(block))

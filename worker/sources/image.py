@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, quote
 
 from llbkit.llb.address.reference import Reference, parse
+from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import CancelToken, Session, SourceError
 from llbkit.worker.content.layout import Layout
@@ -34,7 +35,7 @@ from llbkit.worker.content.provider import (
 from llbkit.worker.images import ImageStore
 from llbkit.worker.oci import Descriptor, is_digest
 from llbkit.worker.registry.auth import acquired
-from llbkit.worker.sources.platform import choose, show
+from llbkit.worker.sources.platform import choose
 
 ResolveMode = Literal["default", "pull", "local"]
 DOCKER_IMAGE = "docker-image://"
@@ -343,10 +344,14 @@ class ImageResolver:
             depth += 1
             if chosen is None or depth > 4:
                 names = sorted(
-                    {show(e.platform) for e in entries if e.platform and e.platform.os != "unknown"}
+                    {
+                        platforms.format(e.platform)
+                        for e in entries
+                        if e.platform and e.platform.os != "unknown"
+                    }
                 )
                 raise SourceError(
-                    f"{place.ref.familiar}: no image for the platform {show(platform)}",
+                    f"{place.ref.familiar}: no image for the platform {platforms.format(platform)}",
                     help=f"available: {', '.join(names)}; choose one with --platform"
                     if names
                     else "the index is empty",

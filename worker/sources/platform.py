@@ -7,29 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from llbkit.llb.ir.ops import Platform
+from llbkit.llb.ir.platform import normalize
 from llbkit.worker.oci import Descriptor
 
 _ALWAYS = {"windows": ("win32k",)}
 """Features that every system of a kind has."""
-
-_OS = {"macos": "darwin"}
-_ARCH = {"i386": "386", "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-_ARM = {"armhf": "v7", "armel": "v6"}
-
-
-def normalize(platform: Platform) -> Platform:
-    """Return the canonical spelling of a platform."""
-    os, arch, variant = platform.os.lower(), platform.architecture.lower(), platform.variant.lower()
-    os, arch = _OS.get(os, os), _ARCH.get(arch, arch)
-    if arch in _ARM:
-        arch, variant = "arm", _ARM[arch]
-    if arch == "amd64" and variant == "v1":
-        variant = ""
-    if arch == "arm64" and variant in ("8", "v8", "9", "9.0", "v9.0"):
-        variant = "" if "8" in variant else "v9"
-    if arch == "arm":
-        variant = f"v{variant}" if variant in ("5", "6", "7", "8") else variant or "v7"
-    return replace(platform, os=os, architecture=arch, variant=variant)
 
 
 def fallbacks(platform: Platform) -> Iterator[Platform]:
@@ -81,8 +63,3 @@ def choose(manifests: Sequence[Descriptor], platform: Platform) -> Descriptor | 
             if same and set(found.os_features) <= {*candidate.os_features, *_ALWAYS.get(found.os, ())}:
                 return manifest
     return next((m for m in manifests if m.platform is None and not m.annotations), None)
-
-
-def show(platform: Platform) -> str:
-    """Return ``os/arch[/variant]``."""
-    return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)

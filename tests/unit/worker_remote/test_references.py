@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llbkit.llb.address.reference import InvalidReferenceError, parse
+from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
 from llbkit.worker.oci import INDEX, Descriptor
-from llbkit.worker.sources.platform import choose, fallbacks, show
+from llbkit.worker.sources.platform import choose, fallbacks
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -72,7 +73,9 @@ def test_any_text_is_a_reference_or_an_error_and_normal_forms_are_stable(text):
 )
 def test_platforms_fall_back_in_order(platform, order):
     os, arch, variant = [*platform.split("/"), ""][:3]
-    assert [show(p) for p in fallbacks(Platform(os=os, architecture=arch, variant=variant))] == order
+    assert [
+        platforms.format(p) for p in fallbacks(Platform(os=os, architecture=arch, variant=variant))
+    ] == order
 
 
 def test_the_best_platform_wins_and_attestations_never():
@@ -89,6 +92,14 @@ def test_the_best_platform_wins_and_attestations_never():
     assert choose(entries, Platform(os="linux", architecture="amd64", variant="v4")).digest == "v2"
     assert choose(entries[:2], Platform(os="linux", architecture="amd64")).digest == "386"
     assert choose(entries, Platform(os="linux", architecture="s390x")) is None
+
+
+def test_an_index_and_a_build_spell_platforms_by_the_same_rules() -> None:
+    entry = Descriptor(
+        media_type=INDEX, digest="one", size=1, platform=Platform(os="", architecture="AArch64", variant="8")
+    )
+    assert choose([entry], platforms.parse("linux/arm64")) is entry
+    assert choose([entry], platforms.parse("linux/amd64")) is None
 
 
 def test_index_manifest_with_features_suits_platforms_that_have_them() -> None:

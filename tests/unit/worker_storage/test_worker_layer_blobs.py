@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
+import random
 import socket
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from llbkit.worker.base import Snapshot
+from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import digest_of
 from llbkit.worker.snapshot.overlayfs import make_opaque, make_whiteout
+from llbkit.worker.snapshot.pack import Packed, Write, store_tar, transcode
 
 pytestmark = pytest.mark.root
 
@@ -64,6 +69,30 @@ def test_the_tar_depends_on_nothing_but_the_files(storage) -> None:
     one = adopt(storage, lambda root: fill(root, names), "one")
     two = adopt(storage, lambda root: fill(root, names[::-1]), "two")
     assert storage.layers.blob(one).descriptor == storage.layers.blob(two).descriptor
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
+def test_a_blob_depends_on_its_tar_not_on_how_that_comes_in(storage, compression) -> None:
+    chance = random.Random(1)
+    words = [chance.randbytes(9), b"layer", b"\0" * 300, chance.randbytes(40)]
+    tar = b"".join(chance.choice(words) for _ in range(40_000))
+
+    def stored(sizes: Iterator[int]) -> Packed:
+        def produce(write: Write) -> None:
+            at = 0
+            while at < len(tar):
+                size = next(sizes)
+                write(tar[at : at + size])
+                at += size
+
+        return store_tar(storage.content, compression, None, Token(), produce)
+
+    whole = stored(itertools.repeat(len(tar)))
+    assert whole.diff_id == digest_of(tar)
+    assert stored(itertools.repeat(4096)) == whole
+    assert stored(chance.randint(1, 1 << 21) for _ in itertools.count()) == whole
+    again = transcode(storage.content, whole.descriptor.digest, compression, None, Token())
+    assert again == whole
 
 
 def test_everything_is_in_the_tar(storage) -> None:

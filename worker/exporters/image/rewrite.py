@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from llbkit.worker.archive.tarread import TarError, TarReader
 from llbkit.worker.archive.tarwrite import entry_header, padding, write_end
 from llbkit.worker.base import LayerBlob
 from llbkit.worker.exporters.base import ExportError
-from llbkit.worker.snapshot.pack import kind_of, store_tar
+from llbkit.worker.snapshot.pack import Write, kind_of, transcode
 
 if TYPE_CHECKING:
     from llbkit.worker.exporters.base import ImageOptions, Run
@@ -36,16 +35,16 @@ def rewrite_times(blob: LayerBlob, epoch: int, options: ImageOptions, run: Run) 
     if not store.exists(digest):
         run.tools.fetch(blob.descriptor, "", run.cancel, None)
 
-    def produce(write: Callable[[bytes], object]) -> None:
-        with store.open(digest) as raw, Decompressed(raw) as source:
-            _copy(TarReader(source.read), write, epoch)
-            while source.read(_CHUNK):
-                pass
-            if source.digest != blob.diff_id:
-                raise TarError(f"unexpected digest {source.digest}, want {blob.diff_id}")
+    def clamp(tar: Decompressed, write: Write) -> None:
+        _copy(TarReader(tar.read), write, epoch)
+        while tar.read(_CHUNK):
+            pass
+        if tar.digest != blob.diff_id:
+            raise TarError(f"unexpected digest {tar.digest}, want {blob.diff_id}")
 
     try:
-        packed = store_tar(store, kind_of(blob.descriptor.media_type), options.level, run.cancel, produce)
+        kind = kind_of(blob.descriptor.media_type)
+        packed = transcode(store, digest, kind, options.level, run.cancel, clamp)
     except (TarError, CompressionError) as error:
         raise ExportError(f"cannot rewrite timestamps of layer {digest}: {error}") from error
     annotations = {**blob.descriptor.annotations, REWRITTEN: str(epoch)}
@@ -53,7 +52,7 @@ def rewrite_times(blob: LayerBlob, epoch: int, options: ImageOptions, run: Run) 
     return LayerBlob(descriptor=descriptor, diff_id=packed.diff_id)
 
 
-def _copy(reader: TarReader, write: Callable[[bytes], object], epoch: int) -> None:
+def _copy(reader: TarReader, write: Write, epoch: int) -> None:
     for entry in reader:
         if entry.segments is not None:
             raise TarError(f"it contains the sparse file {entry.name}")
