@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from llbkit.filelock import locked
 
 Notice = Callable[[str], None]
 """Called with one line for users: what was damaged and what happened to it."""
@@ -31,7 +32,6 @@ _SIGNS = ("no such table", "no such column", "malformed", "could not decode to u
 _PARTS = ("", "-wal", "-shm")
 _PATIENCE = 60.0
 """Seconds to wait for another process that opens, or reads all of, a database."""
-_POLL_SECONDS = 0.005
 _LOCK_ERRORS = {
     errno.EROFS: sqlite3.SQLITE_READONLY,
     errno.ENOSPC: sqlite3.SQLITE_FULL,
@@ -92,30 +92,16 @@ def guarded(path: Path) -> Iterator[GuardedFile]:
         sqlite3.OperationalError: the lock, a file beside the database, cannot be made or had.
     """
     lock = path.with_name(f"{path.name}.lock")
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _failure(
-            f"{lock}: {error.strerror}", _LOCK_ERRORS.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN)
-        ) from error
-    try:
-        _acquire(descriptor, lock)
-        yield GuardedFile(path)
-    finally:
-        os.close(descriptor)
-
-
-def _acquire(descriptor: int, lock: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while True:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise _failure(f"{lock} is held by another process", sqlite3.SQLITE_BUSY) from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
+            stack.enter_context(locked(lock, timeout=_PATIENCE))
+        except TimeoutError:
+            raise _failure(f"{lock} is held by another process", sqlite3.SQLITE_BUSY) from None
+        except OSError as error:
+            raise _failure(
+                f"{lock}: {error.strerror}", _LOCK_ERRORS.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN)
+            ) from error
+        yield GuardedFile(path)
 
 
 def _failure(text: str, code: int) -> sqlite3.OperationalError:

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from llbkit.filelock import locked_directory
 from llbkit.worker.base import CancelToken, StorageError
 from llbkit.worker.content.layout import merge_index
 from llbkit.worker.content.provider import Blobs, Readable, read_json
@@ -124,7 +124,7 @@ def write_directory(
         for blob in blobs:
             _write_blob(directory / blob_path(blob.digest), blob, store, cancel)
         _replace(directory / "oci-layout", LAYOUT)
-        with _locked(directory):
+        with locked_directory(directory):
             path = directory / "index.json"
             existing = read_json(str(path), path.read_bytes()) if path.exists() else None
             _replace(path, compact(merge_index(existing, list(index["manifests"]))))
@@ -135,17 +135,6 @@ def write_directory(
             f"cannot write the OCI layout {directory}: {error.strerror or error}",
             help="check free space and permissions",
         ) from error
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep other builds from writing a layout's index; nothing is left behind."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write_blob(path: Path, blob: Descriptor, store: Blobs, cancel: CancelToken) -> None:

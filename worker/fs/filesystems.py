@@ -8,19 +8,18 @@ the identity of what is mounted from an image file is that file's own; of other 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import signal
 from pathlib import Path
 
+from llbkit.worker.host.syscalls import filesystem_type
+
 _FUSE = 0x65735546
 # The read-only filesystems of linux/magic.h: squashfs, erofs, ISO 9660, cramfs in both byte orders, romfs, UDF.
 _IMAGES = frozenset({0x73717368, 0xE0F5E1E2, 0x9660, 0x28CD3D45, 0x453DCD28, 0x7275, 0x15013346})
-_STATFS_SIZE = 512  # more than any architecture's struct statfs
 _F_SETSIG = 10  # missing in Python's fcntl on some platforms
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def identity_of(path: str) -> str | None:
@@ -32,7 +31,7 @@ def identity_of(path: str) -> str | None:
         OSError: there is nothing at the path.
     """
     device = os.stat(path).st_dev
-    kind, facts = _type(path), os.statvfs(path)
+    kind, facts = filesystem_type(path), os.statvfs(path)
     image = _image_file(device)
     if image is not None:
         return f"image {kind:x} {image}" if image else None
@@ -55,15 +54,6 @@ def is_open_for_writing(descriptor: int) -> bool | None:
     except OSError as error:
         return True if error.errno in (errno.EAGAIN, errno.EBUSY) else None
     return False
-
-
-def _type(path: str) -> int:
-    """Return the magic number of the filesystem at ``path``, the first member of ``struct statfs``."""
-    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
-    if _libc.statfs(os.fsencode(path), buffer) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), path)
-    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
 
 
 def _image_file(device: int) -> str | None:

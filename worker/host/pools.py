@@ -8,8 +8,6 @@ join it. What is mounted there is invisible to the host, and gone when the proce
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from llbkit.worker.host.syscalls import (
+    CLONE_FS,
+    CLONE_NEWNS,
+    MS_REC,
+    MS_SLAVE,
+    enter_namespace,
+    mount,
+    unshare,
+)
+
 T = TypeVar("T")
 
-_CLONE_NEWNS = 0x00020000
-_CLONE_FS = 0x00000200
-_MS_REC, _MS_SLAVE = 0x4000, 1 << 19
 _CANCELLER = "cancel"
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Cancelled(Exception):  # noqa: N818
@@ -129,8 +133,8 @@ class Pools:
                 self._namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             else:
                 with _staying_in_directory():
-                    _call(_libc.unshare, _CLONE_FS)
-                    _call(_libc.setns, self._namespace, _CLONE_NEWNS)
+                    unshare(CLONE_FS)
+                    enter_namespace(self._namespace, CLONE_NEWNS)
 
 
 @contextmanager
@@ -147,8 +151,8 @@ def _staying_in_directory() -> Iterator[None]:
 
 def private_mounts() -> None:
     """Give the calling thread a mount namespace of its own, a slave of the host's. Raises OSError."""
-    _call(_libc.unshare, _CLONE_NEWNS | _CLONE_FS)
-    _call(_libc.mount, b"none", b"/", None, _MS_REC | _MS_SLAVE, None)
+    unshare(CLONE_NEWNS | CLONE_FS)
+    mount("none", "/", "", MS_REC | MS_SLAVE)
 
 
 def can_mount() -> bool:
@@ -156,7 +160,12 @@ def can_mount() -> bool:
     outcome: list[bool] = []
 
     def probe() -> None:
-        outcome.append(_libc.unshare(_CLONE_NEWNS | _CLONE_FS) == 0)
+        try:
+            unshare(CLONE_NEWNS | CLONE_FS)
+        except OSError:
+            outcome.append(False)
+        else:
+            outcome.append(True)
 
     thread = threading.Thread(target=probe)
     thread.start()
@@ -172,9 +181,3 @@ async def _drain(future: asyncio.Future[T]) -> None:
             continue
     if not future.cancelled():
         future.exception()
-
-
-def _call(function: Callable[..., int], *args: object) -> None:
-    if function(*args) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{getattr(function, '__name__', 'syscall')}: {os.strerror(code or errno.EIO)}")

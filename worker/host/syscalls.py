@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls missing from Python's standard library: mounting."""
+"""System calls missing from Python's standard library: mounting, mount namespaces, the type of a filesystem.
+
+The only module that calls the C library.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
+MS_SLAVE = 1 << 19
 MNT_DETACH = 2
+CLONE_FS, CLONE_NEWNS = 0x00000200, 0x00020000
 # These numbers are the same on every architecture.
 _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 429, 430, 431, 432
 _AT_FDCWD = -100
@@ -22,6 +27,7 @@ _SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
 _CLOEXEC = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _PAGE = 4096
+_STATFS_SIZE = 512  # more than any architecture's struct statfs
 OVERLAY_LIMIT = 500
 """Layers that overlayfs stacks at most."""
 # Layers are used in other stacks later: nothing in them may depend on this one.
@@ -42,6 +48,23 @@ def mount(source: str, target: Path | str, kind: str, flags: int = 0, data: str 
 def unmount(target: Path | str, flags: int = MNT_DETACH) -> None:
     """Unmount as umount2(2). Raises OSError."""
     _check(_libc.umount2(os.fsencode(target), flags), "umount", str(target))
+
+
+def unshare(flags: int) -> None:
+    """Leave what the calling thread shares with others: ``CLONE_FS``, ``CLONE_NEWNS``. Raises OSError."""
+    _check(_libc.unshare(flags), "unshare", None)
+
+
+def enter_namespace(descriptor: int, kind: int) -> None:
+    """Have the calling thread join a namespace of ``kind``, as setns(2). Raises OSError."""
+    _check(_libc.setns(descriptor, kind), "setns", None)
+
+
+def filesystem_type(path: str) -> int:
+    """Return the magic number of the filesystem at ``path`` (linux/magic.h). Raises OSError."""
+    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
+    _check(_libc.statfs(os.fsencode(path), buffer), "statfs", path)
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF  # the first member of struct statfs
 
 
 def mount_overlay(
@@ -145,7 +168,7 @@ def _argument(value: object) -> object:
     return ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.c_long(int(value))  # type: ignore[call-overload]
 
 
-def _check(result: int, what: str, path: str) -> None:
+def _check(result: int, what: str, path: str | None) -> None:
     if result != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}", path)

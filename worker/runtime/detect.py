@@ -12,7 +12,6 @@ both versions. The mount is made in the pools' private mount namespace and seen 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from llbkit.worker.base import EnvironmentLackError
+from llbkit.worker.host.syscalls import mount
 from llbkit.worker.runtime.spec import MountSpec, Sandbox, build
 from llbkit.worker.state.scratch import scratch
 
@@ -46,7 +46,6 @@ _UNCOVER = (
     'umount /sys/fs/cgroup && exec "$0" "$@"',
 )
 INSTALL = "apt-get install -y crun (or runc)"
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +165,7 @@ def cover_cgroups() -> None:
     """
     if _mounted_types()[-1:] == [_CGROUP2_MAGIC]:
         return
-    if _libc.mount(b"llbkit", os.fsencode(_CGROUP_ROOT), b"cgroup2", 0, None) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), os.fspath(_CGROUP_ROOT))
+    mount("llbkit", _CGROUP_ROOT, _CGROUP2_MAGIC)
 
 
 def _covered() -> bool:

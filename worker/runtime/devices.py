@@ -9,7 +9,6 @@ set up with the usual rules, and the thread that starts containers lives in it: 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import tempfile
@@ -17,11 +16,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from llbkit.worker.host.syscalls import mount, unmount
+
 _RULES = "c *:* m, b *:* m, c 1:3 rwm, c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm"
 _NAME = f"llbkit-sandbox-{hashlib.sha256(_RULES.encode()).hexdigest()[:12]}"
 """Named after its rules, which therefore never change."""
-_MNT_DETACH = 2
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine_thread(place: Path) -> bool:
@@ -60,10 +59,8 @@ def _devices_controller(place: Path) -> Iterator[Path]:
         OSError: the kernel has no such controller.
     """
     with tempfile.TemporaryDirectory(prefix="devices-", dir=place) as directory:
-        if _libc.mount(b"none", os.fsencode(directory), b"cgroup", 0, b"devices") != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), directory)
+        mount("none", directory, "cgroup", data="devices")
         try:
             yield Path(directory)
         finally:
-            _libc.umount2(os.fsencode(directory), _MNT_DETACH)
+            unmount(directory)

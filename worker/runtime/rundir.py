@@ -15,8 +15,6 @@ The sweep cannot see the runtime's records; it kills by number.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import itertools
 import os
 import secrets
@@ -28,11 +26,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from llbkit.filelock import POLL_SECONDS, locked, try_lock
 from llbkit.worker.base import StorageError
-from llbkit.worker.state.locks import POLL_SECONDS, boot_id, locked
+from llbkit.worker.host.boot import boot_id
+from llbkit.worker.host.syscalls import MS_NODEV, MS_NOSUID, mount, unmount
 
-_MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
-_libc = ctypes.CDLL(None, use_errno=True)
 _WARDEN = """
 trap '' HUP INT TERM
 read -r _
@@ -128,36 +126,36 @@ class RunDirectory:
             warden.kill()
             warden.communicate()
         self._wardens.clear()
-        _unmount(self.path / "work")
+        with contextlib.suppress(OSError):  # it is not mounted if making it failed
+            unmount(self.path / "work")
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
     def _claim(self) -> int:
         self.path.mkdir(mode=0o711)
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = try_lock(self.path / "lock")
+        assert lock is not None, "the directory's name is this process's own"
         os.write(lock, boot_id())
         (self.path / "pids").mkdir(mode=0o700)
         (self.path / "work").mkdir(mode=0o711)
         return lock
 
     def _mount_work(self) -> None:
-        work, flags = os.fsencode(self.path / "work"), _MS_NOSUID | _MS_NODEV
-        if _libc.mount(b"llbkit", work, b"tmpfs", flags, b"mode=0711") != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, f"cannot mount a tmpfs ({os.strerror(code)})")
+        try:
+            mount("llbkit", self.path / "work", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711")
+        except OSError as error:
+            text = f"cannot mount a tmpfs ({os.strerror(error.errno or 0)})"
+            raise OSError(error.errno, text) from error
 
     def _sweep(self) -> None:
         """Delete what dead processes left below the root: containers first, then their directories."""
         for directory in _directories(self._root):
             if directory == self.path:
                 continue
-            lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            lock = try_lock(directory / "lock")
+            if lock is None:
                 continue
-            else:
+            try:
                 if os.read(lock, 64) == boot_id():  # else the numbers are those of other processes
                     _kill_containers(directory / "pids")
                 shutil.rmtree(directory)
@@ -206,8 +204,3 @@ def _directories(directory: Path) -> list[Path]:
         return sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith("."))
     except FileNotFoundError:
         return []
-
-
-def _unmount(directory: Path) -> None:
-    """Unmount ``directory`` if something is mounted on it."""
-    _libc.umount2(os.fsencode(directory), _MNT_DETACH)

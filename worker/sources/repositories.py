@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from llbkit.filelock import locked, try_lock
 from llbkit.worker.base import CancelToken
 from llbkit.worker.fs.diskusage import disk_usage
-from llbkit.worker.state.locks import locked, try_lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Repositories:
         """
         bare = self._root / hashlib.sha256(remote.encode()).hexdigest()
         self._root.mkdir(parents=True, exist_ok=True)
-        with locked(_lock_of(bare), cancel) as lock:
+        with locked(_lock_of(bare), cancel.check) as lock:
             os.truncate(lock, 0)
             os.pwrite(lock, shown.encode(), 0)
             bare.mkdir(exist_ok=True)

@@ -10,7 +10,6 @@ alike. All users hold ``<key>/use`` shared, so that pruning knows. ``<key>/about
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,11 +18,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from llbkit.filelock import EXCLUSIVE, POLL_SECONDS, SHARED, locked, try_lock
 from llbkit.llb.ir.ops import CacheSharing
 from llbkit.worker.base import CancelToken, StorageError
 from llbkit.worker.fs.descent import remove_tree
 from llbkit.worker.fs.diskusage import disk_usage
-from llbkit.worker.state.locks import POLL_SECONDS, try_lock
 
 Fill = Callable[[Path], None]
 """Puts the base's content into an empty directory, its own owner and mode included."""
@@ -89,7 +88,7 @@ class CacheMounts:
     def remove(self, key: str) -> bool:
         """Delete a cache that is not in use; return whether it was deleted."""
         cache = self._root / key
-        lock = try_lock(cache / "use", fcntl.LOCK_EX)
+        lock = try_lock(cache / "use")
         if lock is None:
             return not cache.exists()
         grave = self._root / f".{key}-{os.getpid()}-{time.monotonic_ns()}"
@@ -119,14 +118,14 @@ def _use(cache: Path, cancel: CancelToken) -> int:
     while True:
         cancel.check()
         cache.mkdir(parents=True, exist_ok=True)
-        lock = try_lock(cache / "use", fcntl.LOCK_SH)
+        lock = try_lock(cache / "use", SHARED)
         if lock is not None:
             return lock
         time.sleep(POLL_SECONDS)
 
 
 def _hold(cache: Path, sharing: CacheSharing, cancel: CancelToken) -> tuple[int, Path]:
-    mode = fcntl.LOCK_SH if sharing is CacheSharing.SHARED else fcntl.LOCK_EX
+    mode = SHARED if sharing is CacheSharing.SHARED else EXCLUSIVE
     number = 0
     while True:
         cancel.check()
@@ -143,8 +142,7 @@ def _hold(cache: Path, sharing: CacheSharing, cancel: CancelToken) -> tuple[int,
 
 def _prepare(cache: Path, instance: Path, cache_id: str, base: str, fill: Fill | None) -> None:
     """Make the data directory if this is the first use. Shared users may come here at the same time."""
-    with open(instance / "making", "wb") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    with locked(instance / "making"):
         if not (cache / "about.json").exists():
             about = {"id": cache_id, "base": base, "created_at": time.time()}
             temporary = instance / "about.json"
@@ -164,7 +162,7 @@ def _prepare(cache: Path, instance: Path, cache_id: str, base: str, fill: Fill |
 def _describe(cache: Path) -> CacheMountInfo:
     file = cache / "about.json"
     about = json.loads(file.read_text(encoding="utf-8"))
-    lock = try_lock(cache / "use", fcntl.LOCK_EX)
+    lock = try_lock(cache / "use")
     if lock is not None:
         os.close(lock)
     return CacheMountInfo(

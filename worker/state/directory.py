@@ -15,15 +15,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from llbkit.filelock import locked, try_lock, try_lock_directory
 from llbkit.solver.cache.damage import Notice
 from llbkit.solver.cache.sqlite import CONSEQUENCE as RECORDS_LOST
 from llbkit.worker.base import CancelToken, StorageError
 from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.host.boot import boot_id
 from llbkit.worker.state.leases import Leases
-from llbkit.worker.state.locks import boot_id, locked, try_lock
 from llbkit.worker.state.metadata import CONSEQUENCE as METADATA_LOST
 from llbkit.worker.state.metadata import DamagedDatabaseError, Metadata
-from llbkit.worker.state.scratch import is_locked, lock_directory, remove_left_over, scratch
+from llbkit.worker.state.scratch import is_locked, remove_left_over, scratch
 from llbkit.worker.state.vetting import Vetting
 
 _FOLDERS = (
@@ -62,7 +63,9 @@ class StateDir:
             self._locks = [self._claim()]
             try:
                 self.work.mkdir()
-                self._locks.append(lock_directory(self.work))
+                lock = try_lock_directory(self.work)
+                assert lock is not None, "the directory's name is this process's own"
+                self._locks.append(lock)
                 self.alone = self._is_alone()
                 self._vetting = Vetting(
                     {root / "metadata.db": METADATA_LOST, self.cache_db: RECORDS_LOST},
@@ -169,7 +172,7 @@ class StateDir:
             llbkit.worker.host.pools.Cancelled: while waiting, if ``cancel`` says so.
         """
         path = self.run / "locks" / name
-        with locked(path, cancel):
+        with locked(path, cancel.check if cancel is not None else None):
             try:
                 yield
             finally:

@@ -7,43 +7,27 @@ Each is locked by its owner while it is in use, so everybody can tell what is le
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from llbkit.filelock import try_lock_directory
 from llbkit.worker.fs.descent import remove_tree
-
-
-def lock_directory(path: Path) -> int:
-    """Lock a directory for as long as the returned descriptor is open.
-
-    Raises:
-        BlockingIOError: somebody else holds the lock.
-        OSError: not a directory, or not there.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def is_locked(path: Path) -> bool:
     """Return whether a living process holds the lock of a directory."""
     try:
-        os.close(lock_directory(path))
-    except BlockingIOError:
-        return True
+        descriptor = try_lock_directory(path)
     except (FileNotFoundError, NotADirectoryError):
-        pass
-    return False
+        return False
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None
 
 
 @contextmanager
@@ -86,13 +70,10 @@ def _make(parent: Path) -> tuple[Path, int]:
     while True:
         path = parent / secrets.token_hex(6)
         path.mkdir(mode=0o700)
-        try:
-            descriptor = lock_directory(path)
-        except (FileNotFoundError, BlockingIOError):
-            continue  # another process took it for left over
-        if path.exists():
-            return path, descriptor
-        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            if (descriptor := try_lock_directory(path)) is not None:
+                return path, descriptor
+        # Another process took it for left over.
 
 
 def remove_left_over(parent: Path) -> None:
@@ -101,8 +82,10 @@ def remove_left_over(parent: Path) -> None:
         path = parent / name
         try:
             # Held until it is gone: whoever has made the directory just now and not locked it yet makes another one.
-            descriptor = lock_directory(path)
-        except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+            descriptor = try_lock_directory(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if descriptor is None:
             continue
         try:
             remove_tree(path)

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from llbkit.worker.base import EnvironmentLackError
+from llbkit.worker.host.boot import boot_id
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.runtime import detect as detecting
 from llbkit.worker.runtime.detect import Finding, Runtime, Verdict, check_host, command, detect
 from llbkit.worker.runtime.rundir import RunDirectory
-from llbkit.worker.state.locks import boot_id
 
 _TIMEOUT = 20
 

@@ -8,10 +8,10 @@ import shutil
 
 import pytest
 
+from llbkit.filelock import locked, try_lock
 from llbkit.worker.base import Snapshot, StorageError
 from llbkit.worker.content.store import DamagedBlobError
 from llbkit.worker.state.directory import StateDir
-from llbkit.worker.state.locks import locked, try_lock
 
 
 def test_layers_of_a_lost_database_never_get_the_same_numbers(tmp_path, helpers) -> None:
