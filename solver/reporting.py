@@ -1,15 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deliver events from any thread to the job's sink, in order and one at a time, on the event loop's thread."""
+"""Report what happens in a build: the events of a step, delivered from any thread to the build's sink.
+
+Whatever is shown as a step reports through a `StepReporter`: a vertex of the graph, a question of a frontend, an export.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from llbkit.solver.events import Event, Progress
+from llbkit.solver.events import (
+    Event,
+    Progress,
+    VertexAdded,
+    VertexCompleted,
+    VertexLog,
+    VertexStarted,
+    VertexStatus,
+    VertexWarning,
+)
+from llbkit.solver.ports import Clock
 
 
 class Reporter:
@@ -82,3 +95,52 @@ class Reporter:
         """Raise what the sink raised, if it did."""
         if self.failure is not None:
             raise self.failure
+
+
+class StepReporter:
+    """Makes the events of the step ``digest`` and hands them to ``emit``. As thread-safe as ``emit`` is."""
+
+    def __init__(self, digest: str, emit: Progress, clock: Clock) -> None:
+        self._digest, self._emit, self._clock = digest, emit, clock
+        self._began: dict[str, float] = {}
+
+    def added(self, name: str, inputs: Sequence[str] = (), group: str = "") -> None:
+        """Report that the step is part of the build, under this name; ``inputs`` are digests of steps."""
+        self._emit(VertexAdded(digest=self._digest, name=name, inputs=tuple(inputs), group=group))
+
+    def started(self) -> None:
+        """Report that work on the step began."""
+        self._emit(VertexStarted(digest=self._digest, time=self._clock.time()))
+
+    def completed(self, *, error: str = "") -> None:
+        """Report that work on the step ended."""
+        self._emit(VertexCompleted(digest=self._digest, time=self._clock.time(), error=error))
+
+    def cached(self, now: float) -> None:
+        """Report that the step was found in the cache at the time ``now``."""
+        self._emit(VertexStarted(digest=self._digest, time=now))
+        self._emit(VertexCompleted(digest=self._digest, time=now, cached=True))
+
+    def warned(self, text: str) -> None:
+        """Report a warning beside the step."""
+        self._emit(VertexWarning(digest=self._digest, short=text))
+
+    def log(self, stream: int, data: bytes) -> None:
+        """Report process output (1 stdout, 2 stderr)."""
+        self._emit(VertexLog(digest=self._digest, stream=stream, data=data, time=self._clock.time()))
+
+    def status(self, id: str, name: str, current: int, total: int, done: bool = False) -> None:  # noqa: A002
+        """Report sub-progress; the first report of an ``id`` is its start."""
+        now = self._clock.time()
+        self._emit(
+            VertexStatus(
+                id=id,
+                digest=self._digest,
+                name=name,
+                current=current,
+                total=total,
+                time=now,
+                started=self._began.setdefault(id, now),
+                completed=now if done else None,
+            )
+        )

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,8 +13,9 @@ from llbkit.llb import Graph, State
 from llbkit.llb.address.reference import parse
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
+from llbkit.progress.display_step import as_display_step, digest_of
 from llbkit.solver import Job
-from llbkit.solver.events import Progress, VertexAdded, VertexCompleted, VertexStarted, VertexWarning
+from llbkit.solver.events import Progress, VertexWarning
 from llbkit.solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized, Seen
 from llbkit.solver.passes import run as run_passes
 from llbkit.worker.base import Session, WorkerError
@@ -170,7 +168,7 @@ class EngineBridge:
         line = f" (line {diagnostic.span.start_line})" if diagnostic.span else ""
         self.progress(
             VertexWarning(
-                digest=self._read.get(name) or _digest_of("[internal] load build definition"),
+                digest=self._read.get(name) or digest_of("[internal] load build definition"),
                 short=f"{diagnostic.code}: {diagnostic.message}{line}",
                 detail=(diagnostic.detail,) if diagnostic.detail else (),
                 url=diagnostic.rule_url,
@@ -186,20 +184,10 @@ class EngineBridge:
         A frontend says itself which source it asked for, so the refusal does not begin with ``about`` again. Requests for
         several platforms are steps of their own, though their names may be the same.
         """
-        digest = _digest_of(f"{name} {platform}")
-        self.progress(VertexAdded(digest=digest, name=name, inputs=()))
-        self.progress(VertexStarted(digest=digest, time=time.time()))
-        error = ""
         try:
-            return await ask()
+            return await as_display_step(f"{name} {platform}", name, self.progress, lambda _: ask())
         except WorkerError as refusal:
-            error = str(refusal)
-            raise ResolveError(error.removeprefix(f"{about}: "), help=refusal.help) from refusal
-        except asyncio.CancelledError:
-            error = "context canceled"
-            raise
-        finally:
-            self.progress(VertexCompleted(digest=digest, time=time.time(), error=error))
+            raise ResolveError(str(refusal).removeprefix(f"{about}: "), help=refusal.help) from refusal
 
 
 async def _value(ref: Ref) -> object:
@@ -217,7 +205,3 @@ def _stat(info: PathInfo) -> Stat:
         gid=info.gid,
         linkname=info.linkname,
     )
-
-
-def _digest_of(name: str) -> str:
-    return "sha256:" + hashlib.sha256(name.encode()).hexdigest()

@@ -4,21 +4,20 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from llbkit.solver.events import (
-    Progress,
-    VertexAdded,
-    VertexCompleted,
-    VertexStarted,
-    VertexStatus,
-    VertexWarning,
-)
+from llbkit.solver.clock import SystemClock
+from llbkit.solver.events import Progress
+from llbkit.solver.reporting import Reporter, StepReporter
 from llbkit.worker.base import StatusReport
 
 T = TypeVar("T")
+
+
+def digest_of(key: str) -> str:
+    """Return what a step outside the graph has for a digest; ``key`` tells steps of one build apart."""
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 
 
 async def as_display_step(
@@ -29,38 +28,26 @@ async def as_display_step(
     *,
     warnings: Sequence[str] = (),
 ) -> T:
-    """Await ``work(report)`` and show it under ``title`` with ``warnings``; ``key`` tells steps of one build apart."""
-    digest = "sha256:" + hashlib.sha256(key.encode()).hexdigest()
-    progress(VertexAdded(digest=digest, name=title, inputs=()))
-    progress(VertexStarted(digest=digest, time=time.time()))
-    for warning in warnings:
-        progress(VertexWarning(digest=digest, short=warning))
-    error = ""
-    try:
-        return await work(_reporter(digest, progress))
-    except BaseException as failure:
-        error = str(failure) or "context canceled"
-        raise
-    finally:
-        progress(VertexCompleted(digest=digest, time=time.time(), error=error))
+    """Await ``work(report)`` and show it under ``title`` with ``warnings``; ``key`` tells steps of one build apart.
 
+    ``report`` may be called from any thread; ``progress`` is called on this one.
 
-def _reporter(digest: str, progress: Progress) -> StatusReport:
-    began: dict[str, float] = {}
-
-    def report(identity: str, name: str, current: int, total: int, done: bool) -> None:
-        now = time.time()
-        progress(
-            VertexStatus(
-                id=identity,
-                digest=digest,
-                name=name,
-                current=current,
-                total=total,
-                time=now,
-                started=began.setdefault(identity, now),
-                completed=now if done else None,
-            )
-        )
-
-    return report
+    Raises:
+        Exception: what ``work`` raised, or ``progress``, which cancels the work.
+    """
+    reporter = Reporter(progress)
+    reporter.bind()
+    step = StepReporter(digest_of(key), reporter.emit, SystemClock())
+    async with reporter.interruptible():
+        step.added(title)
+        step.started()
+        for warning in warnings:
+            step.warned(warning)
+        error = ""
+        try:
+            return await work(step.status)
+        except BaseException as failure:
+            error = str(failure) or "context canceled"
+            raise
+        finally:
+            step.completed(error=error)

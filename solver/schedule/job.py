@@ -15,7 +15,7 @@ from llbkit.solver.events import Progress
 from llbkit.solver.explain import Miss
 from llbkit.solver.passes.rewrite import Part
 from llbkit.solver.ports import Result
-from llbkit.solver.reporting import Reporter
+from llbkit.solver.reporting import Reporter, StepReporter
 from llbkit.solver.schedule.execution import Tools
 from llbkit.solver.schedule.flight import together
 from llbkit.solver.schedule.vertex import Executions, VertexSolver
@@ -122,7 +122,7 @@ class Job:
                 name=name_of(vertex, metadata, [below.name for below in inputs]),
                 spans=spans[vertex.digest],
                 inputs=inputs,
-                reporter=self._reporter,
+                events=StepReporter(vertex.digest, self._reporter.emit, self._tools.clock),
                 clock=self._tools.clock,
                 parts=parts.get(vertex.digest, ()),
             )

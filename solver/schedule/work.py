@@ -12,11 +12,10 @@ from llbkit.llb.ir.graph import Metadata, Vertex
 from llbkit.llb.ir.walk import postorder
 from llbkit.solver import keys
 from llbkit.solver.errors import SolveError, VertexError
-from llbkit.solver.events import VertexAdded, VertexCompleted, VertexLog, VertexStarted, VertexStatus
 from llbkit.solver.keys import KnownInput
 from llbkit.solver.passes.rewrite import Part
 from llbkit.solver.ports import CacheMap, Clock, ContentKey, Json, Operation, Result
-from llbkit.solver.reporting import Reporter
+from llbkit.solver.reporting import StepReporter
 
 CANCELED = "context canceled"
 
@@ -37,7 +36,7 @@ class Work:
     name: str
     spans: tuple[Span, ...]
     inputs: tuple[Work, ...]
-    reporter: Reporter
+    events: StepReporter
     clock: Clock
     parts: tuple[Part, ...] = ()
 
@@ -57,7 +56,6 @@ class Work:
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     running: bool = False
     shown: bool = False
-    status_began: dict[str, float] = field(default_factory=dict)
 
     def reset(self) -> None:
         """Forget how far the search had come: it was cancelled and may begin again."""
@@ -133,51 +131,29 @@ class Work:
 
     def log(self, stream: int, data: bytes) -> None:
         """Report process output. Callable from any thread."""
-        self.reporter.emit(
-            VertexLog(digest=self.vertex.digest, stream=stream, data=data, time=self.clock.time())
-        )
+        self.events.log(stream, data)
 
     def status(self, id: str, name: str, current: int, total: int, *, done: bool = False) -> None:  # noqa: A002
         """Report sub-progress. Callable from any thread."""
-        now = self.clock.time()
-        self.reporter.emit(
-            VertexStatus(
-                id=id,
-                digest=self.vertex.digest,
-                name=name,
-                current=current,
-                total=total,
-                time=now,
-                started=self.status_began.setdefault(id, now),
-                completed=now if done else None,
-            )
-        )
+        self.events.status(id, name, current, total, done)
 
     def show_added(self) -> None:
         """Show that the vertex is part of the build, under its present name."""
         group = self.metadata.progress_group
-        self.reporter.emit(
-            VertexAdded(
-                digest=self.vertex.digest,
-                name=self.name,
-                inputs=tuple(below.vertex.digest for below in self.inputs),
-                group=group.id if group else "",
-            )
-        )
+        inputs = [below.vertex.digest for below in self.inputs]
+        self.events.added(self.name, inputs, group.id if group else "")
 
     def show_started(self) -> None:
         """Show that work on the vertex goes on."""
         if not self.running:
             self.running = self.shown = True
-            self.reporter.emit(VertexStarted(digest=self.vertex.digest, time=self.clock.time()))
+            self.events.started()
 
     def show_completed(self, *, error: str = "") -> None:
         """Show that the work has ended, if it ever began."""
         if self.running:
             self.running = False
-            self.reporter.emit(
-                VertexCompleted(digest=self.vertex.digest, time=self.clock.time(), error=error)
-            )
+            self.events.completed(error=error)
 
     def show_cached(self) -> None:
         """Show the vertex, and everything below it that therefore never has to start, as cached."""
@@ -185,8 +161,7 @@ class Work:
         for work in postorder([self], lambda item: [below for below in item.inputs if not below.shown]):
             if not work.shown:
                 work.shown = True
-                self.reporter.emit(VertexStarted(digest=work.vertex.digest, time=now))
-                self.reporter.emit(VertexCompleted(digest=work.vertex.digest, time=now, cached=True))
+                work.events.cached(now)
 
     def fail(self, error: Exception) -> VertexError:
         """Show and return a failure of this vertex."""

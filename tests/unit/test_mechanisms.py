@@ -14,6 +14,7 @@ OWNERS = {
     r"\bctypes\.CDLL\(": {"worker/host/syscalls.py"},
     r"\bfcntl\.flock\(": {"llbkit/filelock.py"},
     r"\b(isal_zlib\.compressobj|ZstdCompressor)\(": {"worker/archive/compress.py"},
+    r"\bVertex(Started|Completed|Status|Log)\(\s*(digest|id)=": {"solver/reporting.py"},
     r"^def normalize\(platform\b": {"llb/ir/platform.py"},
 }
 
