@@ -116,6 +116,10 @@ class Solution:
         self.response = inner.response
         self.size = inner.size
 
+    def release(self) -> None:
+        """Let pruning remove the files. See `llbkit.Solution.release`."""
+        self._inner.release()
+
     def read_file(self, path: str, *, offset: int = 0, length: int = 0) -> bytes:
         """Return a file's content. See `llbkit.Solution.read_file`."""
         return run(self._inner.read_file(path, offset=offset, length=length))

@@ -12,7 +12,8 @@ import asyncio
 import hashlib
 import selectors
 from collections import Counter
-from collections.abc import Awaitable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -129,7 +130,7 @@ class FakeWorker:
     ``failures`` names what fails when executed, ``key_failures`` what has no own key; ``volatile`` sources have no usable
     key; ``values`` replaces sources' numbers (an unstable source); ``unsaved`` results outlive nothing; ``unlookable``
     vertices cannot tell contents; ``needs`` are the resources of every execution. ``lost`` holds tokens that no longer
-    load.
+    load; ``held`` counts the handles on each number, ``collected`` has what `collect` took, ``leases`` is how many are open.
 
     ``calls`` counts executions, ``looks`` content keys, ``keys`` own keys, ``loads`` tokens; ``order`` lists executions as
     they began.
@@ -152,6 +153,9 @@ class FakeWorker:
     keys: Counter[str] = field(default_factory=Counter)
     loads: Counter[str] = field(default_factory=Counter)
     order: list[str] = field(default_factory=list)
+    held: Counter[str] = field(default_factory=Counter)
+    collected: set[str] = field(default_factory=set)
+    leases: int = 0
     running: int = 0
     most_running: int = 0
 
@@ -162,18 +166,68 @@ class FakeWorker:
     def save(self, result: Result) -> str | None:
         """Return the number as text."""
         assert isinstance(result, Number), "not a result of this worker"
-        return None if result.name in self.unsaved else str(int(result))
+        return None if result.name in self.unsaved else result.id
 
     def load(self, token: str) -> Result | None:
         """Return the number of a token that is not lost."""
         self.loads[token] += 1
-        return None if token in self.lost else Number(token)
+        return None if token in self.lost | self.collected else self.handle(int(token))
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Count the leases that are open; numbers need none."""
+        self.leases += 1
+        try:
+            yield
+        finally:
+            self.leases -= 1
+
+    # -- lifetimes
+
+    def handle(self, value: int, name: str = "") -> Number:
+        """Return a new handle on a number; one that was collected is there again."""
+        number = Number(value)
+        number.name, number.worker = name, self
+        self.held[number.id] += 1
+        self.collected.discard(number.id)
+        return number
+
+    def collect(self) -> frozenset[str]:
+        """Lose every number without a handle, as pruning does; return which these were."""
+        gone = frozenset(number for number, handles in self.held.items() if not handles) - self.collected
+        self.collected |= gone
+        return gone
+
+    def require(self, value: Result) -> Number:
+        """Return a result that is handed to an operation. Fails if it is not kept."""
+        assert isinstance(value, Number), "not a result of this worker"
+        assert not value.released, f"{value.id} was released while an operation needs it"
+        assert value.id not in self.collected, f"{value.id} was collected while an operation needs it"
+        return value
 
 
 class Number(int):
-    """A result. ``name`` is that of the vertex that made it, if it was not loaded."""
+    """A `llbkit.solver.ports.Result`. ``name`` is that of the vertex that made it, if it was not loaded."""
 
     name = ""
+    worker: FakeWorker
+    released = False
+
+    @property
+    def id(self) -> str:
+        """The number as text."""
+        return str(int(self))
+
+    def clone(self) -> Number:
+        """Return another handle on the number."""
+        assert not self.released, f"{self.id} was released"
+        return self.worker.handle(int(self), self.name)
+
+    def release(self) -> None:
+        """Give the handle up."""
+        if not self.released:
+            self.released = True
+            self.worker.held[self.id] -= 1
 
 
 class _FakeOperation:
@@ -205,7 +259,9 @@ class _FakeOperation:
     async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
         worker = self._worker
         worker.looks[self._name] += 1
+        worker.require(value)
         await worker.clock.sleep(worker.look_delays.get(self._name, 0.0))
+        worker.require(value)
         if self._name in worker.unlookable:
             return None
         return ContentKey(digest=f"value-{value}", ingredients={"files": {"/value": str(value)}})
@@ -216,9 +272,12 @@ class _FakeOperation:
         worker.order.append(self._name)
         worker.running += 1
         worker.most_running = max(worker.most_running, worker.running)
+        assert worker.leases, "an operation is executed under a lease"
         step.log(1, f"working on {self._name}\n".encode())
         try:
+            self._require(inputs)
             await worker.clock.sleep(worker.delays.get(self._name, 0.0))
+            self._require(inputs)
         finally:
             worker.running -= 1
         if self._name in worker.failures:
@@ -228,8 +287,10 @@ class _FakeOperation:
             outputs = sum(mount.output >= 0 for mount in self._vertex.op.mounts)
         return [self._number(inputs, output) for output in range(outputs)]
 
+    def _require(self, inputs: Sequence[Result]) -> None:
+        for value in inputs:
+            self._worker.require(value)
+
     def _number(self, inputs: Sequence[Result], output: int) -> Number:
         value = value_of(self._vertex, [item for item in inputs if isinstance(item, int)], output)
-        made = Number(self._worker.values.get(self._name, value))
-        made.name = self._name
-        return made
+        return self._worker.handle(self._worker.values.get(self._name, value), self._name)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The solver's interfaces to the outside: a worker that executes vertices, a store for cache records, a clock.
 
-The solver knows no container, registry or file. A *result* is an opaque object made by `Operation.execute`,
-handed to the operations that depend on it, and turned into a *token* (a string) to outlive the process.
+The solver knows no container, registry or file. A *result* is made by `Operation.execute`, handed to the operations that
+depend on it, and turned into a *token* (a string) to outlive the process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
@@ -15,8 +16,25 @@ from typing import Protocol, TypeAlias
 from llbkit.llb.ir.graph import Metadata, Vertex
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
-Result: TypeAlias = object
 NOTHING: Mapping[str, Json] = MappingProxyType({})
+
+
+class Result(Protocol):
+    """A handle on what a vertex gave. It stays usable until it is released, whatever is pruned meanwhile.
+
+    Who makes or clones a handle releases it. One that is only handed in (the inputs of an operation, the result of
+    `Job.solve`) belongs to somebody else: whoever keeps it for longer than the call, or the job, keeps a clone.
+    """
+
+    @property
+    def id(self) -> str:
+        """Names the result in its worker; clones have the id of the original."""
+
+    def clone(self) -> Result:
+        """Return another handle on the same. Of a handle that was not released."""
+
+    def release(self) -> None:
+        """Give the handle up; idempotent. When the last one is gone, the worker may remove what it stood for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +112,7 @@ class Operation(Protocol):
         """
 
     async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
-        """Do the work. Returns one result for each output of the op.
+        """Do the work. Returns one result for each output of the op, handles of their own that the caller releases.
 
         An error may say in an attribute ``part`` which action of a file op failed, by its number.
         """
@@ -110,7 +128,13 @@ class Worker(Protocol):
         """Return a token from which `load` can find the result in any later process; None if there is none."""
 
     def load(self, token: str) -> Result | None:
-        """Return the result of a token, or None if it is gone (pruned, damaged)."""
+        """Return the result of a token, a handle that the caller releases; None if it is gone (pruned, damaged)."""
+
+    def lease(self) -> AbstractContextManager[None]:
+        """While the context lasts, keep what operations make and look at, so far as no result keeps it, from being pruned.
+
+        That goes for operations called in this task and in those started from it. Contexts nest; the inner one counts.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

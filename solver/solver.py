@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from llbkit.solver.clock import SystemClock
 from llbkit.solver.events import Progress, discard
 from llbkit.solver.ports import CacheStore, Clock, Worker
-from llbkit.solver.schedule.execution import Tools
+from llbkit.solver.schedule.execution import Executed, Tools
 from llbkit.solver.schedule.flight import Flights
 from llbkit.solver.schedule.job import Job
 from llbkit.solver.schedule.resources import Resources
@@ -29,7 +29,7 @@ class Solver:
         self._tools = Tools(
             worker=worker, store=store, clock=clock or SystemClock(), resources=Resources(resources)
         )
-        self._executions: Executions = Flights()
+        self._executions: Executions = Flights(Executed.release)
 
     @property
     def executing(self) -> int:

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read results on behalf of a frontend: files, directories, one path's metadata. Blocking.
+"""Read filesystems on behalf of a frontend: files, directories, one path's metadata. Blocking.
 
-Links are followed inside the result only, and what a local directory's filters hide is not there.
+Links are followed inside the filesystem only, and what a local directory's filters hide is not there.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from llbkit.worker.base import CancelToken, Snapshot, Snapshotter
-from llbkit.worker.fs.tree import DirectoryTree, Node, Tree, join, lookup, relative, resolve
-from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.base import CancelToken
+from llbkit.worker.fs.tree import Node, Tree, join, lookup, relative, resolve
+from llbkit.worker.results import Filesystem, Views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,20 +29,19 @@ class PathInfo:
 
 
 class Reader:
-    """Reads results. ``ensure`` unpacks lazy layers."""
+    """Reads what ``views`` shows."""
 
-    def __init__(self, snapshotter: Snapshotter, ensure: Callable[[Snapshot, CancelToken], None]) -> None:
-        self._snapshotter = snapshotter
-        self._ensure = ensure
+    def __init__(self, views: Views) -> None:
+        self._views = views
 
-    def read_file(self, value: object, path: str, offset: int, length: int, cancel: CancelToken) -> bytes:
+    def read_file(self, value: Filesystem, path: str, offset: int, length: int, cancel: CancelToken) -> bytes:
         """Return a regular file's content; ``length`` 0 means to the end.
 
         Raises:
             IsADirectoryError: the path is a directory.
             FileNotFoundError: there is no regular file.
         """
-        with self._tree(value, cancel) as tree:
+        with self._views.tree(value, cancel) as tree:
             place, node = self._find(tree, path)
             if node.is_dir:
                 raise IsADirectoryError(f"{path} is a directory")
@@ -55,9 +51,9 @@ class Reader:
                 file.seek(offset)
                 return file.read(length or -1)
 
-    def read_dir(self, value: object, path: str, include: str, cancel: CancelToken) -> list[PathInfo]:
+    def read_dir(self, value: Filesystem, path: str, include: str, cancel: CancelToken) -> list[PathInfo]:
         """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
-        with self._tree(value, cancel) as tree:
+        with self._views.tree(value, cancel) as tree:
             place, node = self._find(tree, path)
             if not node.is_dir:
                 raise FileNotFoundError(f"{path} is not a directory")
@@ -67,21 +63,11 @@ class Reader:
                 if not include or fnmatch.fnmatchcase(name, include)
             ]
 
-    def stat_file(self, value: object, path: str, cancel: CancelToken) -> PathInfo:
+    def stat_file(self, value: Filesystem, path: str, cancel: CancelToken) -> PathInfo:
         """Return one path's metadata, links followed. Raises FileNotFoundError."""
-        with self._tree(value, cancel) as tree:
+        with self._views.tree(value, cancel) as tree:
             place, node = self._find(tree, path)
             return _info(place.rpartition("/")[2], node, tree)
-
-    @contextmanager
-    def _tree(self, value: object, cancel: CancelToken) -> Iterator[Tree]:
-        if isinstance(value, LocalTree):
-            yield value
-            return
-        snapshot = value if isinstance(value, Snapshot) else Snapshot()
-        self._ensure(snapshot, cancel)
-        with self._snapshotter.view(snapshot) as root:
-            yield DirectoryTree(os.fspath(root))
 
     @staticmethod
     def _find(tree: Tree, path: str) -> tuple[str, Node]:

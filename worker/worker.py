@@ -7,10 +7,10 @@ Parts are made when they are first needed: a fully cached build opens the databa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir import platform as platforms
@@ -32,6 +32,15 @@ from llbkit.worker.content.store import ContentStore
 from llbkit.worker.host.pools import Pools, can_mount
 from llbkit.worker.oci import Descriptor
 from llbkit.worker.ops.exec.nul_bytes import refuse_nul
+from llbkit.worker.results import (
+    Filesystem,
+    FilesystemOperation,
+    LeasedOperation,
+    Results,
+    Views,
+    as_snapshot,
+    filesystem_of,
+)
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.state.directory import StateDir
 
@@ -53,6 +62,8 @@ if TYPE_CHECKING:
     from llbkit.worker.state.cachemounts import CacheMounts
     from llbkit.worker.state.gc import GarbageCollector
     from llbkit.worker.transfer import ImageTransfer
+
+T = TypeVar("T")
 
 
 class LocalWorker:
@@ -85,6 +96,7 @@ class LocalWorker:
             self.content = ContentStore(self.state)
             self.layers = LayerStore(self.state, self.content)
             self.layers.fetch = self._fetch
+            self._results = Results(self.layers, self.state.lease)
             self.cache_store = SQLiteStore(self.state.cache_db, notice)
         except BaseException:
             self.state.close()
@@ -215,7 +227,7 @@ class LocalWorker:
     def _reader(self) -> Reader:
         from llbkit.worker.reader import Reader
 
-        return Reader(self.snapshotter, self.ensure)
+        return Reader(Views(self.snapshotter, self.ensure))
 
     @property
     def platforms(self) -> Sequence[Platform]:
@@ -258,6 +270,9 @@ class LocalWorker:
         """
         assert isinstance(session, Session), "jobs on this worker must have a Session"
         refuse_nul(vertex.op)
+        return LeasedOperation(self._operation(vertex, metadata, session), self._results)
+
+    def _operation(self, vertex: Vertex, metadata: VertexMetadata, session: Session) -> FilesystemOperation:
         match vertex.op:
             case ops.Exec():
                 from llbkit.worker.ops.exec.op import ExecOperation
@@ -284,17 +299,15 @@ class LocalWorker:
 
     def save(self, result: Result) -> str | None:
         """Return the token of a snapshot; a local directory has none."""
-        match result:
-            case None:
-                return self.layers.to_token(Snapshot())
-            case Snapshot():
-                return self.layers.to_token(result)
-            case _:
-                return None
+        return self._results.save(result)
 
     def load(self, token: str) -> Result | None:
-        """Return the snapshot of a token, pinned, or None if it is gone."""
-        return self.layers.from_token(token)
+        """Return the snapshot of a token, or None if it is gone."""
+        return self._results.load(token)
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Keep what the work in the context makes and looks at from being pruned; see `llbkit.solver.ports.Worker`."""
+        return self.state.lease.working()
 
     # -- what a bridge and an engine ask
 
@@ -316,21 +329,30 @@ class LocalWorker:
             "net", lambda cancel: self.sources.describe(identifier, attrs, cancel, session=session)
         )
 
-    async def read_file(self, value: Result, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+    async def read_file(self, result: Result | None, path: str, *, offset: int = 0, length: int = 0) -> bytes:
         """Return a file of a result. Raises FileNotFoundError, IsADirectoryError."""
-        return await self.pools.run(
-            "disk", lambda cancel: self._reader.read_file(value, path, offset, length, cancel)
+        return await self._looking(
+            result, lambda value, cancel: self._reader.read_file(value, path, offset, length, cancel)
         )
 
-    async def read_dir(self, value: Result, path: str, *, include: str = "") -> list[PathInfo]:
+    async def read_dir(self, result: Result | None, path: str, *, include: str = "") -> list[PathInfo]:
         """Return a directory of a result. Raises FileNotFoundError."""
-        return await self.pools.run(
-            "disk", lambda cancel: self._reader.read_dir(value, path, include, cancel)
+        return await self._looking(
+            result, lambda value, cancel: self._reader.read_dir(value, path, include, cancel)
         )
 
-    async def stat_file(self, value: Result, path: str) -> PathInfo:
+    async def stat_file(self, result: Result | None, path: str) -> PathInfo:
         """Return one path of a result. Raises FileNotFoundError."""
-        return await self.pools.run("disk", lambda cancel: self._reader.stat_file(value, path, cancel))
+        return await self._looking(result, lambda value, cancel: self._reader.stat_file(value, path, cancel))
+
+    async def snapshot(self, result: Result | None) -> Snapshot:
+        """Return a result, which must be kept for as long as that is used, as a snapshot; None is scratch."""
+        return await self._looking(result, lambda value, _: as_snapshot(value))
+
+    async def _looking(self, result: Result | None, look: Callable[[Filesystem, CancelToken], T]) -> T:
+        value = filesystem_of(result)
+        with self.lease():
+            return await self.pools.run("disk", lambda cancel: look(value, cancel))
 
     async def export(self, kind: str, request: ExportRequest, report: StatusReport) -> dict[str, str]:
         """Export results; see `llbkit.worker.exporters.export`."""
@@ -406,10 +428,7 @@ class LocalWorker:
         from llbkit.worker.fs.select.selection import Selection
         from llbkit.worker.ops.exec.op import ExecParts
 
-        def digest(value: Result, paths: tuple[str, ...], cancel: CancelToken) -> ContentKey:
-            from llbkit.worker.sources.localtree import LocalTree
-
-            assert value is None or isinstance(value, Snapshot | LocalTree), "a result of this worker"
+        def digest(value: Filesystem, paths: tuple[str, ...], cancel: CancelToken) -> ContentKey:
             return self.hasher.key(value, [Selection(src=path, follow=True) for path in paths], cancel)
 
         return ExecParts(
@@ -419,29 +438,34 @@ class LocalWorker:
             containers=lambda: self.containers,
             caches=lambda: self.caches,
             digest=digest,
-            token=lambda value: self.save(value) or "",
+            token=lambda value: self._results.token(value) or "",
         )
 
-    def _local(self, op: ops.Source, session: Session) -> Operation:
+    def _local(self, op: ops.Source, session: Session) -> FilesystemOperation:
         from llbkit.worker.ops.source.local import LocalOperation
 
         return LocalOperation(
-            op, session, caches=self._stat_caches, snapshotter=self.snapshotter, pools=self.pools
+            op,
+            session,
+            caches=self._stat_caches,
+            hold=self.state.lease.hold_layers,
+            snapshotter=self.snapshotter,
+            pools=self.pools,
         )
 
-    def _file(self, vertex: Vertex) -> Operation:
+    def _file(self, vertex: Vertex) -> FilesystemOperation:
         from llbkit.worker.ops.file.op import FileOperation
 
         return FileOperation(
             vertex, snapshotter=self.snapshotter, ensure=self.ensure, hasher=self.hasher, pools=self.pools
         )
 
-    def _merge(self, vertex: Vertex) -> Operation:
+    def _merge(self, vertex: Vertex) -> FilesystemOperation:
         from llbkit.worker.ops.merge import MergeOperation
 
         return MergeOperation(vertex, hasher=self.hasher, pools=self.pools)
 
-    def _diff(self, vertex: Vertex) -> Operation:
+    def _diff(self, vertex: Vertex) -> FilesystemOperation:
         from llbkit.worker.ops.diff import DiffOperation
 
         return DiffOperation(

@@ -18,6 +18,7 @@ from llbkit.solver import Job
 from llbkit.solver.events import Progress, VertexWarning
 from llbkit.solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized, Seen
 from llbkit.solver.passes import run as run_passes
+from llbkit.solver.ports import Result
 from llbkit.worker.base import Session, WorkerError
 from llbkit.worker.reader import PathInfo
 from llbkit.worker.worker import LocalWorker
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 class EngineRef:
-    """A `llbkit.frontends.base.Ref`: a graph that is solved when somebody looks inside, once.
+    """A `llbkit.frontends.base.Ref`: a graph that is solved when somebody looks inside, once; it keeps the result.
 
     ``graph`` is as the frontend made it; what is solved is what the passes make of it, unless ``optimizing`` is off.
     """
@@ -35,20 +36,22 @@ class EngineRef:
         self.graph = graph
         self._job = job
         self._optimizing = optimizing
-        self._value: object = None
+        self._value: Result | None = None
         self._solved = False
 
     def optimized(self, seen: Seen = Seen.LAYERS) -> Optimized:
         """Return what the passes make of the graph; ``seen`` is what will be seen of its head."""
         return optimized(self.graph, seen, optimizing=self._optimizing)
 
-    async def value(self, seen: Seen = Seen.LAYERS) -> object:
+    async def value(self, seen: Seen = Seen.LAYERS) -> Result | None:
         """Return the worker's result, solving the graph first if that has not happened; None is scratch."""
         if not self._solved:
             # Asking twice at the same time is fine: the job solves equal vertices once.
             done = self.optimized(seen)
-            self._value = await self._job.solve(done.graph, parts=done.parts)
-            self._solved = True
+            result = await self._job.solve(done.graph, parts=done.parts)
+            if not self._solved:
+                self._value = result.clone() if result is not None else None
+                self._solved = True
         return self._value
 
 
@@ -190,7 +193,7 @@ class EngineBridge:
             raise ResolveError(str(refusal).removeprefix(f"{about}: "), help=refusal.help) from refusal
 
 
-async def _value(ref: Ref) -> object:
+async def _value(ref: Ref) -> Result | None:
     assert isinstance(ref, EngineRef), "refs must come from this bridge"
     return await ref.value()
 

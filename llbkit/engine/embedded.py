@@ -31,6 +31,7 @@ from llbkit.request.values import BuildOutcome, BuildRequest, Output, Secret
 from llbkit.solver import Solver
 from llbkit.solver.events import Progress, discard
 from llbkit.solver.passes import Optimized
+from llbkit.solver.ports import Result
 from llbkit.worker.base import EnvironmentLackError, Session
 from llbkit.worker.worker import LocalWorker
 
@@ -188,7 +189,8 @@ class Engine:
         expect("image", "ref", ref, str)
         wanted = as_platform(platform) or self.worker.platforms[0]
         mode: Literal["pull", "local"] = "pull" if pull else "local"
-        found = await self.worker.resolve_image(ref, wanted, mode, Session(id=new_id()))
+        with self.worker.lease():
+            found = await self.worker.resolve_image(ref, wanted, mode, Session(id=new_id()))
         known = ImageConfig(config=found.config, digest=found.digest, ref=found.ref)
         return image(ref, resolver=lambda *_: known, resolve_digest=True, platform=wanted)
 
@@ -261,7 +263,7 @@ class Engine:
         platform = platform or self.worker.platforms[0]
         async with self._bridge(request, progress) as bridge:
             ref = EngineRef(graph, bridge.job, optimizing=self._optimizing)
-            value = await ref.value(seen_by(request.outputs))
+            result = await ref.value(seen_by(request.outputs))
             one = PlatformResult(
                 id=platforms.format(platform),
                 platform=platform,
@@ -269,7 +271,7 @@ class Engine:
                 config=_on_platform(config, platform),
             )
             response = await export_all(BuildResult(results=(one,)), request, self.worker, progress, stdout)
-        return Solution(value, response, self.worker, size=self.images.size_of(response) if response else 0)
+        return Solution(result, response, self.worker, size=self.images.size_of(response) if response else 0)
 
     async def run(self, request: RunRequest, attached: Attached, *, progress: Progress = discard) -> int:
         """Run a process in an image, attached to these file descriptors; return its exit code.
@@ -280,11 +282,12 @@ class Engine:
         """
         from llbkit.engine.running import run
 
-        async def solve(graph: Graph, progress: Progress) -> object:
+        async def solve(graph: Graph, progress: Progress) -> Result | None:
             async with self._bridge(BuildRequest(), progress) as bridge:
                 return await EngineRef(graph, bridge.job, optimizing=False).value(seen_by(()))
 
-        return await run(request, attached, worker=self.worker, solve=solve, progress=progress)
+        with self.worker.lease():
+            return await run(request, attached, worker=self.worker, solve=solve, progress=progress)
 
     async def _frontend(self, request: BuildRequest, bridge: EngineBridge) -> BuildResult:
         frontend = registry.load(request.frontend)

@@ -16,9 +16,9 @@ from llbkit.request.platformcheck import platform_warnings
 from llbkit.request.values import BuildRequest, Output
 from llbkit.solver.events import Progress
 from llbkit.solver.passes import Seen
+from llbkit.solver.ports import Result
 from llbkit.solver.schedule.flight import together
-from llbkit.worker.base import Snapshot, StatusReport
-from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.base import StatusReport
 from llbkit.worker.worker import LocalWorker
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ async def export_all(
         PlatformExport(
             id=one.id,
             platform=one.platform,
-            snapshot=await _snapshot(value, worker),
+            snapshot=await worker.snapshot(value),
             config=one.config,
             base_config=one.base_config,
             metadata=one.metadata,
@@ -149,21 +149,9 @@ def _file(output: Output) -> Path | None:
     return Path(output.dest) if output.dest not in ("", "-") else None
 
 
-async def _value(one: PlatformResult, seen: Seen) -> object:
+async def _value(one: PlatformResult, seen: Seen) -> Result | None:
     assert one.ref is None or isinstance(one.ref, EngineRef), "results come from this engine's bridge"
     return await one.ref.value(seen) if one.ref is not None else None
-
-
-async def _snapshot(value: object, worker: LocalWorker) -> Snapshot:
-    match value:
-        case None:
-            return Snapshot()
-        case Snapshot():
-            return value
-        case LocalTree():
-            return await worker.pools.run("disk", lambda _: value.materialize())
-        case _:
-            raise TypeError(f"not a worker result: {type(value).__name__}")
 
 
 async def _one(

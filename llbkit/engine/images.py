@@ -47,7 +47,8 @@ class Images:
 
     def list(self) -> Sequence[ImageInfo]:
         """Return every name, sorted."""
-        return [self._info(image) for image in self._worker.images.list()]
+        with self._worker.lease():
+            return [self._info(image) for image in self._worker.images.list()]
 
     def inspect(self, name: str, *, platform: str = "") -> Mapping[str, object]:
         """Return what Docker's ``image inspect`` prints of an image.
@@ -55,7 +56,8 @@ class Images:
         Raises:
             SourceError: the image does not exist, or not for the platform.
         """
-        return self._worker.transfer.inspect(name, self._platform(platform))
+        with self._worker.lease():
+            return self._worker.transfer.inspect(name, self._platform(platform))
 
     def tag(self, source: str, target: str) -> None:
         """Give an image a second name.
@@ -63,7 +65,8 @@ class Images:
         Raises:
             SourceError: the image does not exist.
         """
-        self._worker.images.tag(source, target)
+        with self._worker.lease():
+            self._worker.images.tag(source, target)
 
     def remove(self, name: str) -> ImageInfo:
         """Forget a name, or the only name of an image given by its id; `prune` frees what only it used.
@@ -71,9 +74,10 @@ class Images:
         Raises:
             SourceError: the image does not exist, or the id has several names.
         """
-        image = self._worker.images.find(name)
-        info = self._info(image)
-        self._worker.images.remove(name)
+        with self._worker.lease():
+            image = self._worker.images.find(name)
+            info = self._info(image)
+            self._worker.images.remove(name)
         return info
 
     async def pull(
@@ -86,13 +90,14 @@ class Images:
         """
         wanted = None if platform == "all" else self._platform(platform)
         own = session or Session(id=f"pull-{time.time_ns():x}")
-        pulled = await self._run(
-            f"pulling {parse(name).with_default_tag().familiar}",
-            "net",
-            lambda cancel, report: self._worker.transfer.pull(name, wanted, cancel, report, session=own),
-            progress,
-        )
-        return self._info(pulled)
+        with self._worker.lease():
+            pulled = await self._run(
+                f"pulling {parse(name).with_default_tag().familiar}",
+                "net",
+                lambda cancel, report: self._worker.transfer.pull(name, wanted, cancel, report, session=own),
+                progress,
+            )
+            return self._info(pulled)
 
     async def push(self, name: str, *, insecure: bool | None = None, progress: Progress = discard) -> str:
         """Send an image to the registry of its name; return its digest.
@@ -100,12 +105,13 @@ class Images:
         Raises:
             SourceError: the image does not exist, or the registry refuses it.
         """
-        root = await self._run(
-            f"pushing {name}",
-            "net",
-            lambda cancel, report: self._worker.transfer.push(name, cancel, report, insecure=insecure),
-            progress,
-        )
+        with self._worker.lease():
+            root = await self._run(
+                f"pushing {name}",
+                "net",
+                lambda cancel, report: self._worker.transfer.push(name, cancel, report, insecure=insecure),
+                progress,
+            )
         return root.digest
 
     async def save(self, names: Sequence[str], stream: BinaryIO) -> None:
@@ -114,10 +120,11 @@ class Images:
         Raises:
             SourceError: the image does not exist.
         """
-        await self._worker.pools.run(
-            "disk",
-            lambda cancel: self._worker.transfer.save(names, stream, self._platform(""), cancel),
-        )
+        with self._worker.lease():
+            await self._worker.pools.run(
+                "disk",
+                lambda cancel: self._worker.transfer.save(names, stream, self._platform(""), cancel),
+            )
 
     async def load(self, path: Path, *, progress: Progress = discard) -> Sequence[ImageInfo]:
         """Take in every image of an archive of `docker save` or an OCI layout, compressed or not.
@@ -125,13 +132,14 @@ class Images:
         Raises:
             SourceError: it is none, or lacks a part.
         """
-        loaded = await self._run(
-            f"loading {path.name}",
-            "disk",
-            lambda cancel, report: self._worker.transfer.load(path, cancel, report),
-            progress,
-        )
-        return [self._info(image) for image in loaded]
+        with self._worker.lease():
+            loaded = await self._run(
+                f"loading {path.name}",
+                "disk",
+                lambda cancel, report: self._worker.transfer.load(path, cancel, report),
+                progress,
+            )
+            return [self._info(image) for image in loaded]
 
     def size_of(self, response: Mapping[str, str]) -> int:
         """Return the bytes of the image that an exporter's response names; 0 if it names none."""
@@ -139,7 +147,8 @@ class Images:
         if text is None:
             return 0
         root = descriptor_from("the response", json.loads(base64.b64decode(text)))
-        return self._worker.transfer.content(root).size
+        with self._worker.lease():
+            return self._worker.transfer.content(root).size
 
     def _platform(self, text: str) -> Platform:
         return platforms.parse(text) if text else self._worker.platforms[0]

@@ -16,11 +16,12 @@ from llbkit.llb.address.reference import parse
 from llbkit.llb.ids import new_id
 from llbkit.llb.ir.ops import HostIP, Meta, NetMode
 from llbkit.solver.events import Progress
-from llbkit.worker.base import Session, Snapshot, SourceError
+from llbkit.worker.base import Session, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from llbkit.solver.ports import Result
     from llbkit.worker.runtime.process import Attached
     from llbkit.worker.runtime.spec import MountSpec
     from llbkit.worker.worker import LocalWorker
@@ -89,7 +90,7 @@ async def run(
     attached: Attached,
     *,
     worker: LocalWorker,
-    solve: Callable[[Graph, Progress], Awaitable[object]],
+    solve: Callable[[Graph, Progress], Awaitable[Result | None]],
     progress: Progress,
 ) -> int:
     """Run a process and return its exit code; what it changes is thrown away.
@@ -112,7 +113,7 @@ async def run(
     resolved = await worker.resolve_image(name, platform, mode, session)
     meta = process_of(request, resolved.config)
     pinned = parse(name).with_digest(resolved.digest)
-    value = await solve(image(str(pinned), platform=platform).graph(platform=platform), progress)
+    result = await solve(image(str(pinned), platform=platform).graph(platform=platform), progress)
     process = Foreground(
         meta=meta,
         attached=attached,
@@ -122,5 +123,4 @@ async def run(
         privileged=request.privileged,
         readonly=request.readonly,
     )
-    assert value is None or isinstance(value, Snapshot), "an image is a snapshot"
-    return await worker.run_attached(process, value or Snapshot(), session, platform)
+    return await worker.run_attached(process, await worker.snapshot(result), session, platform)

@@ -23,10 +23,15 @@ REPLAYED = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """The result of an execution; ``record_id`` None if it cannot be remembered."""
+    """The results of an execution, for those that wait for it to clone; ``record_id`` None if it cannot be remembered."""
 
     results: tuple[Result, ...]
     record_id: str | None
+
+    def release(self) -> None:
+        """Give the results up."""
+        for result in self.results:
+            result.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +118,19 @@ class Execution:
                 self._watchers.remove(work)
 
     async def __call__(self) -> Executed:
-        """Wait for resources, execute, store."""
-        work, tools = self._first, self._tools
-        values = [
-            below.result(edge.index) for below, edge in zip(work.inputs, work.vertex.inputs, strict=True)
-        ]
+        """Wait for resources, execute, store. The first job may end before: the work has handles and a lease of its own."""
+        work = self._first
+        edges = zip(work.inputs, work.vertex.inputs, strict=True)
+        values = [below.result(edge.index).clone() for below, edge in edges]
+        try:
+            with self._tools.worker.lease():
+                return await self._execute(work, values)
+        finally:
+            for value in values:
+                value.release()
+
+    async def _execute(self, work: Work, values: Sequence[Result]) -> Executed:
+        tools = self._tools
         async with tools.resources.hold(work.operation.resources, work.remaining):
             self._started = True
             for watcher in self._watchers:
@@ -125,7 +138,11 @@ class Execution:
             began = tools.clock.time()
             results = tuple(await work.operation.execute(values, self))
             now = tools.clock.time()
-        return Executed(results, self._remember(results, now, now - began))
+        try:
+            return Executed(results, self._remember(results, now, now - began))
+        except BaseException:
+            Executed(results, None).release()
+            raise
 
     def _remember(self, results: Sequence[Result], now: float, duration: float) -> str | None:
         if self._record_id is None:

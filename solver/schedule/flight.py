@@ -36,10 +36,14 @@ class Flight(Generic[W, T]):
 
 
 class Flights(Generic[W, T]):
-    """Running work by key. A key is free again when its work has ended; results are not kept."""
+    """Running work by key. A key is free again when its work has ended; results are not kept.
 
-    def __init__(self) -> None:
+    ``dispose`` is handed the result of work when the last seat is given back: those who want to keep it have seen to that.
+    """
+
+    def __init__(self, dispose: Callable[[T], None] = lambda _: None) -> None:
         self._running: dict[Hashable, Flight[W, T]] = {}
+        self._dispose = dispose
 
     def __len__(self) -> int:
         return len(self._running)
@@ -56,10 +60,8 @@ class Flights(Generic[W, T]):
             yield flight
         finally:
             flight.seats -= 1
-            if flight.seats == 0 and not flight.task.done():
-                flight.leaving = True
-                flight.task.cancel()
-                await _end_of(flight.task)
+            if flight.seats == 0:
+                await self._close(key, flight)
 
     async def run(self, key: Hashable, name: str, work: W) -> T:
         """Return the result of ``work``, joining equal work that already runs."""
@@ -71,6 +73,18 @@ class Flights(Generic[W, T]):
         self._running[key] = flight
         flight.task.add_done_callback(lambda _: self._land(key, flight))
         return flight
+
+    async def _close(self, key: Hashable, flight: Flight[W, T]) -> None:
+        task = flight.task
+        try:
+            if not task.done():
+                flight.leaving = True
+                task.cancel()
+                await _end_of(task)
+        finally:
+            self._land(key, flight)  # nobody may join any more
+            if not task.cancelled() and task.exception() is None:
+                self._dispose(task.result())
 
     def _land(self, key: Hashable, flight: Flight[W, T]) -> None:
         if self._running.get(key) is flight:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -29,23 +30,28 @@ _GUESS = 1.0
 class Job:
     """One client's solves. Vertices with equal digests are one; `solve` may be called again and concurrently.
 
-    An async context manager; what a solve returned is of use until the context is left.
+    An async context manager. It holds all its results until the context is left; who needs one for longer keeps a clone.
     """
 
     def __init__(self, tools: Tools, executions: Executions, session: object, progress: Progress) -> None:
         self._tools = tools
         self._reporter = Reporter(progress)
         self._works: dict[str, Work] = {}
+        self._lease = ExitStack()
         self._vertices = VertexSolver(tools, executions, session)
 
     async def __aenter__(self) -> Self:
         self._reporter.bind()
+        self._lease.enter_context(self._tools.worker.lease())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reporter.drain()
+        for work in self._works.values():
+            work.release()
+        self._lease.__exit__(kind, error, trace)
         used = tuple(self._vertices.used)
         self._vertices.used.clear()
         if used:
@@ -58,7 +64,7 @@ class Job:
             self._reporter.check()
 
     async def solve(self, graph: Graph, *, parts: Mapping[str, tuple[Part, ...]] = NO_PARTS) -> Result | None:
-        """Return the result of the graph's head; None for scratch.
+        """Return the result of the graph's head, which is the job's own handle; None for scratch.
 
         ``parts`` says by digest what the actions of fused file ops come from (`llbkit.solver.passes.Rewritten.parts`). A vertex
         that failed once in a job fails again without being executed; one that was solved stays so, even if a later graph

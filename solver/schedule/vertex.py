@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from llbkit.solver import keys
 from llbkit.solver.errors import VertexError
 from llbkit.solver.keys import Candidates
-from llbkit.solver.ports import Result
+from llbkit.solver.ports import Record, Result, Worker
 from llbkit.solver.schedule.execution import Executed, Execution, Tools, forget_others
 from llbkit.solver.schedule.flight import Flight, Flights, together
 from llbkit.solver.schedule.work import CANCELED, Work
@@ -76,8 +76,8 @@ class VertexSolver:
         store, worker = self._tools.store, self._tools.worker
         wanted = [(item.selector, frozenset(item.keys)) for item in known]
         for record in store.find(work.cache_map.digest, wanted):
-            results: list[Result] = [worker.load(token) for token in record.tokens]
-            if any(result is None for result in results):
+            results = _load(worker, record)
+            if results is None:
                 store.delete([record.id])
                 work.lost = True
                 continue
@@ -177,11 +177,12 @@ class VertexSolver:
             async with self._executions.join(key, work.name, mine) as flight:
                 with flight.work.watched_by(work):
                     done = await flight.landing()
+                    work.results = [result.clone() for result in done.results]
+                    work.record_id = done.record_id
                     self._tools.resources.stir()
         except asyncio.CancelledError:
             work.show_completed(error=CANCELED)
             raise
-        work.results, work.record_id = done.results, done.record_id
         if flight.work is not mine and done.record_id is not None:
             self._tools.store.link(done.record_id, keys.links(work.cache_map, known))
         work.show_completed()
@@ -230,6 +231,19 @@ class _Search:
         """Mark the vertex as not found, so that no waiter is left behind on its lookup."""
         self._looked_up.set()
         self.all_identified.set()
+
+
+def _load(worker: Worker, record: Record) -> list[Result] | None:
+    """Return the results of a record, None if one is gone."""
+    results: list[Result] = []
+    for token in record.tokens:
+        result = worker.load(token)
+        if result is None:
+            for found in results:
+                found.release()
+            return None
+        results.append(result)
+    return results
 
 
 async def _demand(work: Work, flight: Flight[_Run, None] | None) -> None:

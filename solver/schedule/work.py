@@ -85,6 +85,11 @@ class Work:
             raise SolveError(f"output {index} of {self.name} does not exist: it has {len(self.results)}")
         return self.results[index]
 
+    def release(self) -> None:
+        """Give up the results: the job has ended."""
+        for result in self.results or ():
+            result.release()
+
     # -- keys
 
     def output_keys(self, index: int, *, trusted: bool) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from llbkit.worker.base import CancelToken, Snapshot, Snapshotter
 from llbkit.worker.fs.select.selection import Pick, Selection
 from llbkit.worker.fs.tree import DirectoryTree, Node, Tree, join, unreadable
 from llbkit.worker.host.parallel import in_threads, threads_for
+from llbkit.worker.results import Filesystem, by_kind
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import Xattrs
 from llbkit.worker.state.metadata import Metadata
@@ -85,22 +86,32 @@ class ContentHasher:
     ) -> None:
         self._snapshotter, self._ensure, self._store = snapshotter, ensure, store
 
-    def key(
-        self, value: Snapshot | LocalTree | None, selections: Sequence[Selection], token: CancelToken
-    ) -> ContentKey:
-        """Return the key of the selected parts of a result (None: scratch). Blocking; needs the pools' namespace.
+    def key(self, value: Filesystem, selections: Sequence[Selection], token: CancelToken) -> ContentKey:
+        """Return the key of the selected parts of a filesystem. Blocking; needs the pools' namespace.
 
         Raises:
             WorkerError: something cannot be read or fetched.
         """
         text = "\n".join(selection.text for selection in selections)
-        if isinstance(value, LocalTree):
-            known = value.keys.get(text)
-            if known is None:
-                known = value.keys[text] = digest_of(value, selections, token)
-                value.save()
-            return known
-        snapshot = value if value is not None else Snapshot()
+        return by_kind(
+            value,
+            snapshot=lambda snapshot: self._of_snapshot(snapshot, text, selections, token),
+            local=lambda tree: self._of_local(tree, text, selections, token),
+        )
+
+    @staticmethod
+    def _of_local(
+        tree: LocalTree, text: str, selections: Sequence[Selection], token: CancelToken
+    ) -> ContentKey:
+        known = tree.keys.get(text)
+        if known is None:
+            known = tree.keys[text] = digest_of(tree, selections, token)
+            tree.save()
+        return known
+
+    def _of_snapshot(
+        self, snapshot: Snapshot, text: str, selections: Sequence[Selection], token: CancelToken
+    ) -> ContentKey:
         name = "content:" + hashlib.sha256(f"{snapshot.layers}\n{text}".encode(*_UTF8)).hexdigest()
         stored = self._store.get(name)
         if stored is not None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TypeVar
 
 from llbkit.worker.host.syscalls import (
@@ -88,13 +89,15 @@ class Pools:
         self._lock = threading.Lock()
 
     async def run(self, pool: str, work: Callable[[Token], T]) -> T:
-        """Run ``work(token)`` on a thread of ``pool`` and return its result.
+        """Run ``work(token)`` on a thread of ``pool``, in the caller's context, and return its result.
 
         If the awaiting task is cancelled, the token is cancelled and the thread is waited for, so that when the
         cancellation goes on nothing of the work is left running.
         """
         token = Token()
-        future = asyncio.get_running_loop().run_in_executor(self._executor(pool), work, token)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._executor(pool), copy_context().run, work, token
+        )
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -105,7 +108,7 @@ class Pools:
 
     def run_sync(self, pool: str, work: Callable[[Token], T]) -> T:
         """Run ``work`` on a thread of ``pool`` from blocking code and return its result."""
-        return self._executor(pool).submit(work, Token()).result()
+        return self._executor(pool).submit(copy_context().run, work, Token()).result()
 
     def close(self) -> None:
         """Wait for all threads and drop the mount namespace."""

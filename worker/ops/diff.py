@@ -11,19 +11,18 @@ from pathlib import Path
 
 from llbkit.llb.ir.graph import Vertex
 from llbkit.llb.ir.ops import Diff
-from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Step
 from llbkit.worker.base import SCRATCH, CancelToken, Snapshot, Snapshotter
 from llbkit.worker.fs.bytescopy import equal_content
 from llbkit.worker.fs.contenthash import ContentHasher
 from llbkit.worker.fs.copy import CopyStyle, copy_picks
-from llbkit.worker.fs.select.selection import Pick, Selection
+from llbkit.worker.fs.select.selection import Pick
 from llbkit.worker.fs.tree import DirectoryTree, Node, join
 from llbkit.worker.fs.writable import WritableRoot
 from llbkit.worker.host.pools import Pools, Token
-from llbkit.worker.ops.exec.inputs import Ensure, as_snapshot
-from llbkit.worker.ops.file.op import is_local
+from llbkit.worker.ops.file.op import is_local, key_of_local
+from llbkit.worker.results import Ensure, Filesystem, as_snapshot, quiet
 from llbkit.worker.snapshot.overlayfs import make_whiteout, mark_merged
-from llbkit.worker.sources.localtree import LocalTree
 
 
 class DiffOperation:
@@ -61,13 +60,11 @@ class DiffOperation:
             ingredients={"kind": "diff", "lower": lower, "upper": upper},
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Return the digest of a local directory; None for others."""
-        if not isinstance(value, LocalTree):
-            return None
-        return await self._pools.run("disk", lambda token: self._hasher.key(value, [Selection()], token))
+        return await key_of_local(value, self._hasher, self._pools)
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Compute the difference."""
 
         def work(token: Token) -> Snapshot:
@@ -79,7 +76,7 @@ class DiffOperation:
             if grown:
                 return Snapshot(upper.layers[len(lower.layers) :])
             for snapshot in (lower, upper):
-                self._ensure(snapshot, token, _quiet)
+                self._ensure(snapshot, token, quiet)
             with (
                 self._snapshotter.view(lower) as below,
                 self._snapshotter.view(upper) as above,
@@ -89,10 +86,6 @@ class DiffOperation:
                 return active.commit(step.name)
 
         return [await self._pools.run("disk", work)]
-
-
-def _quiet(identity: str, name: str, current: int, total: int, done: bool) -> None:
-    """Ignore sub-progress."""
 
 
 def write_difference(lower: Path, upper: Path, target: Path, token: CancelToken) -> None:

@@ -8,14 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from llbkit.llb.ir.graph import Vertex
 from llbkit.llb.ir.ops import Merge
-from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Step
 from llbkit.worker.base import Snapshot
 from llbkit.worker.fs.contenthash import ContentHasher
-from llbkit.worker.fs.select.selection import Selection
 from llbkit.worker.host.pools import Pools
-from llbkit.worker.ops.exec.inputs import as_snapshot
-from llbkit.worker.ops.file.op import is_local
-from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.ops.file.op import is_local, key_of_local
+from llbkit.worker.results import Filesystem, as_snapshot
 
 
 def stacked(stacks: Iterable[Snapshot]) -> Snapshot:
@@ -56,13 +54,11 @@ class MergeOperation:
             ingredients={"kind": "merge", "inputs": list(self._op.inputs)},
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Return the digest of a local directory; None for others."""
-        if not isinstance(value, LocalTree):
-            return None
-        return await self._pools.run("disk", lambda token: self._hasher.key(value, [Selection()], token))
+        return await key_of_local(value, self._hasher, self._pools)
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Concatenate the stacks."""
         return [
             await self._pools.run(

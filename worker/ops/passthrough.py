@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from llbkit.llb.ir.ops import Passthrough
-from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Step
+from llbkit.worker.results import Filesystem
 
 
 class PassthroughOperation:
-    """A `llbkit.solver.ports.Operation` that returns inputs. ``inputs`` is how many the vertex has."""
+    """A `llbkit.worker.results.FilesystemOperation` that returns inputs. ``inputs`` is how many the vertex has."""
 
     def __init__(self, op: Passthrough, inputs: int) -> None:
         self._op = op
@@ -31,10 +32,10 @@ class PassthroughOperation:
             ingredients={"kind": "passthrough", "id": self._op.id},
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Inputs count by definition only."""
         return None
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Return the inputs that the op names."""
         return [inputs[index] for index in self._op.outputs]

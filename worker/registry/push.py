@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -77,7 +78,9 @@ class Pusher:
             ThreadPoolExecutor(_PARALLEL, thread_name_prefix="llbkit-push") as threads,
         ):
             futures = [
-                threads.submit(job.blob, blob, tuple(content.sources.get(blob.digest, ())))
+                threads.submit(
+                    copy_context().run, job.blob, blob, tuple(content.sources.get(blob.digest, ()))
+                )
                 for blob in {blob.digest: blob for blob in content.blobs}.values()
             ]
             done, others = wait(futures, return_when=FIRST_EXCEPTION)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from pathlib import Path
 
 from llbkit.worker.archive.compress import CompressionError, Decompressed
@@ -74,7 +75,8 @@ class Extraction:
                 self._cancel.stop()
 
         with ThreadPoolExecutor(min(_PARALLEL, len(layers)), thread_name_prefix="llbkit-unpack") as pool:
-            list(pool.map(guarded, layers))
+            for layer in layers:
+                pool.submit(copy_context().run, guarded, layer)
         if failures:
             raise failures[0]
 

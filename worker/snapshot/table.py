@@ -106,13 +106,13 @@ class LayerTable:
 
     def add(self, description: str) -> int:
         """Add a layer that is about to be put in its place, pinned; returns its number."""
-        with self._db.transaction() as db:
+        with self._lease.transaction() as (db, pin):
             layer = _new_number()
             db.execute(
                 "INSERT INTO layer (id, unpacked, description, created_at) VALUES (?, 0, ?, ?)",
                 (layer, description, time.time()),
             )
-            self._lease.pin_new_layer(db, layer)
+            pin(layer)
         return layer
 
     def add_remote(
@@ -131,7 +131,7 @@ class LayerTable:
         has been unpacked: until then, another blob with the same claim is another layer, and so is all above it. After
         that, the layer keeps the blob that proved it.
         """
-        with self._db.transaction() as db:
+        with self._lease.transaction() as (db, pin):
             below = "" if parent is None else _chain_of(db, parent)
             chain = chain_id((below, diff_id)) if below else diff_id
             row = _find(db, chain)
@@ -151,7 +151,7 @@ class LayerTable:
                 db.execute("UPDATE layer SET source = ? WHERE id = ? AND unpacked = 0", (source, layer))
             if parent is not None:
                 db.execute("INSERT OR REPLACE INTO layer_parent VALUES (?, ?)", (layer, parent))
-            self._lease.pin_new_layer(db, layer)
+            pin(layer)
         return layer
 
     def set_unpacked(self, layer: int) -> None:

@@ -84,6 +84,8 @@ class LocalTree:
         self._lock = threading.RLock()
         self._scanned: dict[str, dict[str, Node]] | None = None
         self._snapshot: Snapshot | None = None
+        self.lease: object = None
+        """Keeps the layers of the snapshot that was made of the tree."""
         self._digests: dict[str, bytes] = {}
         self._xattrs: dict[str, Xattrs] = {}
         self._kept: dict[str, bytes] = {}

@@ -161,7 +161,11 @@ class GarbageCollector:
         Raises:
             WorkerError: a filter is malformed.
         """
-        matches = compile_filters(filters)
+        self._state.lease.settle()
+        with self._state.lease.working():
+            return self._usage(compile_filters(filters))
+
+    def _usage(self, matches: Callable[[Usage], bool]) -> list[Usage]:
         used = self._uses(self._records.records())
         found = [
             *self._layer_usage(used),
@@ -178,7 +182,10 @@ class GarbageCollector:
         Raises:
             WorkerError: a filter is malformed.
         """
-        request = request or PruneRequest()
+        with self._state.lease.working():
+            return self._prune(request or PruneRequest())
+
+    def _prune(self, request: PruneRequest) -> list[Usage]:
         matches = compile_filters(request.filters)
         before = self.usage()
         latest = self._clock() - request.unused_for

@@ -111,7 +111,7 @@ class World:
     def run(self, op: ops.Op, *inputs: object) -> list:
         return list(asyncio.run(self.operation(op, len(inputs)).execute(inputs, Step())))
 
-    def files(self, *actions: ops.Action, base: object = None, source: object = None) -> Snapshot:
+    def files(self, *actions: ops.Action, base: object = None, source: object = SCRATCH) -> Snapshot:
         """Run a chain on ``base``; copies take from ``source``."""
         count = 2
         items = tuple(

@@ -11,7 +11,6 @@ import pytest
 from llbkit.llb.ir.ops import Source
 from llbkit.worker.base import FileOpError, Session, SourceError
 from llbkit.worker.fs.modes import parse_mode
-from llbkit.worker.ops.exec.inputs import Mountable
 from llbkit.worker.ops.source.local import LocalOperation
 
 pytestmark = pytest.mark.root
@@ -29,7 +28,12 @@ def local(world, tmp_path, helpers):
         )
         session = Session(id="s", locals={"context": root})
         return LocalOperation(
-            source, session, caches=world.caches, snapshotter=world.snapshotter, pools=world.pools
+            source,
+            session,
+            caches=world.caches,
+            hold=world.state.lease.hold_layers,
+            snapshotter=world.snapshotter,
+            pools=world.pools,
         )
 
     return make
@@ -72,7 +76,6 @@ def test_malformed_filters_are_errors(local, world, tmp_path) -> None:
 
 def test_a_tree_becomes_a_snapshot_when_a_real_directory_is_needed(local, world) -> None:
     tree = result(local(excludepatterns=["*.log"]))
-    assert isinstance(tree, Mountable)
     snapshot = world.pools.run_sync("disk", lambda token: tree.materialize())
     assert {path: node[0] for path, node in world.look(snapshot).items()} == {
         "a.txt": "file", "d": "dir", "d/c": "file",

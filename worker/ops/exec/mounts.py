@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from llbkit.llb.ir.ops import Exec, Mount, MountType, NetMode
-from llbkit.worker.base import ActiveSnapshot, CancelToken, Session, WorkerError
+from llbkit.worker.base import SCRATCH, ActiveSnapshot, CancelToken, Session, WorkerError
 from llbkit.worker.fs import rootpath
 from llbkit.worker.host.ssh import forwarded
 from llbkit.worker.host.syscalls import (
@@ -29,6 +29,7 @@ from llbkit.worker.host.syscalls import mount as mount_at
 from llbkit.worker.ops.exec.inputs import Inputs
 from llbkit.worker.ops.exec.key import normal_path
 from llbkit.worker.ops.exec.stubs import Stubs
+from llbkit.worker.results import Filesystem
 from llbkit.worker.runtime.etcfiles import hosts_file, resolv_conf
 from llbkit.worker.runtime.spec import DEFAULT_HOSTNAME, MountSpec, bind
 from llbkit.worker.state.cachemounts import CacheMounts, key_of
@@ -69,7 +70,7 @@ class Mounting:
         stack: ExitStack,
         work: Path,
         cancel: CancelToken,
-        base_of: Callable[[object], str],
+        base_of: Callable[[Filesystem], str],
     ) -> None:
         self._op = op
         self._inputs = inputs
@@ -80,8 +81,8 @@ class Mounting:
         self._cancel = cancel
         self._base_of = base_of
 
-    def mount(self, values: list[object]) -> tuple[Mounted, Stubs]:
-        """Prepare every mount, outer places before inner ones; ``values`` are the results of the op's inputs.
+    def mount(self, values: Sequence[Filesystem]) -> tuple[Mounted, Stubs]:
+        """Prepare every mount, outer places before inner ones; ``values`` are the op's inputs.
 
         Raises:
             WorkerError: a secret or agent is missing, a selected path does not exist, or there is no place for a mount.
@@ -101,9 +102,9 @@ class Mounting:
             _make_mount_point(mounted.root, path)
         return mounted, stubs
 
-    def _root(self, mount: Mount, values: list[object]) -> Mounted:
+    def _root(self, mount: Mount, values: Sequence[Filesystem]) -> Mounted:
         value = _value(mount, values)
-        active = self._inputs.prepare(value)
+        active = self._inputs.prepare(SCRATCH if value is None else value)
         mounted = Mounted(root=active.path, readonly_root=mount.readonly)
         if mount.output >= 0 and not mount.readonly:
             mounted.outputs[mount.output] = active
@@ -128,7 +129,7 @@ class Mounting:
         self,
         number: int,
         place: str,
-        values: list[object],
+        values: Sequence[Filesystem],
         held: dict[str, Path],
         mounted: Mounted,
         stubs: Stubs,
@@ -156,11 +157,13 @@ class Mounting:
     def _destination(self, path: str) -> str:
         return path if path.startswith("/") else normal_path(os.path.join(self._op.meta.cwd or "/", path))
 
-    def _bind(self, number: int, mount: Mount, values: list[object], mounted: Mounted) -> Path:
+    def _bind(self, number: int, mount: Mount, values: Sequence[Filesystem], mounted: Mounted) -> Path:
         value = _value(mount, values)
         if mount.readonly:
-            return self._sealed(number, self._select(self._inputs.view(value), mount))
-        active = self._inputs.prepare(value)
+            return self._sealed(
+                number, self._select(self._inputs.view(SCRATCH if value is None else value), mount)
+            )
+        active = self._inputs.prepare(SCRATCH if value is None else value)
         if mount.output >= 0:
             mounted.outputs[mount.output] = active
         return self._select(active.path, mount)
@@ -192,7 +195,7 @@ class Mounting:
         mount_at("none", place, "none", MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
         return place
 
-    def _hold_caches(self, values: list[object]) -> dict[str, Path]:
+    def _hold_caches(self, values: Sequence[Filesystem]) -> dict[str, Path]:
         """Hold the step's caches and return their directories by key.
 
         A cache that the step names twice is held once, and all are taken in the order of their keys: so a step never
@@ -204,20 +207,20 @@ class Mounting:
                 wanted.setdefault(self._cache_key(mount, values), mount)
         return {key: self._cache(wanted[key], values) for key in sorted(wanted)}
 
-    def _cache_key(self, mount: Mount, values: list[object]) -> str:
+    def _cache_key(self, mount: Mount, values: Sequence[Filesystem]) -> str:
         assert mount.cache is not None, "cache mounts have a cache option"
         return key_of(mount.cache.id, self._cache_base(mount, values))
 
-    def _cache_base(self, mount: Mount, values: list[object]) -> str:
+    def _cache_base(self, mount: Mount, values: Sequence[Filesystem]) -> str:
         value = _value(mount, values)
         return "" if value is None else self._base_of(value) + normal_path(mount.selector)
 
-    def _cache(self, mount: Mount, values: list[object]) -> Path:
+    def _cache(self, mount: Mount, values: Sequence[Filesystem]) -> Path:
         assert mount.cache is not None, "cache mounts have a cache option"
         value = _value(mount, values)
 
         def fill(directory: Path) -> None:
-            source = self._select(self._inputs.view(value), mount)
+            source = self._select(self._inputs.view(SCRATCH if value is None else value), mount)
             _copy_into(source, directory)
 
         context = self._caches.acquire(
@@ -263,8 +266,8 @@ class Mounting:
         )
 
 
-def _value(mount: Mount, values: list[object]) -> object:
-    """Return the result that a mount shows, None for nothing."""
+def _value(mount: Mount, values: Sequence[Filesystem]) -> Filesystem | None:
+    """Return the input that a mount shows, None for nothing."""
     return values[mount.input] if mount.input >= 0 else None
 
 

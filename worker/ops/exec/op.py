@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.graph import Metadata, Vertex
 from llbkit.llb.ir.ops import Exec, NetMode, Platform, SecurityMode
-from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, Step
 from llbkit.worker.base import CancelToken, Session, Snapshotter, WorkerError
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.exec import key as exec_key
 from llbkit.worker.ops.exec import platform as exec_platform
-from llbkit.worker.ops.exec.inputs import Ensure
+from llbkit.worker.results import Ensure, Filesystem
 
 if TYPE_CHECKING:
     from llbkit.worker.runtime.process import Containers
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class ExecParts:
     """What executing needs of the worker.
 
-    ``ensure`` unpacks lazy layers; ``digest`` returns the content key of selected paths of a result; ``token`` names a
-    result, for cache mounts that start from one. ``containers`` and ``caches`` are asked for on the event loop's thread, when
+    ``ensure`` unpacks lazy layers; ``digest`` returns the content key of selected paths of a filesystem; ``token`` names
+    one, for cache mounts that start from one. ``containers`` and ``caches`` are asked for on the event loop's thread, when
     the first process is to be run.
     """
 
@@ -36,12 +36,12 @@ class ExecParts:
     ensure: Ensure
     containers: Callable[[], Containers]
     caches: Callable[[], CacheMounts]
-    digest: Callable[[Result, tuple[str, ...], CancelToken], ContentKey]
-    token: Callable[[Result], str]
+    digest: Callable[[Filesystem, tuple[str, ...], CancelToken], ContentKey]
+    token: Callable[[Filesystem], str]
 
 
 class ExecOperation:
-    """A `llbkit.solver.ports.Operation` that runs a process."""
+    """A `llbkit.worker.results.FilesystemOperation` that runs a process."""
 
     resources: Mapping[str, int] = {"exec": 1}
 
@@ -63,12 +63,12 @@ class ExecOperation:
         self._check_rights()
         return exec_key.cache_map(self._vertex, self._op, self._platform)
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Return what the process sees of an input."""
         paths = exec_key.selectors(self._op, index) or ("/",)
         return await self._parts.pools.run("disk", lambda cancel: self._parts.digest(value, paths, cancel))
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Run the process and return one snapshot for each output mount.
 
         Raises:
@@ -90,7 +90,7 @@ class ExecOperation:
             token=self._parts.token,
             step=step,
         )
-        return await self._parts.pools.run("exec", lambda cancel: run.run(list(inputs), cancel))
+        return await self._parts.pools.run("exec", lambda cancel: run.run(inputs, cancel))
 
     def _check_rights(self) -> None:
         wanted = []

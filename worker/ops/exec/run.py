@@ -12,13 +12,13 @@ from typing import Protocol
 
 from llbkit.llb.ir.graph import Metadata
 from llbkit.llb.ir.ops import Exec, ProxyEnv, SecurityMode
-from llbkit.solver.ports import Result
-from llbkit.worker.base import ExecError, Session, Snapshot, Snapshotter, WorkerError
+from llbkit.worker.base import SCRATCH, ExecError, Session, Snapshotter, WorkerError
 from llbkit.worker.fs import rootpath
 from llbkit.worker.host.pools import Token
-from llbkit.worker.ops.exec.inputs import Ensure, Inputs
+from llbkit.worker.ops.exec.inputs import Inputs
 from llbkit.worker.ops.exec.mounts import Mounted, Mounting, placing, secret_value
 from llbkit.worker.ops.exec.stubs import Stubs
+from llbkit.worker.results import Ensure, Filesystem
 from llbkit.worker.runtime.process import Containers, Exit, Log
 from llbkit.worker.runtime.spec import DEFAULT_HOSTNAME, DEFAULT_PATH, Sandbox
 from llbkit.worker.runtime.users import User, lookup
@@ -84,10 +84,10 @@ class ExecRun:
     ensure: Ensure
     containers: Containers
     caches: CacheMounts
-    token: Callable[[Result], str]
+    token: Callable[[Filesystem], str]
     step: Reports
 
-    def run(self, values: list[object], cancel: Token) -> Sequence[Result]:
+    def run(self, values: Sequence[Filesystem], cancel: Token) -> Sequence[Filesystem]:
         """Run the process on a thread of the pools. See `llbkit.worker.ops.exec.op.ExecOperation.execute`."""
         tail = OutputTail(self.step.log)
         with self.prepared(values, cancel) as prepared:
@@ -108,7 +108,7 @@ class ExecRun:
             return self._commit(prepared.mounted, values, self.step.name)
 
     @contextmanager
-    def prepared(self, values: list[object], cancel: Token) -> Iterator[Prepared]:
+    def prepared(self, values: Sequence[Filesystem], cancel: Token) -> Iterator[Prepared]:
         """Mount everything that the process sees; leaving the context unmounts it and throws away what is not committed."""
         step = self.step
 
@@ -166,18 +166,18 @@ class ExecRun:
             output=output,
         )
 
-    def _commit(self, mounted: Mounted, values: list[object], name: str) -> Sequence[Result]:
+    def _commit(self, mounted: Mounted, values: Sequence[Filesystem], name: str) -> Sequence[Filesystem]:
         count = max((mount.output for mount in self.op.mounts), default=-1) + 1
-        results: list[Result] = []
+        results: list[Filesystem] = []
         for index in range(count):
             active = mounted.outputs.get(index)
             results.append(active.commit(name) if active is not None else self._unchanged(index, values))
         return results
 
-    def _unchanged(self, index: int, values: list[object]) -> Result:
+    def _unchanged(self, index: int, values: Sequence[Filesystem]) -> Filesystem:
         """Return the source of an output mount that could not be written to."""
         mount = next(mount for mount in self.op.mounts if mount.output == index)
-        return values[mount.input] if mount.input >= 0 else Snapshot()
+        return values[mount.input] if mount.input >= 0 else SCRATCH
 
 
 def _variable(item: str) -> tuple[str, str]:

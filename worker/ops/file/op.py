@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import assert_never
 
 from llbkit.llb.ir.graph import Vertex
@@ -28,7 +28,7 @@ from llbkit.llb.ir.ops import (
     Symlink,
     UserOpt,
 )
-from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Json, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Json, Step
 from llbkit.worker.base import SCRATCH, ActiveSnapshot, Snapshot, Snapshotter, WorkerError
 from llbkit.worker.fs.contenthash import ContentHasher, misses
 from llbkit.worker.fs.owners import named_inputs, owner_of
@@ -36,10 +36,9 @@ from llbkit.worker.fs.select.selection import Selection, of_copy
 from llbkit.worker.fs.tree import DirectoryTree, Tree
 from llbkit.worker.fs.writable import WritableRoot, as_file_error, is_about_storage
 from llbkit.worker.host.pools import Pools, Token
-from llbkit.worker.ops.exec.inputs import Ensure
 from llbkit.worker.ops.file.actions import make_directory, make_file, make_symlink, remove
 from llbkit.worker.ops.file.copy import copy, sources
-from llbkit.worker.sources.localtree import LocalTree
+from llbkit.worker.results import Ensure, Filesystem, Views, by_kind
 
 _VERSION = "llbkit.file.4"
 _WHOLE = Selection()
@@ -61,7 +60,7 @@ class FileOperation:
     ) -> None:
         assert isinstance(vertex.op, File), "made for file ops"
         self._vertex, self._op = vertex, vertex.op
-        self._snapshotter, self._ensure = snapshotter, ensure
+        self._snapshotter, self._views = snapshotter, Views(snapshotter, ensure)
         self._hasher, self._pools = hasher, pools
 
     @property
@@ -79,33 +78,21 @@ class FileOperation:
             ingredients={"kind": "file", "actions": [_readable(action) for action in actions]},
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Return the digest of what the actions select of an input.
 
         Raises:
             FileOpError: something that is copied is not there. So a misspelt source is reported at once, as in BuildKit,
                 and not when the step's other inputs are made.
         """
-        if not isinstance(value, Snapshot | LocalTree | None):
-            return None
         return await self._pools.run("disk", lambda token: self._key(index, value, step, token))
 
-    def _key(self, index: int, value: Snapshot | LocalTree | None, step: Step, token: Token) -> ContentKey:
+    def _key(self, index: int, value: Filesystem, step: Step, token: Token) -> ContentKey:
         key = self._hasher.key(value, self._selections(index), token)
         if misses(key):
-            with self._shown(value, step, token) as tree:
+            with self._views.tree(value, token, _Report(step)) as tree:
                 self._require_sources(index, tree)
         return key
-
-    @contextmanager
-    def _shown(self, value: Snapshot | LocalTree | None, step: Step, token: Token) -> Iterator[Tree]:
-        if isinstance(value, LocalTree):
-            yield value
-            return
-        snapshot = SCRATCH if value is None else value
-        self._ensure(snapshot, token, _Report(step))
-        with self._snapshotter.view(snapshot) as path:
-            yield DirectoryTree(os.fspath(path))
 
     def _require_sources(self, index: int, tree: Tree) -> None:
         for number, item in enumerate(self._op.actions):
@@ -116,7 +103,7 @@ class FileOperation:
                     error.part = number
                     raise
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Carry out the actions.
 
         Raises:
@@ -124,7 +111,7 @@ class FileOperation:
         """
         return await self._pools.run("disk", lambda token: self._run(inputs, step, token))
 
-    def _run(self, inputs: Sequence[Result], step: Step, token: Token) -> list[Result]:
+    def _run(self, inputs: Sequence[Filesystem], step: Step, token: Token) -> list[Filesystem]:
         with ExitStack() as stack:
             return _Chain(self, inputs, step, token, stack).run()
 
@@ -169,7 +156,12 @@ class _Chain:
     """One execution. States are numbered as the wire does: inputs, then results of actions."""
 
     def __init__(
-        self, operation: FileOperation, inputs: Sequence[Result], step: Step, token: Token, stack: ExitStack
+        self,
+        operation: FileOperation,
+        inputs: Sequence[Filesystem],
+        step: Step,
+        token: Token,
+        stack: ExitStack,
     ) -> None:
         self._operation, self._inputs = operation, inputs
         self._actions = operation._op.actions
@@ -181,7 +173,7 @@ class _Chain:
         for number, item in enumerate(self._actions):
             self._last_use |= {item.input: number, item.secondary_input: number}
 
-    def run(self) -> list[Result]:
+    def run(self) -> list[Filesystem]:
         outputs: dict[int, int] = {}
         for number, item in enumerate(self._actions):
             self._token.check()
@@ -213,7 +205,7 @@ class _Chain:
         if index < 0:
             snapshot = SCRATCH
         elif index < len(self._inputs):
-            snapshot = self._snapshot(index)
+            snapshot = self._operation._views.unpacked(self._inputs[index], self._token, _Report(self._step))
         else:
             snapshot = self._commit(index)
         return self._stack.enter_context(self._operation._snapshotter.prepare(snapshot))
@@ -250,30 +242,16 @@ class _Chain:
         """Return a state for reading; None is scratch."""
         if index < 0:
             return None
-        value = self._inputs[index] if index < len(self._inputs) else None
-        if isinstance(value, LocalTree):
-            return value
         if index in self._active:
             return DirectoryTree(os.fspath(self._active[index].path))
         if index not in self._trees:
-            snapshot = self._snapshot(index) if index < len(self._inputs) else self._committed[index]
-            self._trees[index] = self._view(snapshot)
+            state = self._inputs[index] if index < len(self._inputs) else self._committed[index]
+            self._trees[index] = self._view(state)
         return self._trees[index]
 
-    def _view(self, snapshot: Snapshot) -> DirectoryTree:
-        return DirectoryTree(
-            os.fspath(self._stack.enter_context(self._operation._snapshotter.view(snapshot)))
-        )
-
-    def _snapshot(self, index: int) -> Snapshot:
-        value = self._inputs[index]
-        if isinstance(value, LocalTree):
-            return value.materialize()
-        if value is None:
-            return SCRATCH
-        assert isinstance(value, Snapshot), f"input {index} is {type(value).__name__}"
-        self._operation._ensure(value, self._token, _Report(self._step))
-        return value
+    def _view(self, filesystem: Filesystem) -> Tree:
+        shown = self._operation._views.tree(filesystem, self._token, _Report(self._step))
+        return self._stack.enter_context(shown)
 
     def _commit(self, index: int) -> Snapshot:
         if index not in self._committed:
@@ -289,6 +267,13 @@ class _Report:
 
     def __call__(self, identity: str, name: str, current: int, total: int, done: bool) -> None:
         self._step.status(identity, name, current, total, done=done)
+
+
+async def key_of_local(value: Filesystem, hasher: ContentHasher, pools: Pools) -> ContentKey | None:
+    """Return the digest of all of a local directory; None for others, which count by definition."""
+    if by_kind(value, snapshot=lambda _: True, local=lambda _: False):
+        return None
+    return await pools.run("disk", lambda token: hasher.key(value, [_WHOLE], token))
 
 
 def is_local(vertex: Vertex, index: int) -> bool:

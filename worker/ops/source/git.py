@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from llbkit.llb.ir.ops import Source
-from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, Step
 from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
 from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.ops.source.image import key_digest
+from llbkit.worker.results import Filesystem
 from llbkit.worker.sources.git import GitCommit, GitSource
 from llbkit.worker.sources.giturl import parse
 
@@ -66,11 +67,11 @@ class GitOperation:
             },
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Sources have no inputs."""
         return None
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Check out into a snapshot."""
         found = await self._resolve()
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from llbkit.llb.ir.ops import Source
-from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, Step
 from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.ops.source.image import key_digest
+from llbkit.worker.results import Filesystem
 from llbkit.worker.sources.file import retry_damaged, write_file
 from llbkit.worker.sources.http import HttpFile, HttpSource, permissions
 
@@ -76,11 +77,11 @@ class HttpOperation:
             },
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Sources have no inputs."""
         return None
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Return a snapshot with the one file."""
 
         def work(token: Token) -> Snapshot:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from llbkit.llb.ir.ops import Platform, Source
-from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, Step
 from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.exporters.image import rfc3339
 from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.oci import Descriptor
+from llbkit.worker.results import Filesystem
 from llbkit.worker.sources.file import retry_damaged, write_file
 from llbkit.worker.sources.http import permissions
 from llbkit.worker.sources.image import ImageResolver, LocatedImage
@@ -80,11 +81,11 @@ class ImageOperation:
             ingredients={"source": self._op.identifier, "layers": blobs},
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Sources have no inputs."""
         return None
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Return the image's layers as a snapshot."""
         found = await self._locate()
         return [await self._pools.run("disk", lambda token: self._add(found, token))]
@@ -168,11 +169,11 @@ class BlobOperation:
             },
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Sources have no inputs."""
         return None
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Fetch the blob and return a snapshot with the one file."""
 
         def work(token: Token) -> Snapshot:

@@ -6,17 +6,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from llbkit.llb.ir.ops import Source
-from llbkit.solver.ports import CacheMap, ContentKey, Result, Step
+from llbkit.solver.ports import CacheMap, ContentKey, Step
 from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter, SourceError
 from llbkit.worker.fs.copy import CopyStyle, copy_picks
 from llbkit.worker.fs.select.selection import Selection
 from llbkit.worker.fs.writable import WritableRoot
 from llbkit.worker.host.pools import Pools, Token
+from llbkit.worker.results import Filesystem
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCaches
 
@@ -32,15 +33,24 @@ class LocalOperation:
         op: the source.
         session: has the directory.
         caches: stat caches of all directories.
+        hold: keeps layers for as long as what it returns is referred to.
         snapshotter: makes a snapshot, should an exec want a real directory.
         pools: runs blocking work.
     """
 
     def __init__(
-        self, op: Source, session: Session, *, caches: StatCaches, snapshotter: Snapshotter, pools: Pools
+        self,
+        op: Source,
+        session: Session,
+        *,
+        caches: StatCaches,
+        hold: Callable[[Iterable[int]], object],
+        snapshotter: Snapshotter,
+        pools: Pools,
     ) -> None:
         self._op, self._session = op, session
-        self._caches, self._snapshotter, self._pools = caches, snapshotter, pools
+        self._caches, self._hold = caches, hold
+        self._snapshotter, self._pools = snapshotter, pools
         self._name = op.identifier.removeprefix(_SCHEME)
 
     @property
@@ -58,11 +68,11 @@ class LocalOperation:
             volatile=True,
         )
 
-    async def content_key(self, index: int, value: Result, step: Step) -> ContentKey | None:
+    async def content_key(self, index: int, value: Filesystem, step: Step) -> ContentKey | None:
         """Sources have no inputs."""
         return None
 
-    async def execute(self, inputs: Sequence[Result], step: Step) -> Sequence[Result]:
+    async def execute(self, inputs: Sequence[Filesystem], step: Step) -> Sequence[Filesystem]:
         """Return the lazy tree.
 
         Raises:
@@ -84,7 +94,9 @@ class LocalOperation:
                 root = WritableRoot(os.fspath(active.path))
                 picks = Selection().roots(tree)[0].picks
                 copy_picks(tree, picks, root, "", CopyStyle(), token)
-                return active.commit(f"local directory {self._name}")
+                made = active.commit(f"local directory {self._name}")
+                tree.lease = self._hold(made.layers)
+                return made
 
         def show(snapshot: Snapshot) -> AbstractContextManager[Path]:
             return self._snapshotter.view(snapshot)

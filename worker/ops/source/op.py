@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from llbkit.llb.ir.ops import Platform, Source
-from llbkit.solver.ports import Operation
 from llbkit.worker.base import CancelToken, Session, Snapshotter, SourceError
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.source.git import GitOperation
 from llbkit.worker.ops.source.http import HttpOperation
 from llbkit.worker.ops.source.image import BlobOperation, ImageOperation, RemoteLayers
+from llbkit.worker.results import FilesystemOperation
 from llbkit.worker.sources.git import GitSource
 from llbkit.worker.sources.giturl import parse as parse_git
 from llbkit.worker.sources.http import HttpSource
@@ -31,7 +31,7 @@ SCHEMES = (
     "local",
 )
 
-LocalFactory = Callable[[Source, Session], Operation]
+LocalFactory = Callable[[Source, Session], FilesystemOperation]
 """Makes the operation of a ``local://`` source."""
 
 
@@ -61,7 +61,7 @@ class Sources:
     snapshotter: Snapshotter
     pools: Pools
 
-    def operation(self, op: Source, platform: Platform, session: Session) -> Operation:
+    def operation(self, op: Source, platform: Platform, session: Session) -> FilesystemOperation:
         """Return the operation of a source.
 
         Raises:
