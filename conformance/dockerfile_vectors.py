@@ -15,10 +15,10 @@ from llbkit.conformance.opjson import ops_of, source_of
 from llbkit.conformance.report import Failure, difference, run_each
 from llbkit.conformance.world import NotRecordedError, recorded_image
 from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 from llbkit.frontends.dockerfile.lower.convert import Converted
-from llbkit.frontends.dockerfile.platforms import format_all
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.platforms import format_all
 from llbkit.grammar import Diagnostic, DiagnosticError, Span
 from llbkit.llb import LLBError, State
 from llbkit.llb.ir import platform as platforms
@@ -258,7 +258,7 @@ def _result(one: Converted, bridge: RecordedBridge) -> dict[str, Any]:
 
 def _error(error: DiagnosticError) -> dict[str, Any]:
     first = error.diagnostics[0]
-    if isinstance(error, DockerfileError):
+    if isinstance(error, ProgramError):
         places = [[list(pair) for pair in place.lines] for place in error.locations]
         return {"text": first.message, "locations": places or None}
     # Errors of the parser: a directive on the first line is reported as line 0.

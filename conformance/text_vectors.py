@@ -11,11 +11,11 @@ import difflib
 import json
 from typing import TYPE_CHECKING, Any
 
-from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
 from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, environment, expand
 from llbkit.frontends.dockerfile.syntax import directives
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.grammar import DiagnosticError, Source
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 

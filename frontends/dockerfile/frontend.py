@@ -8,28 +8,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llbkit.frontends.base import Bridge, BuildResult, PlatformResult
-from llbkit.frontends.dockerfile import platforms, requests
 from llbkit.frontends.dockerfile import requested as syntax
 from llbkit.frontends.dockerfile.check.check import Findings, Linter
 from llbkit.frontends.dockerfile.check.rulenames import unknown_rules
 from llbkit.frontends.dockerfile.check.rules import no_empty_continuation
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
-from llbkit.frontends.dockerfile.inputs.contexts import Contexts
 from llbkit.frontends.dockerfile.lower.bases import Images
 from llbkit.frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
 from llbkit.frontends.dockerfile.lower.epoch import SourceTimes
-from llbkit.frontends.dockerfile.options import Options, read_options
+from llbkit.frontends.dockerfile.options import FILENAME, DockerfileOptions, read_options
+from llbkit.frontends.dockerfile.program.instructions import Program
 from llbkit.frontends.dockerfile.program.programs import read_program
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.dockerfile.syntax.recovery import parse_on
+from llbkit.frontends.kit import platforms, requests
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
+from llbkit.frontends.kit.outline import TargetFact, description_of
 from llbkit.grammar import DiagnosticError
 from llbkit.llb.builder.options import SourceText
-from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import CDIDevice, Platform
 from llbkit.llb.ir.walk import no_garbage
 
 _EPOCH = "source.date.epoch"
+_FILE = ProgramFile(name=FILENAME, language="Dockerfile", noun="dockerfile", spelling="dockerfile")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +55,10 @@ class DockerfileFrontend:
         Raises:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
-        contexts = Contexts(bridge, self._options(bridge))
+        contexts = Contexts(bridge, self._options(bridge), _FILE)
         if bridge.options.get("requestid") != requests.DESCRIBE:
-            source, _ = await contexts.dockerfile()
-            other = syntax.asked_for(bridge.options, source)
+            text = await contexts.text()
+            other = syntax.asked_for(bridge.options, text.source)
             if other is not None and not isinstance(other, DockerfileFrontend):
                 return await other.build(bridge)
             if other is not None:
@@ -64,7 +66,6 @@ class DockerfileFrontend:
         return await self._build(bridge, contexts)
 
     async def _build(self, bridge: Bridge, contexts: Contexts) -> BuildResult:
-        contexts.options = self._options(bridge)
         requests.check_caps(bridge.options.get("frontend.caps", ""))
         if request := bridge.options.get("requestid", ""):
             return BuildResult(results=(), metadata=await self._answer(request, bridge, contexts))
@@ -88,11 +89,11 @@ class DockerfileFrontend:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
         options = self._options(bridge)
-        contexts = contexts or Contexts(bridge, options)
-        source, state = await contexts.dockerfile()
+        contexts = contexts or Contexts(bridge, options, _FILE)
+        text = await contexts.text()
         findings = Findings()
         try:
-            reading = _Reading(contexts, SourceText(source, state), findings)
+            reading = _Reading(contexts, options, text, findings)
             return await reading.convert([*options.platforms] or [None])
         finally:
             for warning in findings.warnings:
@@ -102,42 +103,51 @@ class DockerfileFrontend:
         requests.check_id(request)
         if request == requests.DESCRIBE:
             return requests.describe()
-        source, state = await contexts.dockerfile()
-        text = SourceText(source, state)
+        text, options = await contexts.text(), self._options(bridge)
         match request:
             case requests.TARGETS:
-                return requests.targets(read_program(parse_on(source), Linter()), source)
+                return requests.targets(_targets(read_program(parse_on(text.source), Linter())), text.source)
             case requests.LINT:
-                return await _lint(contexts, text, state)
-        (converted,) = await _Reading(contexts, text, Findings()).convert([None])
+                return await _lint(contexts, options, text)
+        (converted,) = await _Reading(contexts, options, text, Findings()).convert([None])
         if request == requests.OUTLINE:
             stage = converted.stage.stage
-            return requests.outline(stage.name, stage.comments, converted.outline, source)
+            about = description_of(stage.comments, stage.name)
+            return requests.outline(stage.name, about, converted.outline, text.source)
         graph = converted.state.graph(platform=converted.target_platform, caps=bridge.caps)
         return requests.convert(graph)
 
-    def _options(self, bridge: Bridge) -> Options:
-        return read_options(
-            bridge.options,
-            bridge.build_platforms,
-            bridge.caps,
-            devices=self.devices,
-            labs=self.labs,
+    def _options(self, bridge: Bridge) -> DockerfileOptions:
+        return read_options(bridge, devices=self.devices, labs=self.labs)
+
+
+def _targets(program: Program) -> list[TargetFact]:
+    """Return every stage in order; the last is the default."""
+    return [
+        TargetFact(
+            name=stage.name,
+            default=stage is program.stages[-1],
+            place=stage.place,
+            description=description_of(stage.comments, stage.name),
+            base=stage.base,
+            platform=stage.platform,
         )
+        for stage in program.stages
+    ]
 
 
-async def _lint(contexts: Contexts, text: SourceText, state: State) -> Mapping[str, bytes]:
+async def _lint(contexts: Contexts, options: DockerfileOptions, text: SourceText) -> Mapping[str, bytes]:
     """Answer with what the rules find in the target's stages, or in all if no target is named."""
     findings = Findings()
     problem: DiagnosticError | None = None
-    every_stage = not contexts.options.target
-    reading = _Reading(contexts, text, findings, every_stage=every_stage)
+    every_stage = not options.target
+    reading = _Reading(contexts, options, text, findings, every_stage=every_stage)
     try:
         await reading.convert([None])
     except DiagnosticError as error:
         problem = error
     notes = list(unknown_rules(reading.file)) if reading.file is not None else []
-    return requests.lint(findings.warnings, text.source, state.graph(), problem, notes)
+    return requests.lint(findings.warnings, text, problem, notes)
 
 
 @dataclass(slots=True)
@@ -148,6 +158,7 @@ class _Reading:
     """
 
     contexts: Contexts
+    options: DockerfileOptions
     text: SourceText
     findings: Findings
     every_stage: bool = False
@@ -158,7 +169,7 @@ class _Reading:
         source = self.text.source
         if not source.text:
             raise errors.empty_file()
-        lint = Linter(check_config(source, self.contexts.options.check), self.findings)
+        lint = Linter(check_config(source, self.options.check), self.findings)
         self.file = file = parse_on(source)
         no_empty_continuation.check(lint, file.warnings)
         with no_garbage():
@@ -167,7 +178,7 @@ class _Reading:
             raise errors.no_stages()
         images = Images(self.contexts.bridge, self.contexts)
         times = SourceTimes(self.contexts.bridge)
-        outcomes: dict[int, Converted | DockerfileError] = {}
+        outcomes: dict[int, Converted | ProgramError] = {}
 
         async def one(number: int, platform: Platform | None) -> None:
             muted = Findings(muted=True, fired=list(self.findings.fired))
@@ -177,6 +188,7 @@ class _Reading:
                 text=self.text,
                 bridge=self.contexts.bridge,
                 contexts=self.contexts,
+                options=self.options,
                 images=images,
                 times=times,
                 lint=lint if number == 0 else Linter(lint.config, muted),
@@ -184,7 +196,7 @@ class _Reading:
             )
             try:
                 outcomes[number] = await convert(request, platform)
-            except DockerfileError as error:
+            except ProgramError as error:
                 outcomes[number] = error
 
         async with asyncio.TaskGroup() as group:
@@ -193,8 +205,8 @@ class _Reading:
         return [_unwrapped(outcomes[number]) for number in range(len(wanted))]
 
 
-def _unwrapped(outcome: Converted | DockerfileError) -> Converted:
-    if isinstance(outcome, DockerfileError):
+def _unwrapped(outcome: Converted | ProgramError) -> Converted:
+    if isinstance(outcome, ProgramError):
         raise outcome
     return outcome
 

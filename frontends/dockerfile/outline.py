@@ -11,39 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.outline import ArgFact, MountFact, Summary
 
 if TYPE_CHECKING:
     from llbkit.frontends.dockerfile.lower.stage import StageState
-
-
-def description_of(comments: Iterable[str], name: str) -> str:
-    """Return what the comments above a definition say about it: the first that begins with its name, without it."""
-    for comment in comments:
-        word, space, text = comment.partition(" ")
-        if space and word == name:
-            return text
-    return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArgFact:
-    """A build argument: where it is declared, its value, and the arguments that its default uses."""
-
-    name: str
-    value: str | None
-    description: str
-    place: Place
-    uses: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MountFact:
-    """A secret or an SSH agent that a RUN mounts."""
-
-    name: str
-    required: bool
-    place: Place
 
 
 @dataclass(slots=True)
@@ -73,15 +45,6 @@ class Outline:
         self.used[name] = None
         if fact is not None:
             self.args[name] = fact
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a whole target takes, in the file's order."""
-
-    args: tuple[ArgFact, ...]
-    secrets: tuple[MountFact, ...]
-    agents: tuple[MountFact, ...]
 
 
 def summarize(target: StageState) -> Summary:

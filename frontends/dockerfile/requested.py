@@ -23,7 +23,7 @@ def asked_for(options: Mapping[str, str], source: Source) -> Frontend | None:
     """Return the frontend that is asked for by name; None if none is, or if the build was handed on already.
 
     Raises:
-        DockerfileError: the frontend is not installed.
+        ProgramError: the frontend is not installed.
     """
     if _FORWARDED in options:
         return None

@@ -68,7 +68,7 @@ def resolve(
 
 def _from_stdin(context: Context, dockerfile: str | None, stdin: BinaryIO, scratch: Path) -> None:
     """Take a Dockerfile, or an archive, which is a context as if it came by HTTP: no ignore file is asked."""
-    from llbkit.frontends.dockerfile.inputs.archive import HEAD, is_archive
+    from llbkit.frontends.kit.inputs.archive import HEAD, is_archive
     from llbkit.worker.archive.decompress import format_of
 
     head = stdin.read(HEAD)

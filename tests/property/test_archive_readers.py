@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llbkit.frontends.dockerfile.inputs.archive import is_archive
-from llbkit.frontends.dockerfile.inputs.archive_times import ArchiveError, newest_time
+from llbkit.frontends.kit.inputs.archive import is_archive
+from llbkit.frontends.kit.inputs.archive_times import ArchiveError, newest_time
 from llbkit.worker.archive.compress import CompressionError, Decompressed
 from llbkit.worker.archive.decompress import DecompressedStream, open_gzip
 from llbkit.worker.archive.tarread import TarError, TarReader

@@ -9,11 +9,11 @@ from contextlib import suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
 from llbkit.frontends.dockerfile.syntax.directives import detect_syntax
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.grammar import DiagnosticError, Source
 from llbkit.grammar.loader import load
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
-from llbkit.frontends.dockerfile.golang.text import parse_bool
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.golang.text import parse_bool
 from llbkit.grammar import Diagnostic
 
 _URL = "https://docs.docker.com/go/dockerfile/rule/{}/"
@@ -56,7 +56,7 @@ class Config:
         """Read check options: ``skip=A,B;experimental=all;error=true``.
 
         Raises:
-            DockerfileError: an option is unknown or has a wrong value.
+            ProgramError: an option is unknown or has a wrong value.
         """
         config = cls()
         text = text.strip()
@@ -150,7 +150,7 @@ class Linter:
                         self.config.merged(Config.parse(value.strip().split(" ")[0])),
                         self.findings,
                     )
-                except DockerfileError:
+                except ProgramError:
                     return self
         return self
 
@@ -158,7 +158,7 @@ class Linter:
         """Raise if ``error=true`` is set and a rule fired.
 
         Raises:
-            DockerfileError: naming the rules, each once.
+            ProgramError: naming the rules, each once.
         """
         if self.config.error and self.findings.fired:
             raise errors.lint_violations(dict.fromkeys(self.findings.fired))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from llbkit.frontends.dockerfile.check.check import Config
 from llbkit.frontends.dockerfile.check.rules import RULES
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
+from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.grammar import Diagnostic, Span, nearest
 
 
@@ -19,7 +19,7 @@ def unknown_rules(file: ParsedFile) -> Iterator[Diagnostic]:
         return
     try:
         config = Config.parse(directive.first_word)
-    except DockerfileError:
+    except ProgramError:
         return  # already reported as an error
     known = [rule.name for rule in RULES]
     for name in sorted((config.skip | config.experimental) - {*known, ""}):

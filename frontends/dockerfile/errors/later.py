@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import MOST, DockerfileError, pointed
-from llbkit.frontends.dockerfile.errors.suggest import suggest
 from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
 from llbkit.frontends.dockerfile.lower.steps.ports import PortWord
 from llbkit.frontends.dockerfile.lower.steps.signals import is_signal, likely_signal
@@ -25,6 +23,8 @@ from llbkit.frontends.dockerfile.program.instructions import (
     StopSignal,
 )
 from llbkit.frontends.dockerfile.program.mounts import read_mount
+from llbkit.frontends.kit.errors.located import MOST, ProgramError, pointed
+from llbkit.frontends.kit.errors.suggest import suggest
 from llbkit.grammar import Diagnostic, Span
 
 
@@ -68,7 +68,7 @@ def _command(command: AnyInstruction, names: _Names) -> Iterator[Diagnostic]:
     for check in _checks(command):
         try:
             check()
-        except DockerfileError as error:
+        except ProgramError as error:
             yield from error.locate(command.place).diagnostics
     match command:
         case Copy():

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
-from llbkit.frontends.dockerfile.errors.suggest import did_you_mean, suggest
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.suggest import did_you_mean, suggest
+from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar import Diagnostic, Span
 
 REFERENCE = "reference"
@@ -27,16 +27,16 @@ def _names(words: Iterable[str], what: str) -> str:
 # -- the file
 
 
-def no_frontend(name: str, written: str, known: str, span: Span | None) -> DockerfileError:
+def no_frontend(name: str, written: str, known: str, span: Span | None) -> ProgramError:
     """The file or the build requests an unknown frontend; ``written`` is how, ``known`` lists the installed ones."""
     if not name:
-        return DockerfileError(
+        return ProgramError(
             f"{written} does not name a frontend",
             code="no-frontend",
             hint="name a frontend or omit it",
             span=span,
         )
-    return DockerfileError(
+    return ProgramError(
         f"{written}: frontend images are not supported yet, and no frontend named {name} is installed",
         code="no-frontend",
         hint=f"omit it or use docker/dockerfile:1 for the built-in frontend; {known}",
@@ -44,53 +44,44 @@ def no_frontend(name: str, written: str, known: str, span: Span | None) -> Docke
     )
 
 
-def empty_file() -> DockerfileError:
+def empty_file() -> ProgramError:
     """The file has no content."""
-    return DockerfileError("the Dockerfile cannot be empty", code="empty", hint="begin with FROM image")
+    return ProgramError("the Dockerfile cannot be empty", code="empty", hint="begin with FROM image")
 
 
-def no_file(name: str, cause: str) -> DockerfileError:
-    """The Dockerfile does not exist."""
-    return DockerfileError(
-        f"failed to read dockerfile: {cause}",
-        code="no-dockerfile",
-        hint=f"create {name} in the build context, or choose another file with --file",
-    )
-
-
-def no_stages() -> DockerfileError:
+def no_stages() -> ProgramError:
     """The file has no FROM."""
-    return DockerfileError(
+    return ProgramError(
         "dockerfile contains no stages to build", code="no-stage", hint="begin with FROM image"
     )
 
 
-def no_current_stage() -> DockerfileError:
+def no_current_stage() -> ProgramError:
     """An instruction other than ARG stands before the first FROM."""
-    return DockerfileError(
+    return ProgramError(
         "no build stage in current context",
         code="no-stage",
         hint="only ARG may stand before the first FROM: begin with FROM image",
     )
 
 
-def lint_violations(rules: Iterable[str]) -> DockerfileError:
+def lint_violations(rules: Iterable[str]) -> ProgramError:
     """Rules fired, and the file or the build asks for an error then."""
-    return DockerfileError(
+    return ProgramError(
         f"lint violation found for rules: {', '.join(rules)}",
         code="lint",
         hint="fix the warnings, or remove error=true from the check options",
     )
 
 
-def check_option(text: str, *, value: str | None = None) -> DockerfileError:
+def check_option(text: str, *, value: str | None = None) -> ProgramError:
     """A ``check`` option is unknown or has a wrong value."""
     hint = "options are skip=all|RULE,..., experimental=all|RULE,... and error=true|false, separated by ';'"
     if value is not None:
         message = f"failed to parse check option {go_quote(text)}: strconv.ParseBool: parsing {go_quote(value)}: invalid syntax"
-        return DockerfileError(message, code="check-option", hint=hint)
+        return ProgramError(message, code="check-option", hint=hint)
     close = suggest(text.partition("=")[0], ("skip", "experimental", "error"))
-    return DockerfileError(
+    return ProgramError(
         f"invalid check option {go_quote(text)}",
         code="check-option",
         hint=f"did you mean {close}? {hint}" if close else hint,
@@ -106,13 +97,13 @@ def _likeness(word: str) -> Callable[[str], tuple[bool, bool, str]]:
     return lambda known: (sorted(known) != letters, known[:1] != word[:1].upper(), known)
 
 
-def unknown_instruction(word: str, known: Iterable[str], span: Span) -> DockerfileError:
+def unknown_instruction(word: str, known: Iterable[str], span: Span) -> ProgramError:
     """Unknown instruction. The help names the likeliest of several equally close ones."""
     names = sorted(known)
     close = suggest(word, names, case_sensitive=False)
     likely = suggest(word, sorted(names, key=_likeness(word)), case_sensitive=False)
     hint = f"write {likely}" if likely == close else f"write {likely}, or {close}"
-    return DockerfileError(
+    return ProgramError(
         f"unknown instruction: {word}" + (f" (did you mean {close}?)" if close else ""),
         code="unknown-instruction",
         span=span,
@@ -120,10 +111,10 @@ def unknown_instruction(word: str, known: Iterable[str], span: Span) -> Dockerfi
     )
 
 
-def unknown_flag(name: str, known: Iterable[str], span: Span) -> DockerfileError:
+def unknown_flag(name: str, known: Iterable[str], span: Span) -> ProgramError:
     """An instruction has no flag of that name."""
     flags = sorted(known)
-    return DockerfileError(
+    return ProgramError(
         f"unknown flag: --{name}{did_you_mean(name, flags)}",
         code="unknown-flag",
         span=span,
@@ -131,59 +122,49 @@ def unknown_flag(name: str, known: Iterable[str], span: Span) -> DockerfileError
     )
 
 
-def flag(message: str, span: Span, hint: str = "") -> DockerfileError:
+def flag(message: str, span: Span, hint: str = "") -> ProgramError:
     """A flag is repeated, or has no value or a wrong one."""
-    return DockerfileError(message, code="flag", span=span, hint=hint)
+    return ProgramError(message, code="flag", span=span, hint=hint)
 
 
-def network(mode: str, known: Iterable[str]) -> DockerfileError:
+def network(mode: str, known: Iterable[str]) -> ProgramError:
     """``--network`` names no mode."""
     modes = list(known)
     close = suggest(mode, modes)
     hint = f"write --network={close}" if close else _names(modes, "valid modes")
-    return DockerfileError(f"invalid network mode {go_quote(mode)}", code="flag", hint=hint)
+    return ProgramError(f"invalid network mode {go_quote(mode)}", code="flag", hint=hint)
 
 
-def security(mode: str, known: Iterable[str]) -> DockerfileError:
+def security(mode: str, known: Iterable[str]) -> ProgramError:
     """``--security`` names no mode."""
     modes = list(known)
     close = suggest(mode, modes)
     hint = f"write --security={close}" if close else _names(modes, "valid modes")
-    return DockerfileError(f"security {go_quote(mode)} is not valid", code="flag", hint=hint)
+    return ProgramError(f"security {go_quote(mode)} is not valid", code="flag", hint=hint)
 
 
-def arguments(message: str, hint: str = "") -> DockerfileError:
+def arguments(message: str, hint: str = "") -> ProgramError:
     """An instruction has too few, too many or the wrong kind of arguments."""
-    return DockerfileError(message, code="arguments", hint=hint)
+    return ProgramError(message, code="arguments", hint=hint)
 
 
-def stage_name(name: str) -> DockerfileError:
+def stage_name(name: str) -> ProgramError:
     """A stage name is malformed."""
-    return DockerfileError(
+    return ProgramError(
         f"invalid name for build stage: {go_quote(name)}, name can't start with a number or contain symbols",
         code="stage-name",
         hint="use letters, digits, '-', '_' and '.', and begin with a letter",
     )
 
 
-def word(message: str) -> DockerfileError:
+def word(message: str) -> ProgramError:
     """A word cannot be expanded."""
-    return DockerfileError(message, code="expansion")
+    return ProgramError(message, code="expansion")
 
 
-def not_utf8(byte: int, span: Span | None) -> DockerfileError:
-    """A text that goes into the graph as it is written holds a byte that is not UTF-8."""
-    return DockerfileError(
-        "failed to marshal LLB definition: string field contains invalid UTF-8",
-        code="utf-8",
-        hint=f"save the file as UTF-8; to produce the raw byte, have the shell print it: $(printf '\\{byte:03o}')",
-        span=span,
-    )
-
-
-def too_much() -> DockerfileError:
+def too_much() -> ProgramError:
     """The expansion of the file exceeds the size limit."""
-    return DockerfileError(
+    return ProgramError(
         "variable expansion exceeds the size limit of a build",
         code="too-much",
         hint="look for variables that repeat other variables, such as ENV A=$A$A",
@@ -204,23 +185,23 @@ def misspelt_stage(name: str, close: str, span: Span | None) -> Diagnostic:
     )
 
 
-def blank_base(written: str) -> DockerfileError:
+def blank_base(written: str) -> ProgramError:
     """The base of a stage is empty after expansion."""
-    return DockerfileError(
+    return ProgramError(
         f"base name ({written}) should not be blank",
         code="blank-base",
         hint="give the ARG before FROM a default, or pass --build-arg",
     )
 
 
-def reference(name: str, cause: str, hint: str = "") -> DockerfileError:
+def reference(name: str, cause: str, hint: str = "") -> ProgramError:
     """A base or ``--from`` is not a valid image reference."""
-    return DockerfileError(f"failed to parse stage name {go_quote(name)}: {cause}", code=REFERENCE, hint=hint)
+    return ProgramError(f"failed to parse stage name {go_quote(name)}: {cause}", code=REFERENCE, hint=hint)
 
 
-def empty_platform(written: str, unmatched: Iterable[str], known: Iterable[str]) -> DockerfileError:
+def empty_platform(written: str, unmatched: Iterable[str], known: Iterable[str]) -> ProgramError:
     """The platform of a stage is empty after expansion."""
-    return DockerfileError(
+    return ProgramError(
         f"empty platform value from expression {written}{_first_suggestion(unmatched, known)}",
         code="platform",
         hint="TARGETPLATFORM and BUILDPLATFORM are always set; declare other variables with ARG before FROM",
@@ -229,12 +210,12 @@ def empty_platform(written: str, unmatched: Iterable[str], known: Iterable[str])
 
 def platform(
     written: str, cause: str, unmatched: Iterable[str], known: Iterable[str], names: Iterable[str]
-) -> DockerfileError:
+) -> ProgramError:
     """The platform of a stage is malformed; ``names`` are those of systems and architectures."""
     message = f"failed to parse platform {written}: {cause}{_first_suggestion(unmatched, known)}"
     close = suggest(written, sorted(names))
     hint = "write os/architecture[/variant], for example linux/arm64"
-    return DockerfileError(message, code="platform", hint=f"did you mean {close}? {hint}" if close else hint)
+    return ProgramError(message, code="platform", hint=f"did you mean {close}? {hint}" if close else hint)
 
 
 def _first_suggestion(unmatched: Iterable[str], known: Iterable[str]) -> str:
@@ -245,9 +226,9 @@ def _first_suggestion(unmatched: Iterable[str], known: Iterable[str]) -> str:
     return ""
 
 
-def no_target(name: str, known: list[str]) -> DockerfileError:
+def no_target(name: str, known: list[str]) -> ProgramError:
     """The wanted stage does not exist."""
-    return DockerfileError(
+    return ProgramError(
         f"target stage {go_quote(name)} could not be found{did_you_mean(name, known)}",
         code="no-target",
         hint=_names((stage for stage in known if not _UNNAMED.fullmatch(stage)), "defined stages")
@@ -255,16 +236,16 @@ def no_target(name: str, known: list[str]) -> DockerfileError:
     )
 
 
-def stage_index(index: int, count: int) -> DockerfileError:
+def stage_index(index: int, count: int) -> ProgramError:
     """A stage number is out of range."""
-    return DockerfileError(
+    return ProgramError(
         f"invalid stage index {index}", code="stage-index", hint=f"stages are numbered 0 to {count - 1}"
     )
 
 
-def from_variable() -> DockerfileError:
+def from_variable() -> ProgramError:
     """``COPY --from`` holds a variable."""
-    return DockerfileError(
+    return ProgramError(
         "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a "
         "workaround",
         code="from-variable",
@@ -272,27 +253,27 @@ def from_variable() -> DockerfileError:
     )
 
 
-def circular(stage: str) -> DockerfileError:
+def circular(stage: str) -> ProgramError:
     """A stage needs itself."""
-    return DockerfileError(
+    return ProgramError(
         f"circular dependency detected on stage: {stage}",
         code="circular",
         hint="a stage can only use stages that are defined before it",
     )
 
 
-def copy_before(source: str, stage: str) -> DockerfileError:
+def copy_before(source: str, stage: str) -> ProgramError:
     """A stage copies from one that comes later."""
-    return DockerfileError(
+    return ProgramError(
         f"cannot copy from stage {go_quote(source)}, it needs to be defined before current stage {go_quote(stage)}",
         code="stage-order",
         hint="move that stage above this one",
     )
 
 
-def mount_before(source: str, target: str) -> DockerfileError:
+def mount_before(source: str, target: str) -> ProgramError:
     """A stage mounts one that comes later."""
-    return DockerfileError(
+    return ProgramError(
         f"cannot mount from stage {go_quote(source)} to {go_quote(target)}, stage needs to be defined before current "
         "command",
         code="stage-order",
@@ -300,67 +281,48 @@ def mount_before(source: str, target: str) -> DockerfileError:
     )
 
 
-def not_found(name: str, cause: str, known: Iterable[str], hint: str = "") -> DockerfileError:
-    """An image cannot be resolved; it may be a misspelt stage name."""
-    return DockerfileError(f"{name}: {cause}{did_you_mean(name, known)}", code="image", hint=hint)
-
-
-def image_config(cause: str) -> DockerfileError:
-    """The config of a base image cannot be read."""
-    return DockerfileError(
-        f"failed to parse image config: {cause}",
-        code="image-config",
-        hint="the image is damaged or not a container image: rebuild and push it",
-    )
-
-
-def onbuild_trigger() -> DockerfileError:
+def onbuild_trigger() -> ProgramError:
     """A trigger of a base image is more than one instruction."""
-    return DockerfileError("onbuild trigger should be a single expression", code="onbuild")
+    return ProgramError("onbuild trigger should be a single expression", code="onbuild")
 
 
 # -- instructions
 
 
-def chmod(value: str) -> DockerfileError:
+def chmod(value: str) -> ProgramError:
     """A mode is not octal, or too large."""
-    return DockerfileError(
+    return ProgramError(
         f"invalid chmod parameter: '{value}'. it should be octal string and between 0 and 07777",
         code="chmod",
         hint="write --chmod=755, or --chmod=u=rwX,go=rX",
     )
 
 
-def symbolic_chmod() -> DockerfileError:
+def symbolic_chmod() -> ProgramError:
     """A symbolic mode is malformed."""
-    return DockerfileError(
+    return ProgramError(
         "invalid syntax", code="chmod", hint="write --chmod=755, or symbolically --chmod=u=rwX,go=rX"
     )
 
 
-def checksum(message: str) -> DockerfileError:
+def checksum(message: str) -> ProgramError:
     """``--checksum`` is used where it cannot be, or is malformed."""
-    return DockerfileError(
+    return ProgramError(
         message, code="checksum", hint="--checksum requires ADD with a single HTTP(S) or git source"
     )
 
 
-def source(message: str, hint: str = "") -> DockerfileError:
-    """A source of COPY or ADD cannot be used."""
-    return DockerfileError(message, code="source", hint=hint)
-
-
-def windows_path(message: str) -> DockerfileError:
+def windows_path(message: str) -> ProgramError:
     """A path of a Windows image cannot be used."""
-    return DockerfileError(message, code="path", hint="paths in Windows images must be on drive C:")
+    return ProgramError(message, code="path", hint="paths in Windows images must be on drive C:")
 
 
-def mount(message: str, hint: str = "", *, span: Span | None = None) -> DockerfileError:
+def mount(message: str, hint: str = "", *, span: Span | None = None) -> ProgramError:
     """An option of ``--mount`` is wrong."""
-    return DockerfileError(message, code="mount", hint=hint, span=span)
+    return ProgramError(message, code="mount", hint=hint, span=span)
 
 
-def mount_key(key: str, field: str, known: Iterable[str]) -> DockerfileError:
+def mount_key(key: str, field: str, known: Iterable[str]) -> ProgramError:
     """``--mount`` has no option of that name."""
     keys = list(known)
     return mount(
@@ -368,13 +330,13 @@ def mount_key(key: str, field: str, known: Iterable[str]) -> DockerfileError:
     )
 
 
-def mount_pair(text: str, known: Iterable[str]) -> DockerfileError:
+def mount_pair(text: str, known: Iterable[str]) -> ProgramError:
     """An option stands without a value, and is none that may."""
     close = suggest(text, known)
     return mount(f"invalid field '{text}' must be a key=value pair", f"write {close or text or 'key'}=value")
 
 
-def mount_order(key: str, kind: str) -> DockerfileError:
+def mount_order(key: str, kind: str) -> ProgramError:
     """An option does not belong to the mount's type as far as it is known where the option stands."""
     return mount(
         f"unexpected key '{key}' for mount type '{kind}'",
@@ -382,72 +344,31 @@ def mount_order(key: str, kind: str) -> DockerfileError:
     )
 
 
-def mount_target(target: str) -> DockerfileError:
+def mount_target(target: str) -> ProgramError:
     """A mount has no target, or covers the root."""
     return mount(f"invalid mount target {go_quote(target)}", "write target=PATH")
 
 
-def device(message: str, hint: str = "") -> DockerfileError:
+def device(message: str, hint: str = "") -> ProgramError:
     """``--device`` is wrong, or not offered by this frontend."""
-    return DockerfileError(message, code="device", hint=hint)
+    return ProgramError(message, code="device", hint=hint)
 
 
-def signal(name: str, close: str) -> DockerfileError:
+def signal(name: str, close: str) -> ProgramError:
     """``STOPSIGNAL`` names no signal; ``close`` is the nearest one, if one is near."""
     hint = f"write {close}" if close else "for example SIGTERM or 15"
-    return DockerfileError(f"invalid signal: {name}", code="signal", hint=hint)
+    return ProgramError(f"invalid signal: {name}", code="signal", hint=hint)
 
 
-def port(message: str) -> DockerfileError:
+def port(message: str) -> ProgramError:
     """``EXPOSE`` names no port."""
-    return DockerfileError(message, code="port", hint="for example EXPOSE 80, 53/udp or 8000-8010")
+    return ProgramError(message, code="port", hint="for example EXPOSE 80, 53/udp or 8000-8010")
 
 
-# -- options
-
-
-def option(message: str, hint: str = "") -> DockerfileError:
-    """An option of the build is malformed."""
-    return DockerfileError(message, code="option", hint=hint)
-
-
-def ignore_pattern(cause: str) -> DockerfileError:
-    """A pattern of the ignore file is malformed."""
-    return DockerfileError(
-        cause, code="ignore", hint="look for an unclosed '[' or a trailing '\\' in .dockerignore"
-    )
-
-
-def ignore_link(path: str, target: str) -> DockerfileError:
-    """The ignore file is a link that leads to no file of the context."""
-    return DockerfileError(
-        f"{path} is a symbolic link to {target}, which is not a file in the build context",
-        code="ignore",
-        hint="copy the file into the context: without it, every file would be included",
-    )
-
-
-def epoch(value: str) -> DockerfileError:
-    """``SOURCE_DATE_EPOCH`` is neither a number nor names anything."""
-    return option(
-        f"invalid SOURCE_DATE_EPOCH: {value}",
-        "use seconds since 1970, context, or the name of a context or stage",
-    )
-
-
-def epoch_stage(what: str) -> DockerfileError:
+def epoch_stage(what: str) -> ProgramError:
     """The stage that ``SOURCE_DATE_EPOCH`` names is not one that only loads a source."""
-    return DockerfileError(
+    return ProgramError(
         f"SOURCE_DATE_EPOCH stage {what}",
         code="epoch",
         hint="name a stage with FROM scratch and a single ADD of one HTTP(S) or git source",
-    )
-
-
-def context(message: str, hint: str = "") -> DockerfileError:
-    """A named context cannot be used."""
-    return DockerfileError(
-        message,
-        code="context",
-        hint=hint or "use a directory, docker-image://, oci-layout://, input:, or a git or HTTP URL",
     )

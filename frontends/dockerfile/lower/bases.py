@@ -8,14 +8,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from llbkit.frontends.base import Bridge, ResolvedImage, ResolveError
-from llbkit.frontends.dockerfile import platforms
 from llbkit.frontends.dockerfile.check.rules import invalid_base_image_platform
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import MOST, DockerfileError, ErrorCollector, pointed
-from llbkit.frontends.dockerfile.image import Image
-from llbkit.frontends.dockerfile.inputs.contexts import Contexts
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
+from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.errors import texts as common
+from llbkit.frontends.kit.errors.located import MOST, ErrorCollector, ProgramError, pointed
+from llbkit.frontends.kit.image import Image
+from llbkit.frontends.kit.inputs.contexts import Contexts
 from llbkit.llb import image
 from llbkit.llb.address.reference import InvalidReferenceError, Reference
 from llbkit.llb.address.reference import parse as parse_reference
@@ -63,16 +64,16 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
     """Resolve the stages that stand on no other stage; of those that nothing needs only the name is checked.
 
     Raises:
-        DockerfileError: a base is malformed or, if none is, cannot be found; the first one in the file's order.
+        ProgramError: a base is malformed or, if none is, cannot be found; the first one in the file's order.
     """
     pending = [s for s in stages.states if s.base is None and not s.lowered and not s.resolved]
-    failures: dict[StageState, DockerfileError] = {}
+    failures: dict[StageState, ProgramError] = {}
 
     async def one(state: StageState) -> None:
         try:
             with pointed(state.stage.base_span):
                 await _Base(stages, images, state, state in reachable).resolve()
-        except DockerfileError as error:
+        except ProgramError as error:
             failures[state] = error.locate(state.place)
 
     async with asyncio.TaskGroup() as group:
@@ -126,7 +127,7 @@ class _Base:
         try:
             return await state.context.load(state.paths)
         except ResolveError as error:
-            raise errors.context(str(error), _help_of(error)) from error
+            raise common.context(str(error), _help_of(error)) from error
 
     async def _image(self) -> None:
         state = self.state
@@ -173,11 +174,11 @@ class _Base:
         except ResolveError as error:
             self.images.missing += 1
             known = [*self.stages.names, *_common_names()] if self.images.missing <= MOST else []
-            raise errors.not_found(name, str(error), known, _help_of(error)) from error
+            raise common.not_found(name, str(error), known, _help_of(error)) from error
         try:
             found = Image.read(answer.config)
         except ValueError as error:
-            raise errors.image_config(str(error)) from None
+            raise common.image_config(str(error)) from None
         state.base_image, state.image = found, found.clone()
         state.image.created = ""
         if state.platform is None and conversion.implicit:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from llbkit.frontends.base import Bridge
-from llbkit.frontends.dockerfile import platforms
 from llbkit.frontends.dockerfile.check.check import Config, Linter
 from llbkit.frontends.dockerfile.check.rules import (
     consistent_instruction_casing,
@@ -22,9 +21,6 @@ from llbkit.frontends.dockerfile.check.rules import (
 )
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError, ErrorCollector
-from llbkit.frontends.dockerfile.image import Image
-from llbkit.frontends.dockerfile.inputs.contexts import Contexts
 from llbkit.frontends.dockerfile.lower.bases import Images, resolve_bases
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
 from llbkit.frontends.dockerfile.lower.epoch import NAME as EPOCH
@@ -33,11 +29,18 @@ from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs
 from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
 from llbkit.frontends.dockerfile.lower.triggers import add_triggers
-from llbkit.frontends.dockerfile.outline import ArgFact, Summary, description_of, summarize
+from llbkit.frontends.dockerfile.options import DockerfileOptions
+from llbkit.frontends.dockerfile.outline import summarize
 from llbkit.frontends.dockerfile.program.instructions import Program
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.dockerfile.syntax.directives import first_of
+from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.errors import texts as common
+from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError
+from llbkit.frontends.kit.image import Image
+from llbkit.frontends.kit.inputs.contexts import Contexts
+from llbkit.frontends.kit.outline import ArgFact, Summary, description_of
 from llbkit.grammar import Source
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 from llbkit.llb.builder.options import SourceText
@@ -84,6 +87,7 @@ class Request:
     text: SourceText
     bridge: Bridge
     contexts: Contexts
+    options: DockerfileOptions
     images: Images
     times: SourceTimes
     lint: Linter
@@ -109,7 +113,7 @@ def _check_defaults(program: Program, lint: Linter, mode: Mode, args: Mapping[st
         for stage in program.stages:
             name = expand(stage.base, known, mode).text
             invalid_default_arg_in_from.check(lint, stage.base, name, stage.place)
-    except (WordError, DockerfileError):
+    except (WordError, ProgramError):
         return
 
 
@@ -122,7 +126,7 @@ def global_args(
     """Return the arguments that FROM sees, and where those that the file declares are declared.
 
     Raises:
-        DockerfileError: a default is malformed.
+        ProgramError: a default is malformed.
     """
     out = dict(predefined)
     facts: dict[str, ArgFact] = {}
@@ -166,9 +170,9 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     """Lower what the target needs.
 
     Raises:
-        DockerfileError: the program is wrong, or an image cannot be found.
+        ProgramError: the program is wrong, or an image cannot be found.
     """
-    options = request.contexts.options
+    options = request.options
     target_platform = platform or options.build_platforms[0]
     predefined = predefined_args(
         options.build_platforms[0], target_platform, options.target, options.build_args
@@ -179,7 +183,7 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
         conversion = await _conversion(request, platform, target_platform, predefined)
         stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
         target = await _target(stages, request)
-    except DockerfileError as error:
+    except ProgramError as error:
         request.lint.findings.mute()
         error.add(later_errors(request.program.stages))
         raise
@@ -217,7 +221,7 @@ async def _conversion(
     target: Platform,
     predefined: Mapping[str, str],
 ) -> Conversion:
-    options = request.contexts.options
+    options = request.options
     mode = Mode(escape=request.file.escape)
     build_args = dict(options.build_args)
     values, facts = global_args(request.program, predefined, build_args, mode)
@@ -250,7 +254,7 @@ def _matcher(patterns: tuple[str, ...]) -> PatternMatcher | None:
     try:
         matcher = PatternMatcher(patterns)
     except PatternError as error:
-        raise errors.ignore_pattern(str(error)) from None
+        raise common.ignore_pattern(str(error)) from None
     return None if matcher.has_exclusions else matcher
 
 
@@ -298,13 +302,13 @@ def check_config(source: Source, given: Config | None) -> Config:
     They are read before anything else of the file, whose other errors come after theirs.
 
     Raises:
-        DockerfileError: the directive is malformed.
+        ProgramError: the directive is malformed.
     """
     if given is not None:
         return given
     directive = first_of(source, "check")
     try:
         return Config.parse(directive.first_word if directive is not None else "")
-    except DockerfileError as error:
+    except ProgramError as error:
         error.point(directive.span if directive is not None else None)
         raise error.prefixed("failed to parse check options: ") from None

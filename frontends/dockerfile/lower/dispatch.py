@@ -5,9 +5,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from llbkit.frontends.dockerfile.errors.located import ErrorCollector, located
-from llbkit.frontends.dockerfile.golang.text import parse_bool
-from llbkit.frontends.dockerfile.image import DEFAULT_PATH
 from llbkit.frontends.dockerfile.lower import scope
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import config
@@ -32,6 +29,9 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Volume,
     Workdir,
 )
+from llbkit.frontends.kit.errors.located import ErrorCollector, located
+from llbkit.frontends.kit.golang.text import parse_bool
+from llbkit.frontends.kit.image import DEFAULT_PATH
 
 SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from llbkit.frontends.base import Bridge, Ref, ResolveError
-from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.golang.text import parse_int
-from llbkit.frontends.dockerfile.inputs.contexts import Contexts, NamedContext
-from llbkit.frontends.dockerfile.inputs.gitref import is_http
 from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs, source_of_stage
 from llbkit.frontends.dockerfile.program.instructions import Stage
+from llbkit.frontends.kit.errors import texts as common
+from llbkit.frontends.kit.golang.text import parse_int
+from llbkit.frontends.kit.inputs.contexts import Contexts, NamedContext
+from llbkit.frontends.kit.inputs.gitref import is_http
 from llbkit.llb.builder.options import Constraints
 from llbkit.llb.builder.sources import SourceNode, state_of
 from llbkit.llb.builder.state import State
@@ -43,21 +43,21 @@ class SourceTimes:
         """Return what a named context stands for.
 
         Raises:
-            DockerfileError: it is malformed, or cannot be found.
+            ProgramError: it is malformed, or cannot be found.
         """
         async with self._locks.setdefault((context.key,), asyncio.Lock()):
             if context.key not in self._states:
                 try:
                     self._states[context.key], _ = await context.load({"/"})
                 except ResolveError as error:
-                    raise errors.context(str(error), error.help) from error
+                    raise common.context(str(error), error.help) from error
         return self._states[context.key]
 
     async def time_of(self, state: State, what: str) -> datetime | None:
         """Return when the one source of a state was made; None if it has none or several, or none that knows.
 
         Raises:
-            DockerfileError: the source cannot be reached, or what it says is malformed.
+            ProgramError: the source cannot be reached, or what it says is malformed.
         """
         graph = state.graph(platform=self.bridge.build_platforms[0], caps=self.bridge.caps)
         sources = [vertex.op for vertex in graph if isinstance(vertex.op, Source)]
@@ -71,8 +71,8 @@ class SourceTimes:
         return self._known[key]
 
     async def _ask(self, source: Source, what: str) -> datetime | None:
-        from llbkit.frontends.dockerfile.inputs.archive_times import ArchiveError
-        from llbkit.frontends.dockerfile.inputs.commits import CommitError, committer_time
+        from llbkit.frontends.kit.inputs.archive_times import ArchiveError
+        from llbkit.frontends.kit.inputs.commits import CommitError, committer_time
 
         try:
             answer = await self.bridge.resolve_source(
@@ -86,12 +86,12 @@ class SourceTimes:
             if is_http(source.identifier) and filename:
                 return await self._newest(source, filename)
         except (ResolveError, CommitError, ArchiveError, _RangeError) as error:
-            raise errors.option(str(error), str(getattr(error, "help", ""))) from error
+            raise common.option(str(error), str(getattr(error, "help", ""))) from error
         return None
 
     async def _newest(self, source: Source, filename: str) -> datetime | None:
         """Return the newest time in an archive that a server gives no time for."""
-        from llbkit.frontends.dockerfile.inputs.archive_times import newest_time
+        from llbkit.frontends.kit.inputs.archive_times import newest_time
 
         node = SourceNode(
             identifier=source.identifier, attrs=source.attrs, caps=(), constraints=Constraints()
@@ -160,7 +160,7 @@ async def resolve_epoch(
     Where there is no time after all, it is taken out of them. ``args`` are the global arguments.
 
     Raises:
-        DockerfileError: not a number, and names nothing whose time can be found.
+        ProgramError: not a number, and names nothing whose time can be found.
     """
     value = build_args.get(NAME, args.get(NAME) or None)
     if value is None:
@@ -186,7 +186,7 @@ async def _moment(
         try:
             return _utc(seconds)
         except _RangeError:
-            raise errors.epoch(value) from None
+            raise common.epoch(value) from None
     if value == "context":
         return await times.time_of(await contexts.main({"/"}), "main build context metadata")
     context = contexts.named(value, None)
@@ -194,5 +194,5 @@ async def _moment(
         return await times.time_of(await times.loaded(context), f"{NAME} named context {value}")
     stage = next((stage for stage in stages if stage.name and stage.name == value.lower()), None)
     if stage is None:
-        raise errors.epoch(value)
+        raise common.epoch(value)
     return await times.time_of(source_of_stage(stage, scope), f"{NAME} source stage {value}")

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError, pointed
-from llbkit.frontends.dockerfile.inputs import gitref
 from llbkit.frontends.dockerfile.lower.stage import SCRATCH
 from llbkit.frontends.dockerfile.lower.steps.copy import filename_of
 from llbkit.frontends.dockerfile.program.instructions import Arg, Copy, Stage
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
+from llbkit.frontends.kit.errors.located import ProgramError, pointed
+from llbkit.frontends.kit.inputs import gitref
 from llbkit.llb import git, http
 from llbkit.llb.builder.state import State
 
@@ -33,11 +33,11 @@ def source_of_stage(stage: Stage, args: StageArgs) -> State:
     """Return what the stage loads.
 
     Raises:
-        DockerfileError: located at the stage's FROM, shown where it is; it is not such a stage, or a word is malformed.
+        ProgramError: located at the stage's FROM, shown where it is; it is not such a stage, or a word is malformed.
     """
     try:
         return _source(stage, args)
-    except DockerfileError as error:
+    except ProgramError as error:
         raise error.locate(stage.place, replace_all=True) from None
 
 
@@ -85,7 +85,7 @@ def _source_of_add(add: Copy, known: Mapping[str, str], mode: Mode) -> State:
 def _remote(add: Copy, source: str, checksum: str) -> State:
     try:
         found = None if source.startswith("github.com/") else gitref.parse(source)
-    except DockerfileError:
+    except ProgramError:
         found = None  # an address of git that contradicts itself is one of HTTP here
     if found is not None:
         return git(

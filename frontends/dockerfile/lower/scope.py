@@ -11,12 +11,12 @@ from llbkit.frontends.dockerfile.check.rules import (
 )
 from llbkit.frontends.dockerfile.check.rules.undefined_var import IGNORED as SCAN_ARGS
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
-from llbkit.frontends.dockerfile.outline import ArgFact, description_of
 from llbkit.frontends.dockerfile.program.instructions import Arg, Env, Label, Pair
+from llbkit.frontends.kit.outline import ArgFact, description_of
 
 
 def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
-    """ARG: the build's value, else the default, else the global argument's. Raises DockerfileError."""
+    """ARG: the build's value, else the default, else the global argument's. Raises ProgramError."""
     conversion = stage.conversion
     lint = stage.lint(step)
     shown = []
@@ -40,7 +40,7 @@ def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
 
 
 def lower_env(stage: StageState, step: Step, command: Env) -> None:
-    """ENV: the whole line is expanded in the environment before it. Raises DockerfileError."""
+    """ENV: the whole line is expanded in the environment before it. Raises ProgramError."""
     lint = stage.lint(step)
     pairs = _expanded(stage, step, command.pairs)
     shown = []
@@ -55,7 +55,7 @@ def lower_env(stage: StageState, step: Step, command: Env) -> None:
 
 
 def lower_label(stage: StageState, step: Step, command: Label) -> None:
-    """LABEL. Raises DockerfileError."""
+    """LABEL. Raises ProgramError."""
     lint = stage.lint(step)
     pairs = _expanded(stage, step, command.pairs)
     shown = []

@@ -10,19 +10,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 
-from llbkit.frontends.dockerfile import platforms
 from llbkit.frontends.dockerfile.check.check import Linter
 from llbkit.frontends.dockerfile.check.rules import undefined_var
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import pointed
-from llbkit.frontends.dockerfile.golang.text import format_time
-from llbkit.frontends.dockerfile.image import Image
-from llbkit.frontends.dockerfile.inputs.contexts import NamedContext
-from llbkit.frontends.dockerfile.options import Options
-from llbkit.frontends.dockerfile.outline import ArgFact, Outline
+from llbkit.frontends.dockerfile.options import DockerfileOptions
+from llbkit.frontends.dockerfile.outline import Outline
 from llbkit.frontends.dockerfile.program.instructions import AnyInstruction, Stage
 from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, expand
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.errors.located import pointed
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.golang.text import format_time
+from llbkit.frontends.kit.image import Image
+from llbkit.frontends.kit.inputs.contexts import NamedContext
+from llbkit.frontends.kit.outline import ArgFact
 from llbkit.grammar.patterns.match import PatternMatcher
 from llbkit.llb.builder.options import At, SourceText
 from llbkit.llb.builder.options import Options as StepOptions
@@ -32,6 +33,7 @@ from llbkit.llb.ir.ops import Platform
 
 COMMAND = "com.docker.dockerfile.v1.command"
 SCRATCH = "scratch"
+_HISTORY_COMMENT = "buildkit.dockerfile.v0"
 MOST_TEXT = 1 << 28
 """How many characters one file may make of its variables, for one platform."""
 
@@ -50,7 +52,7 @@ class Conversion:
     ``matcher`` is None where nothing is ignored for certain.
     """
 
-    options: Options
+    options: DockerfileOptions
     escape: str
     text: SourceText
     lint: Linter
@@ -70,7 +72,7 @@ class Conversion:
         """Count characters that are made.
 
         Raises:
-            DockerfileError: they have become too many: a file may double a value with each line.
+            ProgramError: they have become too many: a file may double a value with each line.
         """
         self.room -= length
         if self.room < 0:
@@ -183,7 +185,9 @@ class StageState:
         """Add a history entry; one that ``changed`` files is marked as BuildKit's."""
         if changed:
             text += " # buildkit"
-        self.image.commit(text, layer=layer or changed, created=self.conversion.created)
+        self.image.commit(
+            text, layer=layer or changed, comment=_HISTORY_COMMENT, created=self.conversion.created
+        )
 
     # -- words
 
@@ -195,7 +199,7 @@ class StageState:
         """Expand a word; variables that nothing defines are reported.
 
         Raises:
-            DockerfileError: the word is malformed.
+            ProgramError: the word is malformed.
         """
         seen = Expansion()
         try:
@@ -212,7 +216,7 @@ class StageState:
                 undefined_var.check(self.lint(step), seen.unmatched, declared, self.env, place)
 
     def expand_all(self, step: Step, words: Iterable[str]) -> list[str]:
-        """Expand words, one after the other. Raises DockerfileError."""
+        """Expand words, one after the other. Raises ProgramError."""
         return [self.expand(step, word) for word in words]
 
     def display_text(self, text: str, *, raw: bool = False, env: Mapping[str, str] | None = None) -> str:

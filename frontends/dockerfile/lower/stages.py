@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from llbkit.frontends.dockerfile import platforms
 from llbkit.frontends.dockerfile.check.rules import (
     from_platform_flag_const_disallowed,
     redundant_target_platform,
     undefined_arg_in_from,
 )
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import ErrorCollector, pointed
-from llbkit.frontends.dockerfile.golang.text import parse_int
-from llbkit.frontends.dockerfile.inputs.contexts import Contexts
 from llbkit.frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
 from llbkit.frontends.dockerfile.outline import Outline
 from llbkit.frontends.dockerfile.program.instructions import (
@@ -28,7 +24,11 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Workdir,
 )
 from llbkit.frontends.dockerfile.program.words import Expansion, WordError, expand
-from llbkit.frontends.dockerfile.syntax.places import NOWHERE, Place
+from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.errors.located import ErrorCollector, pointed
+from llbkit.frontends.kit.errors.places import NOWHERE, Place
+from llbkit.frontends.kit.golang.text import parse_int
+from llbkit.frontends.kit.inputs.contexts import Contexts
 from llbkit.grammar import Span
 from llbkit.llb.ir.ops import Platform
 
@@ -47,7 +47,7 @@ class Stages:
         """Add the stages of a file, with their bases and platforms expanded.
 
         Raises:
-            DockerfileError: a base or platform is malformed.
+            ProgramError: a base or platform is malformed.
         """
         collector = ErrorCollector(self.conversion.lint.findings.mute)
         for number, stage in enumerate(program.stages):
@@ -59,7 +59,7 @@ class Stages:
         """Find what every instruction names.
 
         Raises:
-            DockerfileError: a name cannot be one, or a stage needs itself.
+            ProgramError: a name cannot be one, or a stage needs itself.
         """
         collector = ErrorCollector(self.conversion.lint.findings.mute)
         for state in list(self.states):
@@ -144,7 +144,7 @@ class Stages:
         """Return the stage to build: by name, or the last one.
 
         Raises:
-            DockerfileError: there is none.
+            ProgramError: there is none.
         """
         if not name:
             return self.states[-1]
@@ -166,7 +166,7 @@ class Stages:
         """Return an instruction with what it names, and note that the stage needs it.
 
         Raises:
-            DockerfileError: a stage number is out of range, or a name holds a variable.
+            ProgramError: a stage number is out of range, or a name holds a variable.
         """
         sources: list[StageState] = []
         if isinstance(command, Copy) and command.source_stage:

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.lower.stage import StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages, at_stage
 from llbkit.frontends.dockerfile.program.instructions import Onbuild
 from llbkit.frontends.dockerfile.program.reading import read_instruction
 from llbkit.frontends.dockerfile.syntax.parse import parse
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source
 
 _TRIGGER = "ONBUILD"
@@ -26,7 +26,7 @@ def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
     Those of images that nothing is built on are read too: what an instruction names, and what takes a stage's place.
 
     Raises:
-        DockerfileError: a trigger is malformed; located at the stage that has it.
+        ProgramError: a trigger is malformed; located at the stage that has it.
     """
     found = False
     for state in [state for state in stages.states if state in reachable]:
@@ -40,9 +40,9 @@ def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
     return found
 
 
-def _located(first: Diagnostic, text: str, place: Place) -> DockerfileError:
+def _located(first: Diagnostic, text: str, place: Place) -> ProgramError:
     """Return an error at the stage whose base left the trigger, which is shown too."""
-    found = DockerfileError(first.message, code=first.code, hint=first.help).locate(place)
+    found = ProgramError(first.message, code=first.code, hint=first.help).locate(place)
     spans = [span for span in first.spans if span.source.name == _TRIGGER]
     shown = spans[0] if spans else Source(_TRIGGER, text, "Dockerfile").lines(1, 1)
     related = Related("from this trigger of the base image", shown)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from llbkit.frontends.dockerfile.syntax.ast import Node
 from llbkit.frontends.dockerfile.syntax.flags import NO_FLAGS, Flags, Value
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.grammar import Span
 from llbkit.llb.ir.ops import CDIDevice
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import pointed
-from llbkit.frontends.dockerfile.errors.suggest import did_you_mean
-from llbkit.frontends.dockerfile.golang.text import parse_bool, parse_float, parse_uint
-from llbkit.frontends.dockerfile.program.flagvalues import CSVError, Field, fields
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
 from llbkit.frontends.dockerfile.syntax.flags import Value
+from llbkit.frontends.kit.errors.located import pointed
+from llbkit.frontends.kit.errors.suggest import did_you_mean
+from llbkit.frontends.kit.golang.csv import CSVError, Field, fields
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.text import parse_bool, parse_float, parse_uint
 from llbkit.grammar import Span
 from llbkit.llb.ir.ops import CDIDevice
 
@@ -67,7 +67,7 @@ def read_mount(written: Value, expand: Callable[[str], str]) -> Mount:
     """Read the value of one ``--mount``; values are expanded. Errors point at the option that is wrong.
 
     Raises:
-        DockerfileError: an option is unknown, malformed, or not one of its type.
+        ProgramError: an option is unknown, malformed, or not one of its type.
     """
     mount = Mount(written)
     for option in _options(written):
@@ -247,7 +247,7 @@ def mount_from(written: Value) -> tuple[str, Span | None]:
     """Return what a mount names with ``from=``, the one option that is needed before words are expanded, and its place.
 
     Raises:
-        DockerfileError: it has variables.
+        ProgramError: it has variables.
     """
     found, span = "", None
     for option in _options(written):
@@ -270,7 +270,7 @@ def read_device(written: Value) -> CDIDevice:
     The first word that is not an option is the name, an equals sign in it or not. No name at all is not an error.
 
     Raises:
-        DockerfileError: an option is unknown or malformed.
+        ProgramError: an option is unknown or malformed.
     """
     try:
         options = fields(written.text)

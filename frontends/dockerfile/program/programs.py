@@ -14,18 +14,18 @@ from llbkit.frontends.dockerfile.check.rules import (
 )
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError, ErrorCollector
 from llbkit.frontends.dockerfile.program.instructions import AnyInstruction, Arg, Program, Stage
 from llbkit.frontends.dockerfile.program.reading import read_arg, read_instruction, read_stage
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError
+from llbkit.frontends.kit.errors.places import Place
 
 
 def read_program(file: ParsedFile, lint: Linter) -> Program:
     """Return the stages and global arguments of a file.
 
     Raises:
-        DockerfileError: an instruction is unknown, or its flags or arguments are wrong; with all others that are.
+        ProgramError: an instruction is unknown, or its flags or arguments are wrong; with all others that are.
     """
     heads: list[tuple[Stage, list[AnyInstruction]]] = []
     global_args: list[Arg] = []
@@ -33,9 +33,11 @@ def read_program(file: ParsedFile, lint: Linter) -> Program:
     for node in file.nodes:
         try:
             found = _read_any(node, lint)
-        except DockerfileError as error:
+        except ProgramError as error:
             first = not collector.errors
-            collector.keep((error.prefixed(_prefix(node)) if first else error).locate(Place.of(node)))
+            collector.keep(
+                (error.prefixed(_prefix(node)) if first else error).locate(Place.covering(node.span))
+            )
             if node.keyword == "from":
                 heads.append((_unread_stage(node), []))
             continue
@@ -46,7 +48,7 @@ def read_program(file: ParsedFile, lint: Linter) -> Program:
         elif isinstance(found, Arg):
             global_args.append(found)
         else:
-            collector.keep(errors.no_current_stage().locate(Place.of(node)))
+            collector.keep(errors.no_current_stage().locate(Place.covering(node.span)))
             heads.append((_unread_stage(node), []))
     stages = tuple(_with_commands(stage, commands) for stage, commands in heads)
     collector.raise_first(lambda: later_errors(stages))
@@ -55,7 +57,7 @@ def read_program(file: ParsedFile, lint: Linter) -> Program:
 
 def _unread_stage(node: Node) -> Stage:
     """Return a stage to read on with, for a FROM that is wrong or missing."""
-    return Stage(keyword=node.value, code="", place=Place.of(node), base="")
+    return Stage(keyword=node.value, code="", place=Place.covering(node.span), base="")
 
 
 def _prefix(node: Node) -> str:
@@ -68,7 +70,7 @@ def _with_commands(stage: Stage, commands: list[AnyInstruction]) -> Stage:
 
 def _read_any(node: Node, lint: Linter) -> AnyInstruction | Stage:
     lint = lint.with_comments(node.prev_comment)
-    place = Place.of(node)
+    place = Place.covering(node.span)
     match node.keyword:
         case "from":
             stage_name_casing.check(lint, node.words, place)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.golang.durations import read_retries, read_time
+from llbkit.frontends.dockerfile.program.health import read_retries, read_time
 from llbkit.frontends.dockerfile.program.instructions import (
     AnyInstruction,
     Arg,
@@ -35,11 +35,12 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Workdir,
 )
 from llbkit.frontends.dockerfile.program.mounts import mount_from, read_device
-from llbkit.frontends.dockerfile.syntax.ast import Node, go_quote
+from llbkit.frontends.dockerfile.syntax.ast import Node
 from llbkit.frontends.dockerfile.syntax.flags import Flags
 from llbkit.frontends.dockerfile.syntax.lexer import KEYWORDS
 from llbkit.frontends.dockerfile.syntax.lines import heredoc_of
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar.patterns.match import SPACE
 
 _NETWORKS, _SECURITIES = ("default", "none", "host"), ("sandbox", "insecure")
@@ -50,7 +51,7 @@ def read_instruction(node: Node) -> AnyInstruction:
     """Return what a node other than FROM means.
 
     Raises:
-        DockerfileError: not an instruction, or its flags or arguments are wrong.
+        ProgramError: not an instruction, or its flags or arguments are wrong.
     """
     reader = _READERS.get(node.keyword)
     if reader is None:
@@ -63,14 +64,14 @@ def _head(node: Node) -> dict[str, Any]:
     return {
         "keyword": node.value,
         "code": node.original.strip(SPACE),
-        "place": Place.of(node),
+        "place": Place.covering(node.span),
         "comments": node.prev_comment,
         "node": node,
     }
 
 
 def read_stage(node: Node) -> Stage:
-    """Return what a FROM means, without the instructions that follow. Raises DockerfileError."""
+    """Return what a FROM means, without the instructions that follow. Raises ProgramError."""
     words = node.words
     name = ""
     if len(words) == 3 and words[1].lower() == "as":
@@ -91,7 +92,7 @@ def read_stage(node: Node) -> Stage:
 
 
 def read_arg(node: Node) -> Arg:
-    """Return what an ARG means. Raises DockerfileError."""
+    """Return what an ARG means. Raises ProgramError."""
     if not node.words:
         raise errors.arguments("ARG requires at least one argument", "write ARG name[=default] ...")
     args: list[tuple[str, str | None]] = []

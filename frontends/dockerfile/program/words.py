@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llbkit.frontends.dockerfile.program.substitution import LONGEST, SubstitutionError, substitute, trim
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
-from llbkit.frontends.dockerfile.syntax.utf8 import replaced
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.grammar.patterns.match import SPACE
 
 if TYPE_CHECKING:

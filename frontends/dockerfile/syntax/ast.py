@@ -12,6 +12,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llbkit.frontends.kit.golang.quote import go_quote
+
 if TYPE_CHECKING:
     from llbkit.grammar import Source, Span
 
@@ -229,27 +231,3 @@ class ParsedFile:
     def dump(self) -> str:
         """Return the file as BuildKit's s-expressions, one instruction a line."""
         return "\n".join(node.dump() for node in self.nodes)
-
-
-_GO_ESCAPES = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
-    "\\": "\\\\", '"': '\\"',
-}  # fmt: skip
-
-
-def go_quote(text: str) -> str:
-    r"""Return ``text`` as a double-quoted Go string (``%q``); undecodable bytes become ``\xNN``."""
-    return f'"{"".join(map(_quote_rune, text))}"'
-
-
-def _quote_rune(char: str) -> str:
-    if char in _GO_ESCAPES:
-        return _GO_ESCAPES[char]
-    code = ord(char)
-    if char == " " or char.isprintable():
-        return char
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

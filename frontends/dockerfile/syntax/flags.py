@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import pointed
 from llbkit.frontends.dockerfile.syntax.ast import Node
+from llbkit.frontends.kit.errors.located import pointed
 from llbkit.grammar import Span
 
 Reading = TypeVar("Reading")
@@ -55,7 +55,7 @@ class Flags:
         """Read a node's flags; only ``lists`` may be repeated. A flag ``--`` ends them.
 
         Raises:
-            DockerfileError: a flag is unknown, repeated, or has no value or a wrong one.
+            ProgramError: a flag is unknown, repeated, or has no value or a wrong one.
         """
         if not node.flags:
             return NO_FLAGS

@@ -15,9 +15,10 @@ from math import isinf
 from typing import Any
 
 from llbkit.frontends.dockerfile.program.words import is_space
-from llbkit.frontends.dockerfile.syntax.ast import byte_runes, go_quote
+from llbkit.frontends.dockerfile.syntax.ast import byte_runes
 from llbkit.frontends.dockerfile.syntax.lines import Joined, Lines
-from llbkit.frontends.dockerfile.syntax.utf8 import replaced
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 from llbkit.grammar.loader import Lexer, Token
 from llbkit.grammar.patterns.match import SPACE

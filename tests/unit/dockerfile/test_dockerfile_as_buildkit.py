@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 from llbkit.frontends.dockerfile.lower.convert import Converted
+from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.grammar import DiagnosticError
 from llbkit.llb.ir.ops import Exec
 from llbkit.llb.ir.ops import Source as SourceOp
@@ -207,7 +207,7 @@ def test_what_is_read_first_is_told_of_first(text: str, expected: str) -> None:
 
 
 def test_blank_lines_that_a_continuation_swallows_belong_to_the_instruction() -> None:
-    with pytest.raises(DockerfileError) as caught:
+    with pytest.raises(ProgramError) as caught:
         lower(f"{FROM}BOGUS \\\n\n\n")
     assert [place.lines for place in caught.value.locations] == [((2, 2), (3, 3), (4, 4))]
 
@@ -389,7 +389,7 @@ def test_a_client_may_need_what_the_frontend_can_do_and_no_more() -> None:
         asyncio.run(DockerfileFrontend().build(bridge_of("FROM scratch\n", **{"frontend.caps": caps})))
 
     build("moby.buildkit.frontend.subrequests,moby.buildkit.frontend.contexts+forward")
-    with pytest.raises(DockerfileError, match=r"^unsupported frontend capability new\.cap$"):
+    with pytest.raises(ProgramError, match=r"^unsupported frontend capability new\.cap$"):
         build("moby.buildkit.frontend.inputs,new.cap+forward")
 
 

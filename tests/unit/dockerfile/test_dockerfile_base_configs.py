@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from llbkit.frontends.dockerfile.image import Image
+from llbkit.frontends.kit.image import Image
 
 
 def read(**config) -> Image:

@@ -11,8 +11,8 @@ import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.image import Image
 from llbkit.frontends.dockerfile.lower import stage
+from llbkit.frontends.kit.image import Image
 from llbkit.grammar import Diagnostic, DiagnosticError
 from llbkit.llb import DefinitionError, scratch
 from llbkit.llb.wire.encoding import encode

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.inputs.archive import HEAD, is_archive
-from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
+from llbkit.frontends.kit.inputs.archive import HEAD, is_archive
+from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.grammar import DiagnosticError
 from llbkit.llb.ir.ops import Copy, File
 from llbkit.llb.ir.ops import Source as SourceOp

@@ -18,11 +18,11 @@ import zstandard
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.base import ResolvedSource
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.inputs.archive_times import ArchiveError, newest_time
-from llbkit.frontends.dockerfile.inputs.commits import CommitError, committer_time
 from llbkit.frontends.dockerfile.lower.convert import Converted
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.inputs.archive_times import ArchiveError, newest_time
+from llbkit.frontends.kit.inputs.commits import CommitError, committer_time
 from llbkit.grammar import DiagnosticError
 from llbkit.llb.ir.ops import File, MkDir, Source
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import bridge_of
@@ -60,7 +60,7 @@ def fault(text: str, **attrs: str) -> tuple[str, list[Any], list[Any]]:
     with pytest.raises(DiagnosticError) as caught:
         asyncio.run(DockerfileFrontend().convert(bridge))
     error = caught.value
-    places = [place.lines for place in error.locations] if isinstance(error, DockerfileError) else []
+    places = [place.lines for place in error.locations] if isinstance(error, ProgramError) else []
     return error.diagnostics[0].message, places, bridge.calls
 
 
@@ -407,7 +407,7 @@ def test_a_time_that_no_calendar_has_is_refused() -> None:
             return member.tobuf(tarfile.GNU_FORMAT)[offset : offset + length]
 
     text = "FROM scratch AS s\nADD https://h.test/f /\nFROM scratch\n"
-    with pytest.raises(DockerfileError, match="time out of range"):
+    with pytest.raises(ProgramError, match="time out of range"):
         asyncio.run(
             DockerfileFrontend().convert(Far({"dockerfile": text, "frontend_attrs": {ARG: "s"}}, IMAGES))
         )
@@ -458,7 +458,7 @@ def test_a_commit_that_is_none_is_refused(commit: bytes, message: str) -> None:
         {"dockerfile": "FROM scratch\n", "frontend_attrs": {ARG: "context", "context": GIT}}, IMAGES
     )
     bridge.commit = commit
-    with pytest.raises(DockerfileError) as caught:
+    with pytest.raises(ProgramError) as caught:
         asyncio.run(DockerfileFrontend().convert(bridge))
     assert (caught.value.diagnostics[0].message, caught.value.locations) == (message, ())
 

@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.program.flagvalues import CSVError, fields, texts
 from llbkit.frontends.dockerfile.syntax.ast import byte_runes, flag_offsets
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.golang.csv import CSVError, fields, texts
 from llbkit.grammar import Source
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
 IMAGES = json.loads((VECTORS / "images.json").read_text())
 
 
-def fault(text: str, *, labs: bool = False) -> DockerfileError:
+def fault(text: str, *, labs: bool = False) -> ProgramError:
     bridge = RecordedBridge({"dockerfile": text}, IMAGES)
-    with pytest.raises(DockerfileError) as caught:
+    with pytest.raises(ProgramError) as caught:
         asyncio.run(DockerfileFrontend(labs=labs).convert(bridge))
     return caught.value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
+from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.llb.ir.ops import Source as SourceOp
 from tests.unit.dockerfile.test_dockerfile_as_buildkit import FROM, HOST, lower, message, source_of
 
@@ -147,7 +147,7 @@ def test_errors_of_a_main_context_have_no_place_and_those_of_a_named_one_that_of
         ("FROM scratch\nFROM q\nCOPY a /\n", {"context:q": address}, [((2, 2),)]),
         ("FROM scratch\n\nCOPY --from=q a /\n", {"context:q": address}, [((3, 3),)]),
     ):
-        with pytest.raises(DockerfileError) as caught:
+        with pytest.raises(ProgramError) as caught:
             lower(text, **attrs)
         assert caught.value.diagnostics[0].message == 'unexpected query "bogus"'
         assert [place.lines for place in caught.value.locations] == lines

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.errors.suggest import suggest
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.golang.text import format_duration
 from llbkit.frontends.dockerfile.lower.convert import Converted
 from llbkit.frontends.dockerfile.lower.steps.paths import normalize
-from llbkit.frontends.dockerfile.program.flagvalues import CSVError, texts
+from llbkit.frontends.kit.errors.suggest import suggest
+from llbkit.frontends.kit.golang.csv import CSVError, texts
+from llbkit.frontends.kit.golang.text import format_duration
 from llbkit.grammar import Diagnostic, DiagnosticError
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"

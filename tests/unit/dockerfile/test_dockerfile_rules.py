@@ -14,9 +14,9 @@ import pytest
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.dockerfile.check import rules
 from llbkit.frontends.dockerfile.check.check import Config, Linter, Rule
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.syntax.places import NOWHERE
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.places import NOWHERE
 from llbkit.grammar import Diagnostic
 
 VECTORS = Path(__file__).parents[3] / "conformance" / "vectors"
@@ -25,7 +25,7 @@ IMAGES = json.loads((VECTORS / "images.json").read_text())
 
 async def _warnings(text: str, **attrs: str) -> list[Diagnostic]:
     bridge = RecordedBridge({"dockerfile": text, "frontend_attrs": attrs}, IMAGES)
-    with suppress(DockerfileError):  # warnings are reported before an error too
+    with suppress(ProgramError):  # warnings are reported before an error too
         await DockerfileFrontend().convert(bridge)
     return bridge.warnings
 
@@ -66,7 +66,7 @@ def test_every_rule_is_documented() -> None:
 
 @pytest.mark.parametrize("text", ["skip", "skip=A;nothing", "error=maybe", "mistake=A"])
 def test_a_malformed_check_option_is_an_error(text: str) -> None:
-    with pytest.raises(DockerfileError) as caught:
+    with pytest.raises(ProgramError) as caught:
         Config.parse(text)
     assert caught.value.diagnostics[0].code == "check-option"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
 from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, expand
+from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 
 ENV = {"A": "one two", "P": "/usr/lib/x.so", "E": "", "NL": "a\nb"}

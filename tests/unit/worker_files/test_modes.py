@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.frontends.dockerfile.errors.texts import DockerfileError
+from llbkit.frontends.dockerfile.errors.texts import ProgramError
 from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
 from llbkit.worker.base import FileOpError
 from llbkit.worker.fs.modes import parse_mode
@@ -29,5 +29,5 @@ def test_symbolic_modes_change_special_bits_as_recorded(clauses, kind) -> None:
 def test_malformed_modes_are_refused(clauses) -> None:
     with pytest.raises(FileOpError, match="bad file mode"):
         parse_mode(clauses)
-    with pytest.raises(DockerfileError):
+    with pytest.raises(ProgramError):
         read_mode(clauses)

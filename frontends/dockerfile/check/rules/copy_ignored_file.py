@@ -11,7 +11,7 @@ from __future__ import annotations
 import posixpath
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 
 RULE = Rule(

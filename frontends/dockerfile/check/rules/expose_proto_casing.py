@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
 from llbkit.frontends.dockerfile.lower.steps.ports import PortWord
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 
 RULE = Rule(
     name="ExposeProtoCasing",

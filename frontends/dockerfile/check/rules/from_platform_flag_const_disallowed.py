@@ -8,10 +8,10 @@ Use instead: ``--platform=$BUILDPLATFORM``, or a stage name with the platform in
 
 from __future__ import annotations
 
-from llbkit.frontends.dockerfile import platforms
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
 from llbkit.frontends.dockerfile.program.words import Expansion
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.errors.places import Place
 
 RULE = Rule(
     name="FromPlatformFlagConstDisallowed",

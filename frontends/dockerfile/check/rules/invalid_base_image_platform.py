@@ -8,9 +8,9 @@ Use instead: an image that has the platform, or ``FROM --platform``.
 
 from __future__ import annotations
 
-from llbkit.frontends.dockerfile import platforms
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.llb.ir.ops import Platform
 
 RULE = Rule(

@@ -9,7 +9,7 @@ Use instead: a default: ``ARG TAG=3.20``.
 from __future__ import annotations
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.llb.address.reference import InvalidReferenceError
 from llbkit.llb.address.reference import parse as parse_reference
 

@@ -9,7 +9,7 @@ Use instead: ``LABEL org.opencontainers.image.authors="name"``.
 from __future__ import annotations
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 
 RULE = Rule(
     name="MaintainerDeprecated",

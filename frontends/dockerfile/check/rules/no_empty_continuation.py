@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
 from llbkit.frontends.dockerfile.syntax.ast import ParseWarning
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 
 RULE = Rule(
     name="NoEmptyContinuation",

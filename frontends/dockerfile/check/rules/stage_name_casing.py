@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 
 RULE = Rule(
     name="StageNameCasing",

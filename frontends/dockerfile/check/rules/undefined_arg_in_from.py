@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.errors.suggest import did_you_mean
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.errors.suggest import did_you_mean
 
 RULE = Rule(
     name="UndefinedArgInFrom",

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.errors.suggest import suggest
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.errors.suggest import suggest
 
 RULE = Rule(
     name="UndefinedVar",

@@ -9,8 +9,8 @@ Use instead: ``WORKDIR /app``.
 from __future__ import annotations
 
 from llbkit.frontends.dockerfile.check.check import Linter, Rule
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.golang.quote import go_quote
 
 RULE = Rule(
     name="WorkdirRelativePath",

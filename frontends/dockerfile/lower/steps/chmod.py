@@ -16,7 +16,7 @@ def read_mode(text: str) -> int | str | None:
     """Return a mode: a number, a symbolic change as it is, or None for an empty text.
 
     Raises:
-        DockerfileError: it is neither.
+        ProgramError: it is neither.
     """
     if not text:
         return None

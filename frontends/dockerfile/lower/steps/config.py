@@ -13,9 +13,6 @@ from llbkit.frontends.dockerfile.check.rules import (
     multiple_instructions_disallowed,
 )
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import pointed
-from llbkit.frontends.dockerfile.golang.text import format_duration, plain_list, quoted_list
-from llbkit.frontends.dockerfile.image import HealthConfig
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps.ports import PortWord
 from llbkit.frontends.dockerfile.lower.steps.signals import is_signal, likely_signal
@@ -33,6 +30,9 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Volume,
 )
 from llbkit.frontends.dockerfile.program.words import WordError, expand
+from llbkit.frontends.kit.errors.located import pointed
+from llbkit.frontends.kit.golang.text import format_duration, plain_list, quoted_list
+from llbkit.frontends.kit.image import HealthConfig
 from llbkit.grammar import Span
 
 _PORT_LENGTH = len("65535/tcp")
@@ -106,7 +106,7 @@ def lower_healthcheck(stage: StageState, step: Step, command: Healthcheck) -> No
 
 
 def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
-    """EXPOSE: ports and ranges, with a protocol. Raises DockerfileError."""
+    """EXPOSE: ports and ranges, with a protocol. Raises ProgramError."""
     words: list[tuple[str, Callable[[], Span | None]]] = []
     for written in command.ports:
         span = partial(command.span_of, written)
@@ -130,7 +130,7 @@ def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
 
 
 def lower_user(stage: StageState, step: Step, command: User) -> None:
-    """USER. Raises DockerfileError."""
+    """USER. Raises ProgramError."""
     user = stage.expand(step, command.user)
     stage.state = stage.state.user(user)
     stage.image.config.user = user
@@ -138,7 +138,7 @@ def lower_user(stage: StageState, step: Step, command: User) -> None:
 
 
 def lower_volume(stage: StageState, step: Step, command: Volume) -> None:
-    """VOLUME. Raises DockerfileError."""
+    """VOLUME. Raises ProgramError."""
     paths = stage.expand_all(step, command.paths)
     if not all(paths):
         raise errors.arguments("VOLUME specified can not be an empty string")
@@ -147,7 +147,7 @@ def lower_volume(stage: StageState, step: Step, command: Volume) -> None:
 
 
 def lower_stopsignal(stage: StageState, step: Step, command: StopSignal) -> None:
-    """STOPSIGNAL. Raises DockerfileError."""
+    """STOPSIGNAL. Raises ProgramError."""
     signal = stage.expand(step, command.signal)
     if not is_signal(signal):
         with pointed(command.span_of(command.signal)):

@@ -9,14 +9,15 @@ from functools import partial
 
 from llbkit.frontends.dockerfile.check.rules import copy_ignored_file
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError, pointed
-from llbkit.frontends.dockerfile.inputs import gitref
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
 from llbkit.frontends.dockerfile.program.instructions import Copy, Inline
 from llbkit.frontends.dockerfile.program.words import Mode
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.errors import texts as common
+from llbkit.frontends.kit.errors.located import ProgramError, pointed
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.inputs import gitref
 from llbkit.grammar.patterns.match import has_wildcard
 from llbkit.llb import git, http, merge, scratch
 from llbkit.llb.address import gourl
@@ -33,7 +34,7 @@ def lower_copy(stage: StageState, step: Step, command: Copy) -> None:
     """Lower COPY or ADD.
 
     Raises:
-        DockerfileError: a word, mode, checksum or source cannot be used.
+        ProgramError: a word, mode, checksum or source cannot be used.
     """
     source = step.sources[0] if step.sources else None
     copying = _Copying(stage, step, command, source)
@@ -150,11 +151,11 @@ class _Copying:
     def _git(self, found: gitref.GitRef) -> ActionSpec:
         """Add a repository. What its address says of checksum and .git holds for the sources after it, as in BuildKit."""
         if not self.command.is_add:
-            raise errors.source("source can't be a git ref for COPY", "use ADD")
+            raise common.source("source can't be a git ref for COPY", "use ADD")
         if found.keep_git_dir is not None:
             if self.keep_git_dir not in (None, found.keep_git_dir):
                 with pointed(partial(self.command.flags.span, "keep-git-dir")):
-                    raise errors.source("inconsistent keep-git-dir configuration", "set it in one place only")
+                    raise common.source("inconsistent keep-git-dir configuration", "set it in one place only")
             self.keep_git_dir = found.keep_git_dir
         if found.checksum:
             if self.checksum not in ("", found.checksum):
@@ -176,7 +177,7 @@ class _Copying:
 
     def _http(self, source: str) -> ActionSpec:
         if not self.command.is_add:
-            raise errors.source("source can't be a URL for COPY", "use ADD")
+            raise common.source("source can't be a URL for COPY", "use ADD")
         if self.checksum:
             with pointed(partial(self.command.flags.span, "checksum")):
                 try:
@@ -275,7 +276,7 @@ class _Copying:
 
 def _is_remote(source: str) -> bool:
     """Return whether a source can have a checksum: HTTP(S), or a repository whose address is well formed."""
-    with suppress(DockerfileError):
+    with suppress(ProgramError):
         return gitref.is_http(source) or gitref.parse(source) is not None
     return False
 

@@ -7,13 +7,13 @@ import posixpath
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import pointed
 from llbkit.frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
-from llbkit.frontends.dockerfile.outline import MountFact
 from llbkit.frontends.dockerfile.program.instructions import Run
 from llbkit.frontends.dockerfile.program.mounts import Mount, read_mount
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.located import pointed
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.outline import MountFact
 from llbkit.grammar.patterns.match import clean_path
 from llbkit.llb.builder.files import mkdir
 from llbkit.llb.builder.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
@@ -28,7 +28,7 @@ def lower_mounts(stage: StageState, step: Step, command: Run) -> list[AnyMount]:
     """Return the mounts of an instruction, in their order.
 
     Raises:
-        DockerfileError: a mount is malformed, or names a stage that comes later.
+        ProgramError: a mount is malformed, or names a stage that comes later.
     """
     read = [read_mount(flag.value, lambda value: stage.expand(step, value)) for flag in command.mounts]
     return [

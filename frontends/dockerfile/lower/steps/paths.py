@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar.patterns.match import clean_path
 
 _WINDOWS = "windows"
@@ -40,13 +40,13 @@ def without_drive(path: str, system: str, *, keep_slash: bool) -> str:
     """Return a path of a Windows image without its drive letter, which must be C; others as they are.
 
     Raises:
-        DockerfileError: the path is on another drive, or a share.
+        ProgramError: the path is on another drive, or a share.
     """
     if system != _WINDOWS:
         return path
     try:
         return _without_drive(path, system, keep_slash)
-    except DockerfileError as error:
+    except ProgramError as error:
         raise error.prefixed(_REMOVING) from None
 
 
@@ -73,7 +73,7 @@ def normalize(parent: str, path: str, system: str, *, keep_slash: bool) -> str:
     """Return ``path`` below ``parent``, with slashes; absolute paths are not cleaned.
 
     Raises:
-        DockerfileError: the path cannot be one of the system.
+        ProgramError: the path cannot be one of the system.
     """
     path, parent = to_slash(path, system), to_slash(parent, system) or "/"
     written = path
@@ -94,9 +94,9 @@ def below_root(path: str, system: str) -> str:
     """Return what an instruction reads as an absolute path, with slashes.
 
     Raises:
-        DockerfileError: the path cannot be one of the system; it names the drive letter twice, as BuildKit does.
+        ProgramError: the path cannot be one of the system; it names the drive letter twice, as BuildKit does.
     """
     try:
         return normalize("/", path, system, keep_slash=False)
-    except DockerfileError as error:
+    except ProgramError as error:
         raise error.prefixed(_REMOVING) from None

@@ -7,8 +7,8 @@ import ipaddress
 from dataclasses import dataclass
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.golang.text import parse_int
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.text import parse_int
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LAST_PORT = 65535
@@ -29,7 +29,7 @@ class PortWord:
         """Cut a word into its parts.
 
         Raises:
-            DockerfileError: it names no port, or an unknown protocol.
+            ProgramError: it names no port, or an unknown protocol.
         """
         *before, container = text.split(":")
         host = before.pop() if before else ""
@@ -45,7 +45,7 @@ class PortWord:
         """Return the container ports, each with its protocol.
 
         Raises:
-            DockerfileError: a part is malformed.
+            ProgramError: a part is malformed.
         """
         _check_address(self.address)
         ports = _range(self.container)

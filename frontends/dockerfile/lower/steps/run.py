@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.golang.text import plain_list
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.lower.steps.config import with_shell
@@ -14,7 +13,8 @@ from llbkit.frontends.dockerfile.lower.steps.mounts import lower_mounts
 from llbkit.frontends.dockerfile.program.instructions import CommandLine, Run
 from llbkit.frontends.dockerfile.program.reading import chomp
 from llbkit.frontends.dockerfile.syntax.lines import heredoc_of
-from llbkit.frontends.dockerfile.syntax.utf8 import require_utf8
+from llbkit.frontends.kit.golang.text import plain_list
+from llbkit.frontends.kit.golang.utf8 import require_utf8
 from llbkit.llb import bind, scratch, tmpfs
 from llbkit.llb.builder.files import mkfile
 from llbkit.llb.builder.mounts import AnyMount, SecretSpec
@@ -28,7 +28,7 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     """Lower RUN.
 
     Raises:
-        DockerfileError: a mount or device is malformed, or not possible here.
+        ProgramError: a mount or device is malformed, or not possible here.
     """
     options = stage.conversion.options
     stage.seal_env()

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from llbkit.frontends.dockerfile.errors.suggest import suggest
-from llbkit.frontends.dockerfile.golang.text import parse_int
+from llbkit.frontends.kit.errors.suggest import suggest
+from llbkit.frontends.kit.golang.text import parse_int
 
 _NAMES = frozenset(
     [

@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 from llbkit.frontends.dockerfile.check.rules import workdir_relative_path
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.program.instructions import Workdir
+from llbkit.frontends.kit.errors.located import ProgramError
 
 
 def enter(stage: StageState, path: str) -> str:
-    """Change the working directory and return it, with slashes. Raises DockerfileError."""
+    """Change the working directory and return it, with slashes. Raises ProgramError."""
     system = stage.runs_on.os
     try:
         folder = paths.normalize(stage.image.config.working_dir, path, system, keep_slash=False)
-    except DockerfileError as error:
+    except ProgramError as error:
         raise error.prefixed("normalizing workdir: normalizing working directory: ") from None
     stage.image.config.working_dir = paths.from_slash(folder, system)
     stage.state = stage.state.dir(folder)
@@ -23,7 +23,7 @@ def enter(stage: StageState, path: str) -> str:
 
 
 def lower_workdir(stage: StageState, step: Step, command: Workdir) -> None:
-    """WORKDIR: the directory is made, as a layer of its own, unless it is the root. Raises DockerfileError."""
+    """WORKDIR: the directory is made, as a layer of its own, unless it is the root. Raises ProgramError."""
     path = stage.expand(step, command.path)
     if not stage.workdir_set and not paths.is_absolute(path, stage.runs_on.os):
         workdir_relative_path.check(stage.lint(step), path, command.place)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from llbkit.frontends.dockerfile.syntax.utf8 import replaced
+from llbkit.frontends.kit.golang.utf8 import replaced
 
 _ESCAPED = re.compile("[<>&\u2028\u2029]")
 

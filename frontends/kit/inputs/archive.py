@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Return whether a single-file build context is an archive to unpack or the Dockerfile itself.
+"""Return whether a single-file build context is an archive to unpack or the program itself.
 
 The first `HEAD` bytes tell, as in BuildKit: the magic of bzip2, gzip or xz, or a member that Go's ``archive/tar`` can
 read (V7, ustar, STAR, GNU, PAX). A tar archive whose first member needs more than these bytes (a PAX header or a long
@@ -8,7 +8,7 @@ name before it) is none, nor is one compressed with zstd.
 
 from __future__ import annotations
 
-from llbkit.frontends.dockerfile.tarheader import BLOCK, SIZE, WITHOUT_DATA, is_header, number, records
+from llbkit.frontends.kit.inputs.tarheader import BLOCK, SIZE, WITHOUT_DATA, is_header, number, records
 
 HEAD = 1024
 _MAGIC = (b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\x00")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Invalid UTF-8 in a Dockerfile: where BuildKit accepts it, and where it fails.
+"""Invalid UTF-8 in a program: where BuildKit accepts it, and where it fails.
 
-Go's strings hold any bytes. BuildKit expands words rune by rune and decodes JSON, so in most instructions such a byte
-becomes U+FFFD; the bodies of COPY's heredocs and of scripts are bytes of files and stay. What goes into the graph as it
-is written, such as the text of RUN, must be UTF-8, since protobuf's strings are: BuildKit fails there.
+Go's strings hold any bytes. BuildKit expands a Dockerfile's words rune by rune and decodes JSON, so in most instructions such
+a byte becomes U+FFFD; the bodies of COPY's heredocs and of scripts are bytes of files and stay. What goes into the graph as
+it is written, such as the text of RUN, must be UTF-8, since protobuf's strings are: BuildKit fails there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.kit.errors import texts as errors
 from llbkit.grammar import Span
 
 UNDECODED = re.compile("[\ud800-\udfff]")
@@ -32,7 +32,7 @@ def require_utf8(texts: Iterable[str], written: Span | None) -> None:
     """Raise if one of these texts cannot go into the graph; the error points at the byte in ``written``.
 
     Raises:
-        DockerfileError: one is not UTF-8.
+        ProgramError: one is not UTF-8.
     """
     for text in texts:
         if is_utf8(text):

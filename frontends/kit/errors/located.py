@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the Dockerfile language, and how they get their spans as they propagate.
+"""Errors of a program, and how they get their spans as they propagate.
 
-As in BuildKit, each caller that knows an instruction adds that instruction's location. Beside it an error has the exact
+As in BuildKit, each caller that knows an instruction (or what a language has in its stead) adds its location. Beside it an error has the exact
 place to show, if whoever raised it or passed it on knows one.
 """
 
@@ -12,26 +12,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.grammar import Diagnostic, DiagnosticError, Span
 
 
-class DockerfileError(DiagnosticError):
-    """An error in a Dockerfile or in what it is built with.
+class ProgramError(DiagnosticError):
+    """An error in a program or in what it is built with.
 
     ``locations`` are the places it was located at, innermost first. A precise ``span`` is shown in their stead.
     """
 
-    def __init__(
-        self, message: str, *, code: str = "dockerfile", hint: str = "", span: Span | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str, hint: str = "", span: Span | None = None) -> None:
         self.locations: tuple[Place, ...] = ()
         self._precise = span is not None
         super().__init__(
             Diagnostic(code=code, message=message, spans=(span,) if span is not None else (), help=hint)
         )
 
-    def locate(self, place: Place, *, replace_all: bool = False) -> DockerfileError:
+    def locate(self, place: Place, *, replace_all: bool = False) -> ProgramError:
         """Add a location, or put it in the place of those known."""
         self.locations = (place,) if replace_all else (*self.locations, place)
         if not self._precise:
@@ -52,7 +50,7 @@ class DockerfileError(DiagnosticError):
         first, *rest = self.diagnostics
         self.diagnostics = (first, *sorted([*rest, *new], key=_position))
 
-    def prefixed(self, prefix: str) -> DockerfileError:
+    def prefixed(self, prefix: str) -> ProgramError:
         """Put words before the message."""
         first = self.diagnostics[0]
         self.diagnostics = (replace(first, message=prefix + first.message), *self.diagnostics[1:])
@@ -75,7 +73,7 @@ class pointed:  # noqa: N801  (a context manager, used as the functions beside i
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DockerfileError):
+        if isinstance(error, ProgramError):
             error.point(self._span() if callable(self._span) else self._span)
 
 
@@ -84,7 +82,7 @@ def located(place: Place) -> Iterator[None]:
     """Add a location to the errors that pass."""
     try:
         yield
-    except DockerfileError as error:
+    except ProgramError as error:
         error.locate(place)
         raise
 
@@ -105,21 +103,21 @@ class ErrorCollector:
 
     def __init__(self, on_first: Callable[[], None]) -> None:
         self._on_first = on_first
-        self.errors: list[DockerfileError] = []
+        self.errors: list[ProgramError] = []
 
     @contextmanager
     def collected(self) -> Iterator[None]:
         """Keep an error instead of letting it pass."""
         try:
             yield
-        except DockerfileError as error:
+        except ProgramError as error:
             self.keep(error)
 
-    def keep(self, error: DockerfileError) -> None:
+    def keep(self, error: ProgramError) -> None:
         """Keep an error.
 
         Raises:
-            DockerfileError: the first one, if there are too many to be of use.
+            ProgramError: the first one, if there are too many to be of use.
         """
         if not self.errors:
             self._on_first()
@@ -131,7 +129,7 @@ class ErrorCollector:
         """Raise the first error, if there is one, with the others and what ``later`` finds behind it.
 
         Raises:
-            DockerfileError: the first one that was kept.
+            ProgramError: the first one that was kept.
         """
         if self.errors:
             first, *rest = self.errors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inputs of a build: the Dockerfile, the main context with its ignore file, and named contexts."""
+"""The inputs of a build: the program, the main context with its ignore file, and named contexts."""
 
 from __future__ import annotations
 
@@ -12,28 +12,48 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llbkit.frontends.base import Bridge
-from llbkit.frontends.dockerfile import platforms
-from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.golang.text import parse_bool
-from llbkit.frontends.dockerfile.image import Image
-from llbkit.frontends.dockerfile.inputs import archive, gitref
-from llbkit.frontends.dockerfile.inputs.ignore import read_patterns
-from llbkit.frontends.dockerfile.inputs.localcontext import ContextNode, context_state
-from llbkit.frontends.dockerfile.options import Options
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.text import parse_bool
+from llbkit.frontends.kit.image import Image
+from llbkit.frontends.kit.inputs import archive, gitref
+from llbkit.frontends.kit.inputs.ignore import read_patterns
+from llbkit.frontends.kit.inputs.localcontext import ContextNode, context_state
+from llbkit.frontends.kit.options import Options
 from llbkit.grammar import Source
 from llbkit.grammar.patterns.match import PatternError
 from llbkit.llb import git, http, image, local, oci_layout
 from llbkit.llb.address.reference import InvalidReferenceError, Reference, parse_plain
 from llbkit.llb.address.reference import parse as parse_reference
-from llbkit.llb.builder.options import Constraints
+from llbkit.llb.builder.options import Constraints, SourceText
 from llbkit.llb.builder.options import Options as StepOptions
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
 
-LANGUAGE = "Dockerfile"
 IGNORE_FILE = ".dockerignore"
 _CONTEXT = "context"
+_PROGRAM = "dockerfile"
+"""The local directory with the program, in any language: so BuildKit's clients call it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramFile:
+    """How a language calls its files: in options (``name``, where none is given), for editors and in errors.
+
+    ``spelling`` is how the base name may be spelt instead.
+    """
+
+    name: str
+    language: str
+    noun: str
+    spelling: str = ""
+
+    def candidates(self, path: str) -> list[str]:
+        """Return the paths at which a program may be, the given one first."""
+        folder, base = posixpath.split(path)
+        other = self.spelling and base == self.name
+        return [path, posixpath.join(folder, self.spelling)] if other else [path]
 
 
 @dataclass(slots=True)
@@ -42,14 +62,15 @@ class Contexts:
 
     bridge: Bridge
     options: Options
+    file: ProgramFile
     _main: State | None = None
-    _dockerfile: State | None = None
+    _program: State | None = None
     _filename: str = ""
     _ignore: bytes | None = None
     _found: bool = False
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _patterns: tuple[str, ...] | None = None
-    _text: tuple[Source, State] | None = None
+    _text: SourceText | None = None
 
     @property
     def _attrs(self) -> Mapping[str, str]:
@@ -71,13 +92,13 @@ class Contexts:
         mtime: Literal["", "commit"] = "commit" if self._attrs.get("build-arg:SOURCE_DATE_EPOCH") else ""
         state = git_state(where, keep_git_dir=keep, mtime=mtime) if where else None
         if state is not None:
-            self._main = self._dockerfile = state
+            self._main = self._program = state
         elif gitref.is_http(where):
             await self._find_http(where)
         else:
             inputs = await self.bridge.inputs()
             self._main = inputs.get(_CONTEXT)
-            self._dockerfile = inputs.get(self._attrs.get("dockerfilekey") or "dockerfile")
+            self._program = inputs.get(self._attrs.get("dockerfilekey") or _PROGRAM)
         subdir = self._attrs.get("contextsubdir")
         if self._main is not None and subdir is not None:
             self._main = State().copy(self._main, subdir, "/", dir_contents=True)
@@ -90,30 +111,26 @@ class Contexts:
             state = State().copy(state, f"/{_CONTEXT}", "/", unpack=True)
         else:
             self._filename = _CONTEXT
-        self._main = self._dockerfile = state
+        self._main = self._program = state
 
-    async def dockerfile(self) -> tuple[Source, State]:
-        """Return the Dockerfile's text and the state it was read from.
+    async def text(self) -> SourceText:
+        """Return the program's text with the state it was read from.
 
         Raises:
-            DockerfileError: there is none.
+            ProgramError: there is none.
         """
         if self._text is None:
-            self._text = await self._read_dockerfile()
+            self._text = await self._read()
         return self._text
 
-    async def _read_dockerfile(self) -> tuple[Source, State]:
+    async def _read(self) -> SourceText:
         await self._find()
-        state = self._dockerfile
+        state = self._program
         if state is None or "dockerfilekey" in self._attrs:
-            state = self._local_dockerfile()
+            state = self._local_program()
         ref = await self.bridge.solve(state)
-        names = [self._filename]
-        folder, base = posixpath.split(self._filename)
-        if base == "Dockerfile":
-            names.append(posixpath.join(folder, "dockerfile"))
         causes = []
-        for name in names:
+        for name in self.file.candidates(self._filename):
             try:
                 data = await self.bridge.read_file(ref, name)
             except FileNotFoundError:
@@ -122,15 +139,13 @@ class Contexts:
                 causes.append(f"read {name or '/'}: is a directory")
             else:
                 self._ignore = await self._try(state, f"{self._filename}{IGNORE_FILE}")
-                return Source.from_bytes(self._filename, data, LANGUAGE), state
-        raise errors.no_file(self._filename, causes[0])
+                return SourceText(Source.from_bytes(self._filename, data, self.file.language), state)
+        raise errors.no_file(self.file.noun, self._filename, causes[0])
 
-    def _local_dockerfile(self) -> State:
-        name = self._attrs.get("dockerfilekey") or "dockerfile"
-        folder, base = posixpath.split(self._filename)
-        paths = [self._filename, f"{self._filename}{IGNORE_FILE}"]
-        if base == "Dockerfile":
-            paths.append(posixpath.join(folder, "dockerfile"))
+    def _local_program(self) -> State:
+        name = self._attrs.get("dockerfilekey") or _PROGRAM
+        first, *others = self.file.candidates(self._filename)
+        paths = [first, f"{first}{IGNORE_FILE}", *others]
         return local(
             name,
             session_id=self._session(name),
@@ -144,7 +159,7 @@ class Contexts:
         """Return an ignore file's content; None where no file is.
 
         Raises:
-            DockerfileError: a link leads to none. To take everything then would be no answer.
+            ProgramError: a link leads to none. To take everything then would be no answer.
         """
         ref = await self.bridge.solve(state)
         try:
@@ -158,10 +173,10 @@ class Contexts:
             return None
 
     async def ignored(self) -> tuple[str, ...]:
-        """Return the patterns of ``<Dockerfile>.dockerignore``, else of ``.dockerignore``; none of remote contexts.
+        """Return the patterns of ``<program>.dockerignore``, else of ``.dockerignore``; none of remote contexts.
 
         Raises:
-            DockerfileError: the file is malformed.
+            ProgramError: the file is malformed.
         """
         await self._find()
         if self._main is not None:
@@ -208,7 +223,7 @@ class Contexts:
         """Return the context of a name, for a platform or for all, unread; None if there is none.
 
         Raises:
-            DockerfileError: the name cannot be one of a context.
+            ProgramError: the name cannot be one of a context.
         """
         try:
             reference = parse_reference(name)
@@ -236,7 +251,7 @@ class NamedContext:
         """Return its state, and its image config if it has one.
 
         Raises:
-            DockerfileError: the specifier is malformed.
+            ProgramError: the specifier is malformed.
             ResolveError: it cannot be found.
         """
         kind, colon, rest = self.value.partition(":")
@@ -345,7 +360,7 @@ def git_state(where: str, *, keep_git_dir: bool = False, mtime: Literal["", "com
     ``keep_git_dir`` keeps ``.git``, whatever the address says; ``mtime`` counts where the address says none.
 
     Raises:
-        DockerfileError: the address contradicts itself.
+        ProgramError: the address contradicts itself.
     """
     found = gitref.parse(where)
     if found is None:
@@ -364,7 +379,7 @@ def git_state(where: str, *, keep_git_dir: bool = False, mtime: Literal["", "com
 
 
 def _patterns(data: bytes | None, name: str) -> tuple[str, ...]:
-    """Return the patterns of an ignore file; none if there is no file. Raises DockerfileError."""
+    """Return the patterns of an ignore file; none if there is no file. Raises ProgramError."""
     if data is None:
         return ()
     try:

@@ -2,24 +2,25 @@
 """Subrequests: what a frontend answers instead of building (option ``requestid``).
 
 Answers are metadata alone: ``result.json``, ``result.txt`` and ``version``, in the shapes of BuildKit's
-``frontend/subrequests``. Nothing is executed for one but what the Dockerfile is read from.
+``frontend/subrequests``. Nothing is executed for one but what the program is read from.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llbkit.frontends import answers
-from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
-from llbkit.frontends.dockerfile.errors.suggest import suggest
-from llbkit.frontends.dockerfile.golang.json import go_json
-from llbkit.frontends.dockerfile.outline import Summary, description_of
-from llbkit.frontends.dockerfile.program.instructions import Program
-from llbkit.frontends.dockerfile.syntax.places import Place
+from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.errors.suggest import suggest
+from llbkit.frontends.kit.golang.json import go_json
+from llbkit.frontends.kit.outline import Summary, TargetFact
 from llbkit.grammar import Diagnostic, DiagnosticError, Source, render_all
+from llbkit.llb.builder.options import SourceText
+from llbkit.llb.builder.state import State
 from llbkit.llb.ir.graph import Graph
 
 LINT = "frontend.lint"
@@ -37,7 +38,7 @@ Json = Mapping[str, object]
 
 
 def check_caps(wanted: str) -> None:
-    """Raise a DockerfileError if a client needs what this frontend cannot do.
+    """Raise a ProgramError if a client needs what this frontend cannot do.
 
     ``wanted`` is a list of capabilities; what follows a ``+`` is meant for the caller that chooses the frontend.
     """
@@ -50,7 +51,7 @@ def check_caps(wanted: str) -> None:
 
 
 def check_id(request: str) -> None:
-    """Raise a DockerfileError if a request is not answered."""
+    """Raise a ProgramError if a request is not answered."""
     if request not in KNOWN:
         close = suggest(request, KNOWN)
         hint = f"write {close}" if close else "supported requests: " + ", ".join(KNOWN)
@@ -92,22 +93,27 @@ def describe() -> Mapping[str, bytes]:
     return _answer(rows, answers.describe_text(rows))
 
 
-def targets(program: Program, source: Source) -> Mapping[str, bytes]:
-    """Return the answer to `TARGETS`: every stage in order; the last is the default."""
-    rows = []
-    for stage in program.stages:
-        last = stage is program.stages[-1]
-        about = description_of(stage.comments, stage.name)
-        row = _filled(
-            name=stage.name, default=last, description=about, base=stage.base, platform=stage.platform
-        )
-        rows.append({**row, "location": _location(stage.place)})
+def targets(facts: Iterable[TargetFact], source: Source) -> Mapping[str, bytes]:
+    """Return the answer to `TARGETS`: every target in order."""
+    rows = [
+        {
+            **_filled(
+                name=fact.name,
+                default=fact.default,
+                description=fact.description,
+                base=fact.base,
+                platform=fact.platform,
+            ),
+            "location": _location(fact.place),
+        }
+        for fact in facts
+    ]
     value = {"targets": rows or None, "sources": [_base64(source)]}
     return _answer(value, answers.targets_text(value))
 
 
-def outline(name: str, comments: Sequence[str], summary: Summary, source: Source) -> Mapping[str, bytes]:
-    """Return the answer to `OUTLINE` for a target, named by its FROM ("" if it is not) and described above it."""
+def outline(name: str, description: str, summary: Summary, source: Source) -> Mapping[str, bytes]:
+    """Return the answer to `OUTLINE` for a target ("" has no name)."""
     args = [
         {
             "name": fact.name,
@@ -125,7 +131,7 @@ def outline(name: str, comments: Sequence[str], summary: Summary, source: Source
     ]
     value = _filled(
         name=name,
-        description=description_of(comments, name),
+        description=description,
         args=args,
         secrets=mounts[0],
         ssh=mounts[1],
@@ -136,18 +142,18 @@ def outline(name: str, comments: Sequence[str], summary: Summary, source: Source
 
 def lint(
     warnings: Sequence[Diagnostic],
-    source: Source,
-    definition: Graph,
+    program: SourceText,
     error: DiagnosticError | None,
     notes: Sequence[Diagnostic] = (),
 ) -> Mapping[str, bytes]:
     """Return the answer to `LINT`, whose status code is 1 if there is anything to say.
 
-    ``definition`` is what ``source`` was read from. The shape has room for one error. All of them, and ``notes`` that
+    The shape has room for one error. All of them, and ``notes`` that
     BuildKit would not make, are in ``result.errors`` as text, which clients of BuildKit's do not look at.
     """
     from llbkit.llb.wire.readable import definition_json
 
+    source = program.source
     rows = [
         {
             "ruleName": one.code,
@@ -159,7 +165,7 @@ def lint(
     text = _filled(
         filename=source.name,
         data=_base64(source),
-        definition=definition_json(definition),
+        definition=definition_json((program.state or State()).graph()),
         language=source.language,
     )
     value: dict[str, object] = {"warnings": rows or None, "sources": [text]}
@@ -185,7 +191,7 @@ def convert(graph: Graph) -> Mapping[str, bytes]:
 
 
 def _error_location(error: DiagnosticError) -> Json:
-    if isinstance(error, DockerfileError):
+    if isinstance(error, ProgramError):
         return _location(*error.locations)
     # The parser's own errors have a place always; that of a directive on the first line is line 0.
     spans = error.diagnostics[0].spans

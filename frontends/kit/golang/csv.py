@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comma-separated options, as mounts, devices and frontend attributes are written, through ``grammar/flags.lark``."""
+"""Comma-separated fields as Go's CSV reader takes them: mounts, devices and frontend attributes are written, through ``grammar/flags.lark``."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.llb.address.gourl import URLError, unescape
 from llbkit.llb.ir.ops import Platform
 from llbkit.llb.ir.platform import default, normalize

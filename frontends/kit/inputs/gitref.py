@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.golang.text import parse_bool
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.text import parse_bool
 from llbkit.llb.address import giturl
 
 _BOOLEANS = ("keep-git-dir", "submodules", "fetch-by-commit")
@@ -43,7 +43,7 @@ def parse(text: str) -> GitRef | None:
     fragment (``#ref:subdir``) or its query (``?ref=...&subdir=...``).
 
     Raises:
-        DockerfileError: the query holds something unknown, or says two things.
+        ProgramError: the query holds something unknown, or says two things.
     """
     if text.startswith(("./", "../")):
         return None

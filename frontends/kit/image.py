@@ -7,13 +7,12 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from llbkit.frontends.dockerfile.golang.json import go_json, json_kind, read_json
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
-from llbkit.frontends.dockerfile.syntax.utf8 import replaced
+from llbkit.frontends.kit.golang.json import go_json, json_kind, read_json
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.llb.ir.ops import Platform
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-COMMENT = "buildkit.dockerfile.v0"
 T = TypeVar("T")
 
 
@@ -125,13 +124,13 @@ class Image:
         )
         return replace(self, history=list(self.history), config=config)
 
-    def commit(self, created_by: str, *, layer: bool, created: str = "") -> None:
-        """Add a history entry."""
+    def commit(self, created_by: str, *, layer: bool, comment: str, created: str = "") -> None:
+        """Add a history entry; ``comment`` names the language."""
         self.history.append(
             History(
                 created=created,
                 created_by=created_by,
-                comment=COMMENT,
+                comment=comment,
                 empty_layer=not layer,
             )
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from math import isfinite
 
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.golang.quote import go_quote
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})

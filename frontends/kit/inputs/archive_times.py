@@ -14,7 +14,7 @@ import lzma
 import zlib
 from typing import Protocol
 
-from llbkit.frontends.dockerfile.tarheader import BLOCK, SIZE, TIME, WITHOUT_DATA, is_header, number, records
+from llbkit.frontends.kit.inputs.tarheader import BLOCK, SIZE, TIME, WITHOUT_DATA, is_header, number, records
 
 _PIECE = 1 << 18
 _MOST_HEADER = 1 << 20

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The location of an instruction: BuildKit's ranges (one range for each line), and the span to show."""
+"""The location of a part of a program: BuildKit's ranges (one range for each line), and the span to show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llbkit.frontends.dockerfile.syntax.ast import Node
     from llbkit.grammar import Span
 
 
@@ -17,11 +16,6 @@ class Place:
 
     span: Span | None = None
     lines: tuple[tuple[int, int], ...] = ()
-
-    @classmethod
-    def of(cls, node: Node) -> Place:
-        """Return the place of an instruction, heredoc bodies included."""
-        return cls.of_lines(node.span, node.span.start_line, node.span.end_line)
 
     @classmethod
     def of_lines(cls, span: Span, first: int, last: int) -> Place:

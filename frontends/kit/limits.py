@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.errors.located import DockerfileError
-from llbkit.frontends.dockerfile.golang.text import parse_uint, read_int, read_uint
-from llbkit.frontends.dockerfile.syntax.ast import go_quote
+from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.golang.text import parse_uint, read_int, read_uint
 from llbkit.llb.ir.graph import LinuxResources
 
 _UNLIMITED = -1
@@ -18,7 +18,7 @@ def read_limits(attrs: Mapping[str, str]) -> LinuxResources | None:
     """Return the limits that the attributes ask for; None if they ask for none. An empty attribute asks for nothing.
 
     Raises:
-        DockerfileError: a limit is malformed or not above zero.
+        ProgramError: a limit is malformed or not above zero.
     """
     limits = LinuxResources(
         memory=_number(attrs, "memory"),
@@ -63,5 +63,5 @@ def _numbers(attrs: Mapping[str, str], key: str) -> str:
     return text
 
 
-def _invalid(key: str, text: str, cause: str, hint: str) -> DockerfileError:
+def _invalid(key: str, text: str, cause: str, hint: str) -> ProgramError:
     return errors.option(f"failed to parse resource limits: invalid {key} value: {text}: {cause}", hint)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors that any language may run into: BuildKit's text as the message, our next step as the help.
+
+Every message has one named constructor here, as those of a language have in its own ``errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.suggest import did_you_mean
+from llbkit.grammar import Span
+
+
+def no_file(noun: str, name: str, cause: str) -> ProgramError:
+    """The program does not exist; ``noun`` is what its language calls one."""
+    return ProgramError(
+        f"failed to read {noun}: {cause}",
+        code=f"no-{noun}",
+        hint=f"create {name} in the build context, or choose another file with --file",
+    )
+
+
+def not_utf8(byte: int, span: Span | None) -> ProgramError:
+    """A text that goes into the graph as it is written holds a byte that is not UTF-8."""
+    return ProgramError(
+        "failed to marshal LLB definition: string field contains invalid UTF-8",
+        code="utf-8",
+        hint=f"save the file as UTF-8; to produce the raw byte, have the shell print it: $(printf '\\{byte:03o}')",
+        span=span,
+    )
+
+
+def not_found(name: str, cause: str, known: Iterable[str], hint: str = "") -> ProgramError:
+    """An image cannot be resolved; it may be a misspelt stage name."""
+    return ProgramError(f"{name}: {cause}{did_you_mean(name, known)}", code="image", hint=hint)
+
+
+def image_config(cause: str) -> ProgramError:
+    """The config of a base image cannot be read."""
+    return ProgramError(
+        f"failed to parse image config: {cause}",
+        code="image-config",
+        hint="the image is damaged or not a container image: rebuild and push it",
+    )
+
+
+def source(message: str, hint: str = "") -> ProgramError:
+    """A source of COPY or ADD cannot be used."""
+    return ProgramError(message, code="source", hint=hint)
+
+
+def option(message: str, hint: str = "") -> ProgramError:
+    """An option of the build is malformed."""
+    return ProgramError(message, code="option", hint=hint)
+
+
+def ignore_pattern(cause: str) -> ProgramError:
+    """A pattern of the ignore file is malformed."""
+    return ProgramError(
+        cause, code="ignore", hint="look for an unclosed '[' or a trailing '\\' in .dockerignore"
+    )
+
+
+def ignore_link(path: str, target: str) -> ProgramError:
+    """The ignore file is a link that leads to no file of the context."""
+    return ProgramError(
+        f"{path} is a symbolic link to {target}, which is not a file in the build context",
+        code="ignore",
+        hint="copy the file into the context: without it, every file would be included",
+    )
+
+
+def epoch(value: str) -> ProgramError:
+    """``SOURCE_DATE_EPOCH`` is neither a number nor names anything."""
+    return option(
+        f"invalid SOURCE_DATE_EPOCH: {value}",
+        "use seconds since 1970, context, or the name of a context or stage",
+    )
+
+
+def context(message: str, hint: str = "") -> ProgramError:
+    """A named context cannot be used."""
+    return ProgramError(
+        message,
+        code="context",
+        hint=hint or "use a directory, docker-image://, oci-layout://, input:, or a git or HTTP URL",
+    )
