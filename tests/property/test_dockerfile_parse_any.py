@@ -83,11 +83,10 @@ def check_file(source: Source, file: ParsedFile) -> None:
 
 
 def check_node(node: Node) -> None:
-    for index in range(len(node.flags)):
-        assert node.flag_span(index).text.startswith("--")
+    assert all(flag.span.text.startswith("--") for flag in node.flags)
     if not node.json and node.keyword in ("from", "expose", "copy", "add", "volume"):
-        for index, token in enumerate(node.words):
-            joined = node.token_span(index).text
+        for token in node.words:
+            joined = token.span.text
             assert joined == token or "\n" in joined
     if node.child is not None:
         check_node(node.child)

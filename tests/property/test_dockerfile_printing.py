@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile, byte_runes
+from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
 from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.frontends.dockerfile.syntax.printing import print_file
+from llbkit.frontends.dockerfile.syntax.words import byte_runes
 from llbkit.grammar import DiagnosticError, Source, Span
 from tests.support.dockerfiles import dockerfiles
 
@@ -78,14 +79,12 @@ def inside(span: Span, outer: Span) -> bool:
 
 
 def check_parts(node: Node, whole: Span) -> None:
-    plain = len(node.line_map.starts) == 1
-    spans = [node.token_span(at) for at in range(len(node.tokens)) if isinstance(node.tokens[at], str)]
-    spans += [node.flag_span(at) for at in range(len(node.flags))]
-    assert all(inside(span, whole) for span in (*spans, node.value_span))
+    plain = len(node.value.line.starts) == 1
+    assert all(inside(word.span, whole) for word in (*node.words, *node.flags, node.value))
     if plain and not node.json:
-        assert node.value_span.text == node.value
-        for at, token in enumerate(node.tokens):
-            if isinstance(token, str) and node.keyword in (
+        assert node.value.span.text == node.value
+        for token in node.words:
+            if node.keyword in (
                 "from",
                 "expose",
                 "run",
@@ -93,9 +92,9 @@ def check_parts(node: Node, whole: Span) -> None:
                 "workdir",
                 "copy",
             ):
-                assert node.token_span(at).text == token
-        for at, flag in enumerate(node.flags):
-            written = node.flag_span(at).text
+                assert token.span.text == token
+        for flag in node.flags:
+            written = flag.span.text
             assert written.startswith("--")
             assert byte_runes(written) == flag or any(char in written for char in "'\"\\")
     if node.child is not None:

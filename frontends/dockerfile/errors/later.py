@@ -23,16 +23,17 @@ from llbkit.frontends.dockerfile.program.instructions import (
     StopSignal,
 )
 from llbkit.frontends.dockerfile.program.mounts import read_mount
+from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import MOST, ProgramError, pointed
 from llbkit.frontends.kit.errors.suggest import suggest
-from llbkit.grammar import Diagnostic, Span
+from llbkit.grammar import Diagnostic
 
 
 def later_errors(stages: Sequence[Stage]) -> Iterator[Diagnostic]:
     """Yield what is wrong with the instructions of these stages, and names that look like misspelt stages."""
     names = _Names()
     for stage in stages:
-        yield from names.misspelt(stage.base, stage.base_span)
+        yield from names.misspelt(stage.base)
         for command in stage.commands:
             yield from _command(command, names)
         if stage.name:
@@ -52,7 +53,7 @@ class _Names:
         self._known[name] = None
         self._order.append(name)
 
-    def misspelt(self, name: str, span: Span | Callable[[], Span | None] | None) -> Iterator[Diagnostic]:
+    def misspelt(self, name: str) -> Iterator[Diagnostic]:
         """Yield a warning about a name that is not a stage's, but close to one's: it would be asked for as an image."""
         wanted = name.lower()
         if not name or "$" in name or wanted in self._known or len(self._compared) > MOST:
@@ -61,7 +62,7 @@ class _Names:
         close = close or suggest(wanted, self._order[count:])
         self._compared[wanted] = (len(self._order), close)
         if close:
-            yield errors.misspelt_stage(name, close, span() if callable(span) else span)
+            yield errors.misspelt_stage(name, close, where(name))
 
 
 def _command(command: AnyInstruction, names: _Names) -> Iterator[Diagnostic]:
@@ -72,24 +73,24 @@ def _command(command: AnyInstruction, names: _Names) -> Iterator[Diagnostic]:
             yield from error.locate(command.place).diagnostics
     match command:
         case Copy():
-            yield from names.misspelt(command.source_stage, partial(command.flags.span, "from"))
+            yield from names.misspelt(command.source_stage)
         case Run():
             for mount in command.mounts:
-                yield from names.misspelt(mount.source_stage, mount.source_span)
+                yield from names.misspelt(mount.source_stage)
 
 
 def _checks(command: AnyInstruction) -> Iterator[Callable[[], object]]:
     match command:
         case Run():
             for mount in command.mounts:
-                if "$" not in mount.value.text:
+                if "$" not in mount.value:
                     yield partial(read_mount, mount.value, _as_it_is)
         case Copy() if "$" not in command.chmod:
             yield partial(command.flags.checked, "chmod", read_mode)
         case Expose():
             for word in command.ports:
                 if not _expands(word):
-                    yield partial(_port, command, word)
+                    yield partial(_port, word)
         case StopSignal() if not _expands(command.signal):
             yield partial(_signal, command)
 
@@ -102,12 +103,12 @@ def _as_it_is(text: str) -> str:
     return text
 
 
-def _port(command: Expose, word: str) -> None:
-    with pointed(partial(command.span_of, word)):
+def _port(word: str) -> None:
+    with pointed(partial(where, word)):
         PortWord.cut(word).container_ports()
 
 
 def _signal(command: StopSignal) -> None:
     if not is_signal(command.signal):
-        with pointed(partial(command.span_of, command.signal)):
+        with pointed(partial(where, command.signal)):
             raise errors.signal(command.signal, likely_signal(command.signal))

@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from llbkit.frontends.base import Bridge, ResolvedImage, ResolveError
 from llbkit.frontends.dockerfile.check.rules import invalid_base_image_platform
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, SCRATCH, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
+from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.errors import texts as common
 from llbkit.frontends.kit.errors.located import MOST, ErrorCollector, ProgramError, pointed
@@ -71,7 +73,7 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
 
     async def one(state: StageState) -> None:
         try:
-            with pointed(state.stage.base_span):
+            with pointed(partial(where, state.stage.base)):
                 await _Base(stages, images, state, state in reachable).resolve()
         except ProgramError as error:
             failures[state] = error.locate(state.place)

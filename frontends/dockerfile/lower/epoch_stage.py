@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.lower.stage import SCRATCH
 from llbkit.frontends.dockerfile.lower.steps.copy import filename_of
 from llbkit.frontends.dockerfile.program.instructions import Arg, Copy, Stage
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
+from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import ProgramError, pointed
 from llbkit.frontends.kit.inputs import gitref
 from llbkit.llb import git, http
@@ -43,7 +45,7 @@ def source_of_stage(stage: Stage, args: StageArgs) -> State:
 
 def _source(stage: Stage, args: StageArgs) -> State:
     known = dict(args.known)
-    with pointed(stage.base_span):
+    with pointed(partial(where, stage.base)):
         if _expanded(stage.base, known, args.mode) != SCRATCH:
             raise errors.epoch_stage("must use FROM scratch")
     add: Copy | None = None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 
 from llbkit.frontends.dockerfile.check.check import Linter
 from llbkit.frontends.dockerfile.check.rules import undefined_var
@@ -17,6 +17,7 @@ from llbkit.frontends.dockerfile.options import DockerfileOptions
 from llbkit.frontends.dockerfile.outline import Outline
 from llbkit.frontends.dockerfile.program.instructions import AnyInstruction, Stage
 from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, expand
+from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.places import Place
@@ -207,7 +208,7 @@ class StageState:
             self.conversion.charge(len(text))
             return text
         except WordError as error:
-            with pointed(step.instruction.span_of(word)):
+            with pointed(partial(where, word)):
                 raise errors.word(str(error)) from None
         finally:
             if seen.unmatched:

@@ -24,12 +24,12 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Workdir,
 )
 from llbkit.frontends.dockerfile.program.words import Expansion, WordError, expand
+from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.errors.located import ErrorCollector, pointed
 from llbkit.frontends.kit.errors.places import NOWHERE, Place
 from llbkit.frontends.kit.golang.text import parse_int
 from llbkit.frontends.kit.inputs.contexts import Contexts
-from llbkit.grammar import Span
 from llbkit.llb.ir.ops import Platform
 
 
@@ -75,7 +75,7 @@ class Stages:
     # -- adding
 
     def _add_stage(self, number: int, stage: Stage) -> None:
-        with pointed(stage.base_span):
+        with pointed(partial(where, stage.base)):
             base = self._word(stage, stage.base)
             if not base.text:
                 raise errors.blank_base(stage.base).locate(stage.place)
@@ -172,9 +172,7 @@ class Stages:
         if isinstance(command, Copy) and command.source_stage:
             sources = [self._copied(command)]
         elif isinstance(command, Run):
-            sources = [
-                self._source(m.source_stage or SCRATCH, NOWHERE, m.source_span) for m in command.mounts
-            ]
+            sources = [self._source(m.source_stage or SCRATCH, NOWHERE) for m in command.mounts]
         for source in sources:
             state.needs[source] = command.place
             if source.implicit:
@@ -183,25 +181,24 @@ class Stages:
 
     def _copied(self, command: Copy) -> StageState:
         name = command.source_stage
-        span = command.flags.span("from")
-        with pointed(span):
-            return self._named_or_numbered(name, command.place, span)
+        with pointed(partial(where, name)):
+            return self._named_or_numbered(name, command.place)
 
-    def _named_or_numbered(self, name: str, place: Place, span: Span | None) -> StageState:
+    def _named_or_numbered(self, name: str, place: Place) -> StageState:
         number = parse_int(name)
         if number is None:
             if self.by_name(name) is None and "$" in name:
                 raise errors.from_variable()
-            return self._source(name, place, span)
+            return self._source(name, place)
         if not 0 <= number < len(self.states):
             raise errors.stage_index(number, len(self.states))
         return self.states[number]
 
-    def _source(self, name: str, place: Place, span: Span | None) -> StageState:
+    def _source(self, name: str, place: Place) -> StageState:
         found = self.by_name(name)
         if found is not None:
             return found
-        stage = Stage(keyword="FROM", code="", place=place, base=name, base_span=span)
+        stage = Stage(keyword="FROM", code="", place=place, base=name)
         return StageState(
             conversion=self.conversion,
             stage=stage,

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Typed instructions: what each node of the generic tree means, before anything is expanded."""
+"""Typed instructions: what each node of the generic tree means, before anything is expanded.
+
+Their texts are the words of the tree, so they know where they stand: `syntax.words.where`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from llbkit.frontends.dockerfile.syntax.ast import Node
-from llbkit.frontends.dockerfile.syntax.flags import NO_FLAGS, Flags, Value
+from llbkit.frontends.dockerfile.syntax.flags import NO_FLAGS, Flags
+from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.grammar import Span
 from llbkit.llb.ir.ops import CDIDevice
@@ -28,14 +32,6 @@ class Instruction:
     def span(self) -> Span | None:
         """All lines of the instruction."""
         return self.place.span
-
-    def span_of(self, word: str) -> Span | None:
-        """Return where the first argument that reads like this stands; None if there is none."""
-        for number, token in enumerate(self.node.tokens if self.node is not None else ()):
-            if token == word:
-                assert self.node is not None, "it has tokens"
-                return self.node.token_span(number)
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +105,8 @@ class Copy(Instruction):
 class MountFlag:
     """One ``--mount`` as written, and the stage or image it names; the rest is read when it is expanded."""
 
-    value: Value
+    value: Word
     source_stage: str
-    source_span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +229,6 @@ class Stage(Instruction):
     """``FROM`` with the instructions up to the next one; ``name`` is in lower case, "" if there is none."""
 
     base: str
-    base_span: Span | None = None
     name: str = ""
     platform: str = ""
     commands: tuple[AnyInstruction, ...] = ()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.syntax.flags import Value
+from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.suggest import did_you_mean
 from llbkit.frontends.kit.golang.csv import CSVError, Field, fields
@@ -34,7 +34,7 @@ _SUFFIX = re.compile(r"b?|([kmgtp])(?:i?b)?", re.IGNORECASE | re.ASCII)
 class Mount:
     """One mount; None is "not given". ``places`` are where its options stand, by their attribute here."""
 
-    written: Value
+    written: Word
     type: str = "bind"
     source_stage: str = ""
     source: str = ""
@@ -59,11 +59,11 @@ class Mount:
         """Return where the first of these options that was given stands; the whole value if none was."""
         for name in names:
             if (place := self.places.get(name)) is not None:
-                return self.written.part(place.start, place.end)
+                return self.written.range_span(place.start, place.end)
         return self.written.span
 
 
-def read_mount(written: Value, expand: Callable[[str], str]) -> Mount:
+def read_mount(written: Word, expand: Callable[[str], str]) -> Mount:
     """Read the value of one ``--mount``; values are expanded. Errors point at the option that is wrong.
 
     Raises:
@@ -73,7 +73,7 @@ def read_mount(written: Value, expand: Callable[[str], str]) -> Mount:
     for option in _options(written):
         value = option.value
         if value is None:
-            with pointed(partial(written.part, option.start, option.end)):
+            with pointed(partial(written.range_span, option.start, option.end)):
                 _set_bare(mount, option)
             continue
         with pointed(partial(_value_span, written, option)):
@@ -84,16 +84,16 @@ def read_mount(written: Value, expand: Callable[[str], str]) -> Mount:
     return mount
 
 
-def _value_span(written: Value, option: Field) -> Span:
-    return written.part(*option.value_range)
+def _value_span(written: Word, option: Field) -> Span:
+    return written.range_span(*option.value_range)
 
 
-def _options(written: Value) -> tuple[Field, ...]:
+def _options(written: Word) -> tuple[Field, ...]:
     try:
-        return fields(written.text)
+        return fields(written)
     except CSVError as error:
         message = f"failed to parse csv mounts: {error}"
-        span = written.part(error.at, error.at + 1) if written.text else written.span
+        span = written.range_span(error.at, error.at + 1) if written else written.span
         raise errors.mount(message, "write key=value,key=value", span=span) from None
 
 
@@ -144,7 +144,7 @@ def _set(mount: Mount, option: Field, value: str) -> None:
 
 
 def _key_span(mount: Mount, option: Field) -> Span:
-    return mount.written.part(*option.key_range)
+    return mount.written.range_span(*option.key_range)
 
 
 def _set_checked(mount: Mount, key: str, value: str, option: Field) -> None:
@@ -243,13 +243,13 @@ def parse_size(text: str) -> int | None:
     return int(size) if size < 1 << 63 else None
 
 
-def mount_from(written: Value) -> tuple[str, Span | None]:
-    """Return what a mount names with ``from=``, the one option that is needed before words are expanded, and its place.
+def mount_from(written: Word) -> str:
+    """Return what a mount names with ``from=``, the one option that is needed before words are expanded.
 
     Raises:
         ProgramError: it has variables.
     """
-    found, span = "", None
+    found = ""
     for option in _options(written):
         key, value = option.key.lower(), option.value
         if value is None or key != "from":
@@ -258,13 +258,13 @@ def mount_from(written: Value) -> tuple[str, Span | None]:
             raise errors.mount(
                 f"'{key}' doesn't support variable expansion, define alias stage instead",
                 "write FROM $NAME AS alias, then from=alias",
-                span=written.part(*option.value_range),
+                span=written.range_span(*option.value_range),
             )
-        found, span = value, written.part(*option.value_range)
-    return found, span
+        found = written.part(*option.value_range) if value else ""
+    return found
 
 
-def read_device(written: Value) -> CDIDevice:
+def read_device(written: Word) -> CDIDevice:
     """Read the value of one ``--device``: a CDI name, or ``name=NAME``, and ``required``. Errors point at the option.
 
     The first word that is not an option is the name, an equals sign in it or not. No name at all is not an error.
@@ -273,14 +273,14 @@ def read_device(written: Value) -> CDIDevice:
         ProgramError: an option is unknown or malformed.
     """
     try:
-        options = fields(written.text)
+        options = fields(written)
     except CSVError as error:
-        span = written.part(error.at, error.at + 1) if written.text else written.span
+        span = written.range_span(error.at, error.at + 1) if written else written.span
         with pointed(span):
             raise errors.device(f"failed to parse csv devices: {error}", "write --device=NAME") from None
     device = CDIDevice(name="", optional=True)
     for option in options:
-        with pointed(partial(written.part, option.start, option.end)):
+        with pointed(partial(written.range_span, option.start, option.end)):
             device = _with_option(device, option)
     return device
 

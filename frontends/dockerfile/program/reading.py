@@ -39,6 +39,7 @@ from llbkit.frontends.dockerfile.syntax.ast import Node
 from llbkit.frontends.dockerfile.syntax.flags import Flags
 from llbkit.frontends.dockerfile.syntax.lexer import KEYWORDS
 from llbkit.frontends.dockerfile.syntax.lines import heredoc_of
+from llbkit.frontends.dockerfile.syntax.words import Form, Word
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar.patterns.match import SPACE
@@ -55,7 +56,7 @@ def read_instruction(node: Node) -> AnyInstruction:
     """
     reader = _READERS.get(node.keyword)
     if reader is None:
-        raise errors.unknown_instruction(node.value, KEYWORDS, node.value_span)
+        raise errors.unknown_instruction(node.value, KEYWORDS, node.value.span)
     return reader(node)
 
 
@@ -85,7 +86,6 @@ def read_stage(node: Node) -> Stage:
         **_head(node),
         flags=flags,
         base=words[0],
-        base_span=node.token_span(0),
         name=name,
         platform=flags.get("platform"),
     )
@@ -95,12 +95,12 @@ def read_arg(node: Node) -> Arg:
     """Return what an ARG means. Raises ProgramError."""
     if not node.words:
         raise errors.arguments("ARG requires at least one argument", "write ARG name[=default] ...")
-    args: list[tuple[str, str | None]] = []
+    args: list[tuple[Word, Word | None]] = []
     for word in node.words:
-        key, equals, value = word.partition("=")
+        key, equals, _ = word.partition("=")
         if equals and not key:
             raise errors.arguments("ARG names can not be blank")
-        args.append((key, value if equals else None))
+        args.append((word.part(0, len(key)), word.part(len(key) + 1) if equals else None))
     return Arg(**_head(node), args=tuple(args))
 
 
@@ -156,8 +156,9 @@ def _copy(node: Node) -> Copy:
             paths.append(word)
             continue
         _, chomps, title, expands = mark
-        body = bodies.get(title, "")
-        contents.append(Inline(name=title, data=chomp(body) if chomps else body, expand=expands))
+        body = bodies.get(title)  # none in the exec form
+        data = "" if body is None else chomp(body) if chomps else body
+        contents.append(Inline(name=title, data=data, expand=expands))
     return Copy(
         **_head(node),
         flags=flags,
@@ -173,19 +174,22 @@ def _copy(node: Node) -> Copy:
         parents=flags.on("parents"),
         keep_git_dir=flags.choice("keep-git-dir"),
         unpack=flags.choice("unpack"),
-        exclude=tuple(value.text for value in flags.all("exclude")),
+        exclude=flags.all("exclude"),
     )
 
 
 def chomp(content: str) -> str:
-    """Return a heredoc's content without the tabs that its lines begin with."""
-    return re.sub(r"^\t+", "", content, flags=re.MULTILINE)
+    """Return a heredoc's content without the tabs that its lines begin with; a word keeps its place."""
+    text = re.sub(r"^\t+", "", content, flags=re.MULTILINE)
+    if not isinstance(content, Word):
+        return text
+    return Word(text, content.line, content.start, content.end, Form.CHOMPED)
 
 
 def _run(node: Node) -> Run:
     flags = Flags.read(node, strings=("network", "security"), lists=("mount", "device"))
     devices = tuple(read_device(value) for value in flags.all("device"))
-    mounts = tuple(MountFlag(value, *mount_from(value)) for value in flags.all("mount"))
+    mounts = tuple(MountFlag(value, mount_from(value)) for value in flags.all("mount"))
     return Run(
         **_head(node),
         flags=flags,
@@ -213,7 +217,7 @@ def _security(text: str) -> str:
 
 
 def _line(node: Node, words: tuple[str, ...]) -> CommandLine:
-    if node.json or not words:
+    if node.json or len(words) < 2:
         return CommandLine(words=words, shell=not node.json)
     return CommandLine(words=(" ".join(words),), shell=True)
 
@@ -234,8 +238,8 @@ def _healthcheck(node: Node) -> Healthcheck:
             "HEALTHCHECK requires at least one argument",
             "write HEALTHCHECK [flags] CMD command, or HEALTHCHECK NONE",
         )
-    kind, *rest = node.words
-    kind = kind.upper()
+    first, *rest = node.words
+    kind = first.upper()
     if kind == "NONE":
         if rest:
             raise errors.arguments("HEALTHCHECK NONE takes no arguments")
@@ -288,13 +292,13 @@ def _expose(node: Node) -> Expose:
 
 
 def _volume(node: Node) -> Volume:
-    paths = tuple(word.strip(SPACE) for word in _some(node))
+    paths = tuple(word.stripped(SPACE) for word in _some(node))
     if not all(paths):
         raise errors.arguments("VOLUME specified can not be an empty string")
     return Volume(**_head(node), paths=paths)
 
 
-def _some(node: Node) -> tuple[str, ...]:
+def _some(node: Node) -> tuple[Word, ...]:
     if not node.words:
         raise errors.arguments(f"{node.keyword.upper()} requires at least one argument")
     Flags.read(node)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llbkit.frontends.dockerfile.program.substitution import LONGEST, SubstitutionError, substitute, trim
 from llbkit.frontends.kit.golang.quote import go_quote
@@ -76,7 +76,7 @@ def expand(
             pattern is malformed; or its variables' values are longer than `LONGEST` together.
     """
     out = seen if seen is not None else Expansion()
-    text = word
+    text = str(word)  # without its place
     if not text.isascii():
         text = replaced(text.removeprefix("\ufeff"))
     if not _SPECIAL.search(text):
@@ -89,6 +89,50 @@ def expand(
         raise WordError(f"failed to process {go_quote(word)}: {failure}") from None
     out.words = expander.words.finish()
     return out
+
+
+class Reference(NamedTuple):
+    """A variable in a word: its name, and the half-open range of ``$name`` or all of ``${name...}``."""
+
+    name: str
+    start: int
+    end: int
+
+
+def references(word: str, mode: Mode = PLAIN) -> tuple[Reference, ...]:
+    """Return the variables that a word expands, in their order; those inside of ``${...}`` come after the outer one.
+
+    Cost: linear. A malformed word has those that can be read.
+    """
+    shift = int(word.startswith("\ufeff"))
+    text = replaced(word[shift:])
+    if "$" not in text:
+        return ()
+    out: list[Reference] = []
+    pending: list[_Word | _Double | _Dollar | Leaf] = [
+        _parse(text, mode.escape, not mode.skip_process_quotes)
+    ]
+    while pending:
+        part = pending.pop()
+        match part:
+            case _Word(parts) | _Double(parts):
+                pending += reversed(parts)
+                continue
+            case _Plain(start, name, end):
+                pass
+            case _Modified(start, name, _, inner, end):
+                pending.append(inner)
+            case _Replaced(start, name, _, inner, parts):
+                pending += [item for item in reversed(parts) if isinstance(item, _Word)]
+                pending.append(inner)
+                end = parts[-1] if isinstance(parts[-1], tuple) else name
+            case tuple() if part.kind == "VARIABLE":
+                out.append(Reference(part.text[1:], part.start + shift, part.end + shift))
+                continue
+            case _:
+                continue
+        out.append(Reference(name.text, start.start + shift, end.end + shift))
+    return tuple(out)
 
 
 def is_space(char: str) -> bool:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joined lines to the terminals of ``grammar/dockerfile.lark``.
 
-How a line is cut depends on its keyword; the table `_CUTS` says how. A token's value is a `Piece`, which knows its range in
-the joined line.
+How a line is cut depends on its keyword; the table `_CUTS` says how. A token's value is a `Word`.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from math import isinf
 from typing import Any
 
 from llbkit.frontends.dockerfile.program.words import is_space
-from llbkit.frontends.dockerfile.syntax.ast import byte_runes
 from llbkit.frontends.dockerfile.syntax.lines import Joined, Lines
+from llbkit.frontends.dockerfile.syntax.words import Form, Word, byte_runes
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
@@ -26,21 +25,6 @@ from llbkit.grammar.patterns.match import SPACE
 _GAP = re.compile(r"[\t\v\f\r ]+")
 _MAX_ONBUILD = 50
 _HEREDOC_KEYWORDS = frozenset({"ADD", "COPY", "RUN"})
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A token's text and its half-open range in the joined line; a heredoc token carries its number instead.
-
-    Lark makes a text of every token's value, so ``str`` is cheap.
-    """
-
-    text: str
-    start: int
-    end: int
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +55,8 @@ def tokens(text: Text) -> Iterator[Token]:
         keyword, found = cut(line.text, text.escape, text.source, line)
         yield from found
         if _holds_heredocs(keyword, found, line):
-            for number, heredoc in enumerate(lines.take_heredocs(line)):
-                yield Token("HEREDOC", Piece(heredoc.name, number, number))
+            for heredoc in lines.take_heredocs(line):
+                yield Token("HEREDOC", heredoc.mark)
         yield Token("END", _End(line, tuple(lines.warnings)))
         lines.warnings.clear()
 
@@ -109,7 +93,7 @@ def cut(
     word = text[begin:word_end]
     kind = word.lower().upper()
     kind = kind if kind in _CUTS else "UNKNOWN"
-    out = [Token(kind, Piece(word, begin, word_end))]
+    out = [Token(kind, Word(word, line.line_map, begin, word_end))]
     scanner = _Scanner(text, gap.end() if gap else end, end, escape, source, line, depth)
     if gap:
         out += scanner.flags()
@@ -139,6 +123,10 @@ class _Scanner:
         self.line = line
         self.depth = depth
 
+    def piece(self, start: int, end: int) -> Word:
+        """Return a range of the line as it is written."""
+        return Word(self.text[start:end], self.line.line_map, start, end)
+
     def skip_space(self) -> None:
         self.at = _SPACES.match(self.text, self.at, self.end).end()  # type: ignore[union-attr]
 
@@ -165,7 +153,7 @@ class _Scanner:
             word = self._flag()
             if word == "--":
                 return out
-            out.append(Token("FLAG", Piece(word, begin, self.at)))
+            out.append(Token("FLAG", Word(word, self.line.line_map, begin, self.at, Form.FLAG)))
 
     def _plain(self, plain: re.Pattern[str] = _PLAIN) -> str:
         """Read a word up to the first quote or escape character; all of it if there is none."""
@@ -200,21 +188,21 @@ class _Scanner:
                     break
         return "".join(word)
 
-    def split(self) -> list[Piece]:
+    def split(self) -> list[Word]:
         """Split at white space."""
-        out: list[Piece] = []
+        out: list[Word] = []
         at = self.at
         if at >= self.end:
             return out
         for gap in _GAP.finditer(self.text, at, self.end):
-            out.append(Piece(self.text[at : gap.start()], at, gap.start()))
+            out.append(self.piece(at, gap.start()))
             at = gap.end()
-        out.append(Piece(self.text[at : self.end], at, self.end))
+        out.append(self.piece(at, self.end))
         return out
 
-    def words(self) -> list[Piece]:
+    def words(self) -> list[Word]:
         """Split at white space outside quotes; quotes and escapes are kept."""
-        out: list[Piece] = []
+        out: list[Word] = []
         while True:
             self.skip_space()
             if self.at >= self.end:
@@ -222,7 +210,7 @@ class _Scanner:
             begin = self.at
             word = self._word()
             if word:
-                out.append(Piece(replaced(word), begin, self.at))
+                out.append(Word(replaced(word), self.line.line_map, begin, self.at))
 
     def _word(self) -> str:
         word = [self._plain()]
@@ -263,12 +251,12 @@ class _Scanner:
                 "when using JSON array syntax, arrays must be comprised of strings only",
                 'quote every item: ["echo", "1"]',
             )
-        mark = Token("JSON", Piece("[", self.at, self.at + 1))
+        mark = Token("JSON", self.piece(self.at, self.at + 1))
         places = _JSON_STRING.finditer(self.text, self.at, self.end)
         return [
             mark,
             *(
-                Token("ITEM", Piece(replaced(item), place.start(), place.end()))
+                Token("ITEM", Word(replaced(item), self.line.line_map, place.start(), place.end(), Form.JSON))
                 for item, place in zip(items, places, strict=True)
             ),
         ]
@@ -303,7 +291,7 @@ def _quoted_words(scanner: _Scanner) -> list[Token]:
 
 
 def _whole(scanner: _Scanner) -> list[Token]:
-    return [Token("TEXT", Piece(scanner.rest, scanner.at, scanner.end))] if scanner.rest else []
+    return [Token("TEXT", scanner.piece(scanner.at, scanner.end))] if scanner.rest else []
 
 
 def _command(scanner: _Scanner) -> list[Token]:
@@ -322,29 +310,26 @@ def _pairs(keyword: str) -> Callable[[_Scanner], list[Token]]:
         words = scanner.words()
         if not words:
             return []
-        if "=" not in words[0].text:
+        if "=" not in words[0]:
             scanner.at = begin
             gap = _GAP.search(scanner.text, begin, scanner.end)
             if gap is None:
                 raise scanner.error(
                     "two-arguments", f"{keyword} must have two arguments", f"write {keyword} key=value"
                 )
-            key = Piece(scanner.text[begin : gap.start()], begin, gap.start())
             return [
-                Token("KEY", key),
-                Token("OLD_VALUE", Piece(scanner.text[gap.end() : scanner.end], gap.end(), scanner.end)),
+                Token("KEY", scanner.piece(begin, gap.start())),
+                Token("OLD_VALUE", scanner.piece(gap.end(), scanner.end)),
             ]
         out = []
         for word in words:
-            name, equals, value = word.text.partition("=")
+            name, equals, value = word.partition("=")
             if not equals:
-                message = (
-                    f"Syntax error - can't find = in {go_quote(word.text)}. Must be of the form: name=value"
-                )
+                message = f"Syntax error - can't find = in {go_quote(word)}. Must be of the form: name=value"
                 raise scanner.error("no-equals", message, "quote values that contain spaces")
             middle = min(word.start + len(name), word.end)
-            out.append(Token("KEY", Piece(name, word.start, middle)))
-            out.append(Token("VALUE", Piece(value, min(middle + 1, word.end), word.end)))
+            out.append(Token("KEY", Word(name, word.line, word.start, middle)))
+            out.append(Token("VALUE", Word(value, word.line, min(middle + 1, word.end), word.end)))
         return out
 
     return cut_pairs
@@ -356,7 +341,7 @@ def _health(scanner: _Scanner) -> list[Token]:
         scanner.at += 1
     if scanner.at == begin:
         return []
-    word = Token("WORD", Piece(scanner.text[begin : scanner.at], begin, scanner.at))
+    word = Token("WORD", scanner.piece(begin, scanner.at))
     scanner.skip_space()
     return [word, *_command(scanner)]
 

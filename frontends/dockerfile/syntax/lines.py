@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
-from llbkit.frontends.dockerfile.syntax.ast import Heredoc, LineMap, ParseWarning
-from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source
+from llbkit.frontends.dockerfile.syntax.ast import Heredoc, ParseWarning
+from llbkit.frontends.dockerfile.syntax.words import LineMap, Word
+from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span
 from llbkit.grammar.patterns.match import SPACE
 
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
@@ -116,7 +117,8 @@ class Lines:
             if more:
                 self._join(pieces, first)
             self._empty = False
-            yield Joined(pieces.text(), pieces.line_map(), first, self._number, tuple(self._comments))
+            line_map = pieces.line_map(self._source)
+            yield Joined(line_map.text, line_map, first, self._number, tuple(self._comments))
             self._comments.clear()
         if self._too_long:
             raise self._refusal()
@@ -179,7 +181,11 @@ class Lines:
             DiagnosticError: a body does not end.
         """
         found = []
-        for fd, chomp, name, expands in heredocs_of(line.text):
+        at = 0
+        for word, (fd, chomp, name, expands) in _marked(line.text):
+            at = max(line.text.find(word, at), 0)
+            mark = Word(word, line.line_map, at, at + len(word))
+            at += len(word)
             begin = self._number + 1
             body: list[str] = []
             while True:
@@ -191,11 +197,24 @@ class Lines:
                     break
                 body.append(self._source.raw_line(self._number))
             span = self._source.lines(begin, max(begin, self._number - 1))
-            content = "".join(body)
-            found.append(Heredoc(name=name, content=content, span=span, expand=expands, chomp=chomp, fd=fd))
+            found.append(
+                Heredoc(
+                    name=name,
+                    content=self._body("".join(body), span),
+                    span=span,
+                    mark=mark,
+                    closing=self._source.lines(self._number, self._number),
+                    expand=expands,
+                    chomp=chomp,
+                    fd=fd,
+                )
+            )
         line.last = self._number
         line.heredocs = tuple(found)
         return line.heredocs
+
+    def _body(self, text: str, span: Span) -> Word:
+        return Word(text, LineMap(self._source, text, (0,), (span.start,)), 0, len(text))
 
     def _unterminated(self, line: Joined, name: str) -> None:
         spans = tuple(self._source.lines(number, number) for number in range(line.first, self._number + 1))
@@ -230,19 +249,23 @@ class _Pieces:
     def text(self) -> str:
         return "".join(self._texts)
 
-    def line_map(self) -> LineMap:
-        return LineMap(tuple(self._starts), tuple(self._offsets))
+    def line_map(self, source: Source) -> LineMap:
+        return LineMap(source, self.text(), tuple(self._starts), tuple(self._offsets))
 
 
 def heredocs_of(line: str) -> list[tuple[int, bool, str, bool]]:
     """Return (descriptor, chomp, name, expand) of each heredoc that a joined line names."""
+    return [found for _, found in _marked(line)]
+
+
+def _marked(line: str) -> list[tuple[str, tuple[int, bool, str, bool]]]:
     if "<<" not in line:
         return []
     try:
         words = expand(line, {}, _RAW).words
     except WordError:
         return []
-    return [found for word in words if (found := heredoc_of(word)) is not None]
+    return [(word, found) for word in words if (found := heredoc_of(word)) is not None]
 
 
 def heredoc_of(word: str) -> tuple[int, bool, str, bool] | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from llbkit.frontends.dockerfile.syntax import directives
 from llbkit.frontends.dockerfile.syntax.ast import Directive, Node, ParsedFile, ParseWarning
-from llbkit.frontends.dockerfile.syntax.lexer import DockerfileLexer, Piece, Text
+from llbkit.frontends.dockerfile.syntax.lexer import DockerfileLexer, Text
 from llbkit.frontends.dockerfile.syntax.lines import Joined
+from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 from llbkit.grammar.loader import load
 from llbkit.llb.ir.walk import no_garbage
@@ -70,46 +71,40 @@ class _Builder:
 
     def _node(self, tree: Any, line: Joined, *, comments: tuple[str, ...] = (), child: bool = False) -> Node:
         keyword, *rest = tree.children
-        base = keyword.value.start if child else 0
-        tokens: list[str | Node] = []
-        ranges: list[tuple[int, int]] = []
-        flags: list[Piece] = []
+        tokens: list[Word | Node] = []
+        flags: list[Word] = []
         json = False
         for item in rest:
             if not hasattr(item, "type"):
                 tokens.append(self._node(item, line, child=True))
-                ranges.append((0, 0))
                 continue
-            piece = item.value
+            word: Word = item.value
             match item.type:
                 case "FLAG":
-                    flags.append(piece)
-                    continue
+                    flags.append(word)
                 case "JSON":
                     json = True
-                    continue
                 case "HEREDOC":
-                    continue
-            tokens.append(piece.text)
-            ranges.append((piece.start - base, piece.end - base))
-            if item.type in ("VALUE", "OLD_VALUE"):
-                tokens.append("=" if item.type == "VALUE" else "")
-                ranges.append((piece.start - base, piece.start - base))
+                    pass
+                case "VALUE":
+                    at = max(word.start - 1, 0)
+                    tokens += (word, Word("=", line.line_map, at, word.start))
+                case "OLD_VALUE":
+                    tokens += (word, Word("", line.line_map, word.start, word.start))
+                case _:
+                    tokens.append(word)
+        head: Word = keyword.value
         if tree.data == "unknown":
-            tokens.append("")
+            tokens.append(Word("", line.line_map, head.end, head.end))
         return Node(
-            value=keyword.value.text,
-            original=line.text[base:].strip() if child else line.text,
+            value=head,
+            original=line.text[head.start :].strip() if child else line.text,
             span=self._source.lines(line.first, line.last),
             start_line=0 if child else line.first,
             end_line=0 if child else line.last,
             tokens=tuple(tokens),
-            flags=tuple(piece.text for piece in flags),
+            flags=tuple(flags),
             json=json,
             prev_comment=comments,
             heredocs=() if child else line.heredocs,
-            line_map=line.line_map,
-            token_ranges=tuple(ranges),
-            flag_ranges=tuple((piece.start - base, piece.end - base) for piece in flags),
-            base=base,
         )

@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile, of_byte_runes
+from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
 from llbkit.frontends.dockerfile.syntax.directives import is_directive
 from llbkit.frontends.dockerfile.syntax.lexer import KEYWORDS
 from llbkit.frontends.dockerfile.syntax.lines import MOST_BYTES, heredocs_of
+from llbkit.frontends.dockerfile.syntax.words import of_byte_runes
 from llbkit.grammar.patterns.match import SPACE
 
 _PAIRS = ("env", "label")

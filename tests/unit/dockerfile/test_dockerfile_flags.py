@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.syntax.ast import byte_runes, flag_offsets
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.dockerfile.syntax.words import byte_runes
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.golang.csv import CSVError, fields, texts
 from llbkit.grammar import Source
@@ -110,12 +110,10 @@ FLAG = st.text(st.sampled_from("ab='\"\\, \t$é"), max_size=12)
 
 @given(FLAG)
 def test_a_flag_is_made_of_the_characters_at_its_offsets(raw: str) -> None:
-    node = parse(Source("Dockerfile", f"RUN --{raw}x y\n")).nodes[0]
-    for (start, end), flag in zip(node.flag_ranges, node.flags, strict=True):
-        written = node.original[start:end]
-        assert len(flag_offsets(written)) == max(len(flag), 1)
-        kept = dict.fromkeys(flag_offsets(written)) if flag else ()
-        assert "".join(byte_runes(written[at]) for at in kept) == flag
+    for flag in parse(Source("Dockerfile", f"RUN --{raw}x y\n")).nodes[0].flags:
+        spans = dict.fromkeys(flag.range_span(at, at + 1) for at in range(len(flag)))
+        assert "".join(byte_runes(span.text) for span in spans) == flag
+        assert all(flag.span.start <= span.start < span.end <= flag.span.end for span in spans)
 
 
 @given(st.text(st.sampled_from('a=,"b é'), max_size=10))

@@ -28,34 +28,34 @@ def fault(text: str) -> Diagnostic:
 
 def test_words_and_flags_know_their_place_across_continued_lines() -> None:
     node = only("COPY --from=a \\\n  # why\n  --chown=1:2 \\\n  src \\\n  /dest\n")
-    assert [node.flag_span(i).text for i in range(2)] == ["--from=a", "--chown=1:2"]
-    assert [node.token_span(i).text for i in range(2)] == ["src", "/dest"]
-    assert node.token_span(1).start_line == 5
-    assert node.value_span.text == "COPY"
+    assert [flag.span.text for flag in node.flags] == ["--from=a", "--chown=1:2"]
+    assert [word.span.text for word in node.words] == ["src", "/dest"]
+    assert node.words[1].span.start_line == 5
+    assert node.value.span.text == "COPY"
     assert (node.span.start_line, node.span.end_line) == (1, 5)
 
 
 def test_the_place_of_an_unquoted_flag_is_that_of_the_quoted_text() -> None:
     node = only('RUN --mount="type=cache,target=/x y" make\n')
     assert node.flags == ("--mount=type=cache,target=/x y",)
-    assert node.flag_span(0).text == '--mount="type=cache,target=/x y"'
+    assert node.flags[0].span.text == '--mount="type=cache,target=/x y"'
 
 
 def test_keys_values_and_json_items_know_their_place() -> None:
     node = only('ENV a="b c" d=e\n')
-    assert [node.token_span(i).text for i in (0, 1, 3, 4)] == ["a", '"b c"', "d", "e"]
+    assert [word.span.text for word in node.words] == ["a", '"b c"', "=", "d", "e", "="]
     node = only('CMD [ "a b", "\\u0041" ]\n')
     assert node.tokens == ("a b", "A")
-    assert [node.token_span(i).text for i in range(2)] == ['"a b"', '"\\u0041"']
+    assert [word.span.text for word in node.words] == ['"a b"', '"\\u0041"']
 
 
 def test_the_child_of_onbuild_knows_its_place() -> None:
     child = only("ONBUILD   COPY --from=a \\\n  b c\n").child
     assert child is not None
     assert child.original == "COPY --from=a   b c"
-    assert child.value_span.text == "COPY"
-    assert child.flag_span(0).text == "--from=a"
-    assert child.token_span(1).text == "c"
+    assert child.value.span.text == "COPY"
+    assert child.flags[0].span.text == "--from=a"
+    assert child.words[1].span.text == "c"
 
 
 def test_a_heredoc_knows_its_body() -> None:
@@ -64,6 +64,11 @@ def test_a_heredoc_knows_its_body() -> None:
         ("A", "one\n", "one"),
         ("B", "\ttwo\n", "\ttwo"),
     ]
+    assert [(doc.mark.span.text, doc.closing.text) for doc in node.heredocs] == [
+        ("<<A", "A"),
+        ("<<-B", "\tB"),
+    ]
+    assert node.heredocs[1].content.range_span(1, 4).text == "two"
     assert (node.start_line, node.end_line) == (1, 5)
 
 
@@ -83,7 +88,7 @@ def test_what_only_looks_like_a_heredoc_is_none(line: str) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_first_word() -> None:
     node = only("\ufeffFROM x\n")
-    assert node.value_span.text == "FROM"
+    assert node.value.span.text == "FROM"
 
 
 def test_bytes_that_are_not_utf8_survive_in_the_line() -> None:

@@ -30,6 +30,7 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Volume,
 )
 from llbkit.frontends.dockerfile.program.words import WordError, expand
+from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.golang.text import format_duration, plain_list, quoted_list
 from llbkit.frontends.kit.image import HealthConfig
@@ -109,7 +110,7 @@ def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
     """EXPOSE: ports and ranges, with a protocol. Raises ProgramError."""
     words: list[tuple[str, Callable[[], Span | None]]] = []
     for written in command.ports:
-        span = partial(command.span_of, written)
+        span = partial(where, written)
         try:
             words += ((word, span) for word in expand(written, stage.env, stage.conversion.mode).words)
         except WordError as error:
@@ -150,7 +151,7 @@ def lower_stopsignal(stage: StageState, step: Step, command: StopSignal) -> None
     """STOPSIGNAL. Raises ProgramError."""
     signal = stage.expand(step, command.signal)
     if not is_signal(signal):
-        with pointed(command.span_of(command.signal)):
+        with pointed(partial(where, command.signal)):
             raise errors.signal(signal, likely_signal(signal))
     stage.image.config.stop_signal = signal
     stage.commit(f"STOPSIGNAL {signal}")

@@ -14,6 +14,7 @@ from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
 from llbkit.frontends.dockerfile.program.instructions import Copy, Inline
 from llbkit.frontends.dockerfile.program.words import Mode
+from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors import texts as common
 from llbkit.frontends.kit.errors.located import ProgramError, pointed
 from llbkit.frontends.kit.golang.quote import go_quote
@@ -89,7 +90,7 @@ class _Copying:
         self.display_name = self._numbered(name)
         actions: list[ActionSpec] = []
         for written, source in zip(command.sources, self.sources, strict=True):
-            with pointed(partial(command.span_of, written)):
+            with pointed(partial(where, written)):
                 actions.append(self._one(source))
         actions += [self._document(path, data) for path, data in self.contents]
         options = stage.step_options(self.step, self.display_name)
