@@ -11,8 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from llbkit.solver.ports import CacheMap, Link
+
+R = TypeVar("R")
+"""Names a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,12 @@ def vertex_key(cache_map: CacheMap, inputs: Sequence[KnownInput]) -> str | None:
     return state.hexdigest()
 
 
-def renewed_key(key: str, tokens: Sequence[str], now: float) -> str:
+def renewed_key(key: str, result_ids: Sequence[str], now: float) -> str:
     """Return the id of a record made by executing again what had a record with id ``key``.
 
     It must be another one: users of the earlier result are linked to its id.
     """
-    return hashlib.sha256("\0".join((key, repr(now), *tokens)).encode()).hexdigest()
+    return hashlib.sha256("\0".join((key, repr(now), *result_ids)).encode()).hexdigest()
 
 
 def output_key(key: str, index: int) -> str:
@@ -62,7 +66,15 @@ def links(cache_map: CacheMap, inputs: Sequence[KnownInput]) -> tuple[Link, ...]
     )
 
 
-class Candidates:
+def common(links: Sequence[Link], answers: Sequence[Collection[str]]) -> frozenset[str]:
+    """Return the ids of the records that have one of the links of every input; ``answers`` says which have each link."""
+    linked: dict[int, set[str]] = {}
+    for link, ids in zip(links, answers, strict=True):
+        linked.setdefault(link.index, set()).update(ids)
+    return _common([frozenset(ids) for ids in linked.values()])
+
+
+class Candidates(Generic[R]):
     """Which records a vertex can still match, while its inputs become known one after the other.
 
     Of each input it holds the ids of the records linked to it by a known key, and whether further keys may come. A record
@@ -71,20 +83,20 @@ class Candidates:
     """
 
     def __init__(self, count: int) -> None:
-        self._linked: list[frozenset[str]] = [frozenset()] * count
+        self._linked: list[frozenset[R]] = [frozenset()] * count
         self._final = [False] * count
 
-    def learn(self, index: int, record_ids: Collection[str], *, final: bool) -> None:
+    def learn(self, index: int, records: Collection[R], *, final: bool) -> None:
         """Note that input ``index`` is linked to records; ``final`` if no further key of it can come."""
-        self._linked[index] |= frozenset(record_ids)
+        self._linked[index] |= frozenset(records)
         self._final[index] |= final
 
-    def forget(self, record_ids: Collection[str]) -> None:
+    def forget(self, records: Collection[R]) -> None:
         """Leave out records that turned out to be of no use."""
-        self._linked = [linked.difference(record_ids) for linked in self._linked]
+        self._linked = [linked.difference(records) for linked in self._linked]
 
     @property
-    def matches(self) -> frozenset[str]:
+    def matches(self) -> frozenset[R]:
         """The records linked to every input."""
         return _common(self._linked) or frozenset()
 
@@ -100,7 +112,7 @@ class Candidates:
         return bool(_common([self._linked[index], *done]))
 
 
-def _common(sets: Sequence[frozenset[str]]) -> frozenset[str]:
+def _common(sets: Sequence[frozenset[R]]) -> frozenset[R]:
     if not sets:
         return frozenset()
     smallest = min(sets, key=len)

@@ -7,7 +7,7 @@ depend on it, and turned into a *token* (a string) to outlive the process.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -139,7 +139,7 @@ class Worker(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A remembered execution: one result token for each output.
+    """A remembered execution: one result token for each output, by which the source of the record finds the result.
 
     ``id`` is the record's own stable key: the digest of (op digest, first known key of each input), so equal work
     has an equal id on every machine; only what was renewed in spite of a record has an id of its own. ``duration`` is in seconds, the times in seconds since 1970.
@@ -147,11 +147,11 @@ class Record:
 
     id: str
     digest: str
-    tokens: tuple[str, ...]
     name: str
     ingredients: Mapping[str, Json]
     created_at: float
     last_used_at: float
+    tokens: tuple[str, ...] = ()
     used: int = 0
     duration: float = 0.0
 
@@ -169,17 +169,56 @@ class Link:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A record and its results: handles that belong to whoever holds this."""
+
+    record: Record
+    results: tuple[Result, ...]
+
+    def release(self) -> None:
+        """Give the results up."""
+        for result in self.results:
+            result.release()
+
+
+class CacheSource(Protocol):
+    """Where results of earlier executions may be had: the worker's own store, an imported manifest, a store far away.
+
+    A query may be about a whole graph, and costs one exchange with whatever stands behind the source. That a record is
+    found says nothing about whether its results still are. Errors of a source other than the first of a solver are shown
+    as warnings, and the source counts as empty.
+    """
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+
+    async def query(self, links: Sequence[Link]) -> Sequence[frozenset[str]]:
+        """Return for each link the ids of the records that have it."""
+
+    async def load(self, record_ids: Collection[str]) -> Loaded | None:
+        """Return one of these records, the newest first, whose results can be had; None if there is none.
+
+        The results are the worker's own, such as `Worker.load` returns. They need not be here yet.
+        """
+
+    async def save(self, record: Record, links: Sequence[Link], results: Sequence[Result]) -> bool:
+        """Keep results under these links, in place of a record of the same id; return whether that was possible.
+
+        ``record`` has no tokens: these are the source's own business. The results stay the caller's. A source that can
+        only be read keeps nothing.
+        """
+
+
 class CacheStore(Protocol):
     """Persistent cache records. Every method is one transaction, and callable from any thread."""
 
-    def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:
-        """Return the records of op ``digest`` linked, for each input, through one of its keys.
+    def linked(self, links: Sequence[Link]) -> Sequence[frozenset[str]]:
+        """Return for each link the ids of the records that have it."""
 
-        ``inputs`` holds (selector, known keys) of each input, in order. Newest first.
-        """
-
-    def linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
-        """Return the ids of the records of op ``digest`` whose input ``index`` is linked through one of ``keys``."""
+    def select(self, record_ids: Collection[str]) -> Sequence[Record]:
+        """Return those of these records that exist, newest first."""
 
     def store(self, record: Record, links: Sequence[Link]) -> None:
         """Add a record with its links; one of the same id is replaced, and its links are dropped.

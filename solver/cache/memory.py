@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from llbkit.solver.ports import Link, Record
@@ -19,17 +19,15 @@ class MemoryStore:
         self._by_link: dict[Link, set[str]] = {}
         self._links_of: dict[str, set[Link]] = {}
 
-    def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:
-        """Return the records linked through some key of every input, newest first."""
-        ways = [(index, *item) for index, item in enumerate(inputs)] or [(-1, "", frozenset([""]))]
+    def linked(self, links: Sequence[Link]) -> Sequence[frozenset[str]]:
+        """Return for each link the ids of the records that have it."""
         with self._lock:
-            found = frozenset.intersection(*(self._linked(digest, *way) for way in ways))
-            return _newest_first(self._records[id_] for id_ in found)
+            return [frozenset(self._by_link.get(link, ())) for link in links]
 
-    def linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
-        """Return the ids of the records linked to one input through one of ``keys``."""
+    def select(self, record_ids: Collection[str]) -> Sequence[Record]:
+        """Return those of these records that exist, newest first."""
         with self._lock:
-            return self._linked(digest, index, selector, keys)
+            return _newest_first(self._records[id_] for id_ in record_ids if id_ in self._records)
 
     def store(self, record: Record, links: Sequence[Link]) -> None:
         """Add a record with its links, in place of one of the same id and its links."""
@@ -78,10 +76,6 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to release."""
-
-    def _linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
-        ways = (self._by_link.get(Link(digest, index, selector, key), ()) for key in keys)
-        return frozenset().union(*ways)
 
     def _add(self, record_id: str, links: Sequence[Link]) -> None:
         self._links_of.setdefault(record_id, set()).update(links)

@@ -3,7 +3,7 @@
 
 Write-ahead mode lets readers go on while another process writes, and a transaction that was cut off by a kill never
 happened. Commits are not synced one by one: after a power failure the newest records may be missing, which costs executing
-them again and nothing else. The two lookups of a solve (`find`, `linked`) read one index each, in the order of its key.
+them again and nothing else. The lookup of a solve (`linked`) reads one index, in the order of its key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -109,23 +109,23 @@ class SQLiteStore:
                 self._db = self._connect(error)
 
     @_healing
-    def find(self, digest: str, inputs: Sequence[tuple[str, frozenset[str]]]) -> Sequence[Record]:
-        """Return the records linked through some key of every input, newest first."""
-        ways = [(index, *item) for index, item in enumerate(inputs)] or [(-1, "", frozenset([""]))]
-        found: frozenset[str] | None = None
+    def linked(self, links: Sequence[Link]) -> Sequence[frozenset[str]]:
+        """Return for each link the ids of the records that have it."""
+        query = "SELECT record_id FROM link WHERE digest = ? AND input = ? AND selector = ? AND key = ?"
         with self._lock:
-            for way in ways:
-                ids = self._linked(digest, *way)
-                found = ids if found is None else found & ids
-                if not found:
-                    return []
-            return self._select_ids(sorted(found or ()))
+            return [
+                frozenset(
+                    row[0]
+                    for row in self._db.execute(query, (link.digest, link.index, link.selector, link.key))
+                )
+                for link in links
+            ]
 
     @_healing
-    def linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
-        """Return the ids of the records linked to one input through one of ``keys``."""
+    def select(self, record_ids: Collection[str]) -> Sequence[Record]:
+        """Return those of these records that exist, newest first."""
         with self._lock:
-            return self._linked(digest, index, selector, keys)
+            return self._select_ids(sorted(record_ids))
 
     @_healing
     def store(self, record: Record, links: Sequence[Link]) -> None:
@@ -210,13 +210,6 @@ class SQLiteStore:
         """Close the file."""
         with self._lock:
             self._db.close()
-
-    def _linked(self, digest: str, index: int, selector: str, keys: frozenset[str]) -> frozenset[str]:
-        rows = self._db.execute(
-            f"SELECT record_id FROM link WHERE digest = ? AND input = ? AND selector = ? AND key IN ({_marks(keys)})",
-            (digest, index, selector, *keys),
-        )
-        return frozenset(row[0] for row in rows)
 
     def _select_ids(self, ids: Sequence[str]) -> list[Record]:
         found: list[Record] = []
@@ -307,7 +300,7 @@ def _newest_first(record: Record) -> tuple[float, str]:
     return -record.created_at, record.id
 
 
-def _marks(values: Sequence[str] | frozenset[str]) -> str:
+def _marks(values: Sequence[str]) -> str:
     return ",".join("?" * len(values))
 
 

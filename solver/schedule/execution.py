@@ -12,8 +12,9 @@ from functools import partial, reduce
 
 from llbkit.llb.ir.graph import Metadata, Vertex, merge_metadata
 from llbkit.solver import keys
+from llbkit.solver.cache.source import StoreSource
 from llbkit.solver.keys import KnownInput
-from llbkit.solver.ports import CacheStore, Clock, Record, Result, Worker
+from llbkit.solver.ports import CacheSource, CacheStore, Clock, Record, Result, Worker
 from llbkit.solver.schedule.resources import Resources
 from llbkit.solver.schedule.work import Work
 
@@ -36,10 +37,11 @@ class Executed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What executions need of the solver."""
+    """What jobs and executions need of the solver. ``home`` is where is looked first, and what is made is remembered."""
 
     worker: Worker
-    store: CacheStore
+    home: StoreSource
+    sources: Sequence[CacheSource]
     clock: Clock
     resources: Resources
 
@@ -139,28 +141,22 @@ class Execution:
             results = tuple(await work.operation.execute(values, self))
             now = tools.clock.time()
         try:
-            return Executed(results, self._remember(results, now, now - began))
+            return Executed(results, await self._remember(results, now, now - began))
         except BaseException:
             Executed(results, None).release()
             raise
 
-    def _remember(self, results: Sequence[Result], now: float, duration: float) -> str | None:
+    async def _remember(self, results: Sequence[Result], now: float, duration: float) -> str | None:
         if self._record_id is None:
             return None
-        tokens = [self._tools.worker.save(result) for result in results]
-        saved = tuple(token for token in tokens if token is not None)
-        if len(saved) < len(tokens):
-            return None
-        work, store = self._first, self._tools.store
+        work, home = self._first, self._tools.home
         known = work.known(trusted=False)
         record_id = self._record_id
         if work.ignores_cache:
-            record_id = keys.renewed_key(record_id, saved, now)
-            forget_others(store, work, known, keep=record_id)
+            record_id = keys.renewed_key(record_id, [result.id for result in results], now)
         record = Record(
             id=record_id,
             digest=work.cache_map.digest,
-            tokens=saved,
             name=work.name,
             ingredients=work.ingredients(),
             created_at=now,
@@ -168,15 +164,17 @@ class Execution:
             used=1,
             duration=duration,
         )
-        store.store(record, keys.links(work.cache_map, known))
+        if not await home.save(record, keys.links(work.cache_map, known), results):
+            return None
+        if work.ignores_cache:
+            forget_others(home.store, work, known, keep=record_id)
         return record_id
 
 
 def forget_others(store: CacheStore, work: Work, known: Sequence[KnownInput], *, keep: str) -> None:
     """Delete what a renewed vertex was found as until now: later builds must find only the new result."""
     if all(item.keys for item in known):
-        inputs = [(item.selector, frozenset(item.keys)) for item in known]
-        found = store.find(work.cache_map.digest, inputs)
-        older = [record.id for record in found if record.id != keep]
+        links = keys.links(work.cache_map, known)
+        older = keys.common(links, store.linked(links)) - {keep}
         if older:
-            store.delete(older)
+            store.delete(sorted(older))

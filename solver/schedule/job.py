@@ -15,7 +15,7 @@ from llbkit.llb.tools.names import name_of
 from llbkit.solver.events import Progress
 from llbkit.solver.explain import Miss
 from llbkit.solver.passes.rewrite import Part
-from llbkit.solver.ports import Result
+from llbkit.solver.ports import CacheSource, Result
 from llbkit.solver.reporting import Reporter, StepReporter
 from llbkit.solver.schedule.execution import Tools
 from llbkit.solver.schedule.flight import together
@@ -33,12 +33,19 @@ class Job:
     An async context manager. It holds all its results until the context is left; who needs one for longer keeps a clone.
     """
 
-    def __init__(self, tools: Tools, executions: Executions, session: object, progress: Progress) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        executions: Executions,
+        session: object,
+        progress: Progress,
+        sources: Sequence[CacheSource],
+    ) -> None:
         self._tools = tools
         self._reporter = Reporter(progress)
         self._works: dict[str, Work] = {}
         self._lease = ExitStack()
-        self._vertices = VertexSolver(tools, executions, session)
+        self._vertices = VertexSolver(tools, executions, session, (*tools.sources, *sources))
 
     async def __aenter__(self) -> Self:
         self._reporter.bind()
@@ -56,7 +63,7 @@ class Job:
         self._vertices.used.clear()
         if used:
             try:
-                self._tools.store.touch(used, self._tools.clock.time())
+                self._tools.home.store.touch(used, self._tools.clock.time())
             except Exception:
                 if error is None:  # else it would hide why the job ended
                     raise
@@ -87,7 +94,8 @@ class Job:
             if work.results is None:
                 work.define()
         head = self._works[head_edge.vertex.digest]
-        if not self._vertices.look_up(head):
+        if not await self._vertices.look_up(head, near=True):
+            await self._vertices.foresee(works, head)
             self._rank(works)
             await self._vertices.solve(head)
         return head.result(head_edge.index)
@@ -148,7 +156,7 @@ class Job:
 
     def _rank(self, works: Sequence[Work]) -> None:
         """Estimate, for each vertex, the seconds from its start to the end of the head."""
-        durations = self._tools.store.durations(list({work.cache_map.digest for work in works}))
+        durations = self._tools.home.store.durations(list({work.cache_map.digest for work in works}))
         above = dict.fromkeys(works, 0.0)
         for work in reversed(works):
             path = above[work] + durations.get(work.cache_map.digest, _GUESS)

@@ -7,21 +7,23 @@ Each vertex that is worked on has one coroutine, shared by all users of the vert
 it is *looked up* once it is known whether the store has it, and goes on only if somebody *wants* its results. So a user can
 learn what an input is without having it made. docs/solver.md tells why it is done so.
 
-Looking up is a query of well under a millisecond and is done on the event loop.
+Looking up in the first source is a query of well under a millisecond and is done on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from llbkit.solver import keys
 from llbkit.solver.errors import VertexError
 from llbkit.solver.keys import Candidates
-from llbkit.solver.ports import Record, Result, Worker
+from llbkit.solver.ports import CacheSource, Link, Loaded
 from llbkit.solver.schedule.execution import Executed, Execution, Tools, forget_others
 from llbkit.solver.schedule.flight import Flight, Flights, together
+from llbkit.solver.schedule.lookup import Candidate, Lookup
 from llbkit.solver.schedule.work import CANCELED, Work
 
 Executions = Flights[Execution, Executed]
@@ -35,11 +37,14 @@ class _Found(Exception):  # noqa: N818
 class VertexSolver:
     """Solves the vertices of one job.
 
-    ``executions`` is shared by all jobs. ``used`` collects the ids of the records that were used.
+    ``executions`` is shared by all jobs. ``further`` are the sources that are asked after the solver's own. ``used`` collects the ids of the records that were used.
     """
 
-    def __init__(self, tools: Tools, executions: Executions, session: object) -> None:
+    def __init__(
+        self, tools: Tools, executions: Executions, session: object, further: Sequence[CacheSource]
+    ) -> None:
         self._tools = tools
+        self._lookup = Lookup(tools.home, further)
         self._executions = executions
         self._session = session
         self._runs: Flights[_Run, None] = Flights()
@@ -66,40 +71,62 @@ class VertexSolver:
         async with self._join(work) as flight:
             await _demand(work, flight)
 
-    def look_up(self, work: Work) -> bool:
-        """Look for a record under every trusted key; on a hit, load it and teach the store the other keys."""
+    async def foresee(self, works: Sequence[Work], head: Work) -> None:
+        """Have further sources asked at once about all that is known of these vertices."""
+
+        def links() -> Iterator[Link]:
+            for work in works:
+                if (found := _links(work)) is not None:
+                    yield from found
+
+        await self._lookup.foresee(links, head.events.warned)
+
+    async def look_up(self, work: Work, *, near: bool = False) -> bool:
+        """Look for a record under every trusted key; on a hit, load it and teach the store the other keys.
+
+        ``near`` looks in the first source only. There, looking up never waits.
+        """
         if work.results is not None:
             return True
-        known = work.known(trusted=True) if work.lookable else []
-        if not work.lookable or any(not item.keys for item in known):
+        links = _links(work)
+        if links is None:
             return False
-        store, worker = self._tools.store, self._tools.worker
-        wanted = [(item.selector, frozenset(item.keys)) for item in known]
-        for record in store.find(work.cache_map.digest, wanted):
-            results = _load(worker, record)
-            if results is None:
-                store.delete([record.id])
-                work.lost = True
-                continue
-            work.results, work.record_id, work.found = results, record.id, True
-            everything = work.known(trusted=False)
-            if work.ignores_cache:
-                forget_others(store, work, everything, keep=record.id)
-            store.link(record.id, keys.links(work.cache_map, everything))
+        loaded, source = await self._lookup.find(links, work.events.warned, near=near)
+        if loaded is None:
+            work.lost |= source == 0
+            return False
+        await self._take(work, loaded, source)
+        return True
+
+    async def _take(self, work: Work, loaded: Loaded, source: int) -> None:
+        """Make what was found the results of the vertex, and remember it as what is known of the vertex now."""
+        if work.results is not None:  # another input led to it meanwhile
+            loaded.release()
+            return
+        record, store = loaded.record, self._tools.home.store
+        work.results, work.record_id, work.found = loaded.results, record.id, True
+        work.show_cached()
+        work.looked_up.set()
+        everything = work.known(trusted=False)
+        links = keys.links(work.cache_map, everything)
+        if source == 0:
+            store.link(record.id, links)
             self.used[record.id] = None
-            work.show_cached()
-            work.looked_up.set()
-            return True
-        return False
+        else:
+            now = self._tools.clock.time()
+            new = replace(record, tokens=(), last_used_at=now, used=1)
+            await self._tools.home.save(new, links, loaded.results)
+        if work.ignores_cache:
+            forget_others(store, work, everything, keep=record.id)
 
     # -- the coroutine of one vertex
 
     async def _run(self, work: Work) -> None:
         self._tools.resources.stir()
         try:
-            if not self.look_up(work):
+            if not await self.look_up(work):
                 await self._follow_inputs(work)
-            if not self.look_up(work):
+            if not await self.look_up(work):
                 await self._execute(work)
         except asyncio.CancelledError:
             work.reset()
@@ -128,7 +155,7 @@ class VertexSolver:
             self._tools.resources.stir()
             if below.error is not None:
                 raise below.error.with_traceback(None)
-            self._narrow(work, number, search, final=not by_content)
+            await self._narrow(work, number, search, final=not by_content)
             search.note_identified()
             if by_content and not work.looked_up.is_set():
                 if search.candidates.may_match_as_known(number):
@@ -136,14 +163,14 @@ class VertexSolver:
                 if not work.looked_up.is_set():
                     await _demand(below, flight)
                     await self._look_at_content(work, number)
-                    self._narrow(work, number, search, final=True)
+                    await self._narrow(work, number, search, final=True)
             await work.looked_up.wait()
             await work.wanted.wait()
             await _demand(below, flight)
             self._tools.resources.stir()
             await self._look_at_content(work, number)
 
-    def _narrow(self, work: Work, number: int, search: _Search, *, final: bool) -> None:
+    async def _narrow(self, work: Work, number: int, search: _Search, *, final: bool) -> None:
         """Take in what is newly known about one input, and end the lookup if that decides it.
 
         Raises:
@@ -152,10 +179,11 @@ class VertexSolver:
         if work.looked_up.is_set():
             return
         item = work.known_input(number, trusted=True)
-        linked = self._tools.store.linked(work.cache_map.digest, number, item.selector, frozenset(item.keys))
+        links = [Link(work.cache_map.digest, number, item.selector, key) for key in item.keys]
+        linked = await self._lookup.linked(links, work.events.warned)
         search.candidates.learn(number, linked, final=final)
         matches = search.candidates.matches
-        if matches and self.look_up(work):
+        if matches and await self.look_up(work):
             raise _Found
         search.candidates.forget(matches)
         if search.candidates.exhausted:
@@ -184,7 +212,7 @@ class VertexSolver:
             work.show_completed(error=CANCELED)
             raise
         if flight.work is not mine and done.record_id is not None:
-            self._tools.store.link(done.record_id, keys.links(work.cache_map, known))
+            self._tools.home.store.link(done.record_id, keys.links(work.cache_map, known))
         work.show_completed()
 
     # -- parts
@@ -214,7 +242,7 @@ class _Search:
     """The search for a vertex's record while its inputs are followed."""
 
     def __init__(self, work: Work) -> None:
-        self.candidates = Candidates(len(work.inputs))
+        self.candidates: Candidates[Candidate] = Candidates(len(work.inputs))
         self.all_identified = asyncio.Event()
         self._unidentified = len(work.inputs)
         self._looked_up = work.looked_up
@@ -233,17 +261,12 @@ class _Search:
         self.all_identified.set()
 
 
-def _load(worker: Worker, record: Record) -> list[Result] | None:
-    """Return the results of a record, None if one is gone."""
-    results: list[Result] = []
-    for token in record.tokens:
-        result = worker.load(token)
-        if result is None:
-            for found in results:
-                found.release()
-            return None
-        results.append(result)
-    return results
+def _links(work: Work) -> tuple[Link, ...] | None:
+    """Return every way to find a vertex by what is known of it and trusted; None if it cannot be found yet, or must not be."""
+    if not work.lookable:
+        return None
+    known = work.known(trusted=True)
+    return keys.links(work.cache_map, known) if all(item.keys for item in known) else None
 
 
 async def _demand(work: Work, flight: Flight[_Run, None] | None) -> None:

@@ -70,12 +70,17 @@ class Stores(RuleBasedStateMachine):
 
     @rule(digest=OPS, inputs=st.lists(st.tuples(st.sampled_from(["", "/s"]), KEYS), max_size=3))
     def find(self, digest: str, inputs: list[tuple[str, frozenset[str]]]) -> None:
-        found = self.memory.find(digest, inputs)
-        assert self.sqlite.find(digest, inputs) == found
-        if inputs:
-            ways = [self.memory.linked(digest, i, *item) for i, item in enumerate(inputs)]
-            assert ways == [self.sqlite.linked(digest, i, *item) for i, item in enumerate(inputs)]
-            assert {record.id for record in found} == frozenset.intersection(*ways)
+        links = [
+            Link(digest, i, selector, key)
+            for i, (selector, keys) in enumerate(inputs)
+            for key in sorted(keys)
+        ]
+        answers = self.memory.linked(links)
+        assert self.sqlite.linked(links) == answers
+        ids = sorted(frozenset().union(*answers))
+        found = self.memory.select(ids)
+        assert self.sqlite.select(ids) == found
+        assert [record.id for record in found] == sorted(ids, key=[record.id for record in found].index)
 
     @rule(digest=OPS, name=st.sampled_from(["n1", "n2", "n3"]))
     def nearest(self, digest: str, name: str) -> None:
