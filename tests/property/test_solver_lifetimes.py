@@ -8,7 +8,7 @@ import asyncio
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.solver_worlds import schedules, worlds
-from support.solving import graph_of, naive, solver_of
+from support.solving import Elsewhere, graph_of, naive, solve, solver_of
 
 from llbkit.llb.ir.graph import Edge
 from llbkit.solver.cache.memory import MemoryStore
@@ -73,6 +73,62 @@ def test_what_a_job_or_a_handle_needs_is_never_collected_and_all_else_is(data: s
     assert worker.collected >= taken
     assert worker.collected == worker.held.keys()
     event(f"{len(taken)} taken while jobs ran")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_with_other_sources_values_are_right_and_what_they_know_is_not_executed(data: st.DataObject) -> None:
+    world = data.draw(worlds())
+    heads = data.draw(st.lists(st.sampled_from(world.edges()), min_size=1, max_size=3))
+    worker = FakeWorker(volatile=world.volatile, **data.draw(schedules(world)))
+    worker.unsaved = frozenset()
+    sources = []
+    for name in ("first", "second"):
+        store = MemoryStore()
+        for edge in data.draw(st.lists(st.sampled_from(world.edges()), max_size=2)):
+            solve(FakeWorker(volatile=world.volatile, **data.draw(schedules(world))), edge, store=store)
+        kept = [record.id for record in store.records()]
+        if kept:
+            store.delete(sorted(data.draw(st.sets(st.sampled_from(kept), max_size=2))))
+        source = Elsewhere(store, worker, name)
+        source.delay = data.draw(st.sampled_from([0.0, 0.5, 3.0]))
+        source.broken = data.draw(st.sampled_from([frozenset(), frozenset(), {"query"}, {"load"}]))
+        sources.append(source)
+    leaving = data.draw(st.dictionaries(st.integers(0, 1), st.sampled_from([0.0, 1.0]), max_size=1))
+    home = MemoryStore()
+
+    async def one(solver: Solver) -> list[object]:
+        async with solver.job(session=None) as job:
+            return list(await asyncio.gather(*(job.solve(graph_of(head)) for head in heads)))
+
+    async def main() -> None:
+        solver = solver_of(worker, home, sources=sources, exec=2)
+        tasks = [asyncio.ensure_future(one(solver)) for _ in range(2)]
+        for index, seconds in leaving.items():
+            await worker.clock.sleep(seconds)
+            tasks[index].cancel()
+        for index, outcome in enumerate(await asyncio.gather(*tasks, return_exceptions=True)):
+            if index in leaving and isinstance(outcome, asyncio.CancelledError):
+                continue
+            assert outcome == [naive(head) for head in heads]
+        assert solver.executing == 0
+
+    run(worker.clock, main())
+    assert +worker.held == {}
+    assert worker.leases == 0
+    whole = MemoryStore()
+    solve(FakeWorker(volatile=world.volatile), *heads, store=whole)
+    fresh = FakeWorker(volatile=world.volatile)
+    far = Elsewhere(whole, fresh)
+
+    async def again() -> None:
+        assert await one(solver_of(fresh, MemoryStore(), sources=[far])) == [naive(head) for head in heads]
+
+    run(fresh.clock, again())
+    local = FakeWorker(volatile=world.volatile)
+    solve(local, *heads, store=whole)
+    assert fresh.calls == local.calls, "what is far away is as good as what is here"
+    event(f"{len(worker.calls)} executed")
 
 
 def test_a_step_that_fails_leaves_no_handle() -> None:

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex
 from llbkit.llb.ir.walk import postorder
 from llbkit.solver.cache.memory import MemoryStore
+from llbkit.solver.cache.source import StoreSource
 from llbkit.solver.events import Event, Progress, discard
 from llbkit.solver.explain import Explanation, explain
 from llbkit.solver.fake import FakeWorker, run, value_of
-from llbkit.solver.ports import CacheStore
+from llbkit.solver.ports import CacheSource, CacheStore, Link, Loaded, Record, Result
 from llbkit.solver.solver import Solver
 
 
@@ -22,8 +23,20 @@ def graph_of(head: Vertex | Edge, metadata: Mapping[str, Metadata] | None = None
     return Graph(vertices=tuple(vertices), head=edge, metadata=metadata or {})
 
 
-def solver_of(worker: FakeWorker, store: CacheStore | None = None, **resources: int) -> Solver:
-    return Solver(worker, store or MemoryStore(), resources={"exec": 4, **resources}, clock=worker.clock)
+def solver_of(
+    worker: FakeWorker,
+    store: CacheStore | None = None,
+    *,
+    sources: Sequence[CacheSource] = (),
+    **resources: int,
+) -> Solver:
+    return Solver(
+        worker,
+        store or MemoryStore(),
+        sources=sources,
+        resources={"exec": 4, **resources},
+        clock=worker.clock,
+    )
 
 
 def solve(
@@ -95,3 +108,40 @@ def naive(head: Vertex | Edge) -> int:
         for output in range(8):
             values[vertex, output] = value_of(vertex, inputs, output)
     return values[edge.vertex, edge.index]
+
+
+class Elsewhere(StoreSource):
+    """A source far away: what another machine's builds have left, handed to ``worker``. Counts what it is asked.
+
+    ``delay`` is in seconds, for each exchange; ``broken`` names the methods that fail.
+    """
+
+    def __init__(self, store: CacheStore, worker: FakeWorker, name: str = "elsewhere") -> None:
+        super().__init__(store, worker, name)
+        self.clock = worker.clock
+        self.delay = 0.0
+        self.broken: frozenset[str] = frozenset()
+        self.queries: list[Sequence[Link]] = []
+        self.loads: list[frozenset[str]] = []
+        self.saves = 0
+
+    async def query(self, links: Sequence[Link]) -> Sequence[frozenset[str]]:
+        self.queries.append(links)
+        await self._exchange("query")
+        answers = await super().query(links)
+        return answers[1:] if "answers" in self.broken else answers
+
+    async def load(self, record_ids: Collection[str]) -> Loaded | None:
+        self.loads.append(frozenset(record_ids))
+        await self._exchange("load")
+        return await super().load(record_ids)
+
+    async def save(self, record: Record, links: Sequence[Link], results: Sequence[Result]) -> bool:
+        self.saves += 1
+        return await super().save(record, links, results)
+
+    async def _exchange(self, what: str) -> None:
+        if self.delay:
+            await self.clock.sleep(self.delay)
+        if what in self.broken:
+            raise ConnectionError(f"cannot {what}")
