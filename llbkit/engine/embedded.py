@@ -156,9 +156,8 @@ class Engine:
             if "result.txt" in result.metadata or "result.json" in result.metadata:
                 return BuildOutcome(response={}, metadata=result.metadata)
             response = await export_all(result, request, self.worker, progress, stdout)
-        return BuildOutcome(
-            response=response, metadata=result.metadata, size=self.images.size_of(response) if response else 0
-        )
+            size = self.images.size_of(response) if response else 0
+        return BuildOutcome(response=response, metadata=result.metadata, size=size)
 
     async def compile(
         self, request: BuildRequest, *, progress: Progress = discard
@@ -271,7 +270,8 @@ class Engine:
                 config=_on_platform(config, platform),
             )
             response = await export_all(BuildResult(results=(one,)), request, self.worker, progress, stdout)
-        return Solution(result, response, self.worker, size=self.images.size_of(response) if response else 0)
+            size = self.images.size_of(response) if response else 0
+        return Solution(result, response, self.worker, size=size)
 
     async def run(self, request: RunRequest, attached: Attached, *, progress: Progress = discard) -> int:
         """Run a process in an image, attached to these file descriptors; return its exit code.
