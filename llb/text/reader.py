@@ -100,7 +100,7 @@ class _Reader:
     located: list[tuple[str, Statement, Sequence[object]]] = field(default_factory=list)
 
     def reading(self) -> Reading:
-        syntax = Syntax(load("llbtext"), code="llb-syntax", names=_TERMINALS)
+        syntax = Syntax(load("llbkit.grammar", "llbtext"), code="llb-syntax", names=_TERMINALS)
         for start, end in _statements(self.source.text):
             statement = Statement(self.source, start, end)
             try:

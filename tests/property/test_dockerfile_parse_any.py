@@ -139,7 +139,7 @@ def test_any_word_expands_or_is_refused(word: str, mode: Mode) -> None:
 def test_the_lexer_of_words_yields_the_terminals_that_the_grammar_describes(
     word: str, escape: str, quotes: bool
 ) -> None:
-    terminals = load("words", WordLexer).terminals
+    terminals = load("llbkit.grammar", "words", WordLexer).terminals
     at = 0
     for token in WordLexer(None).lex(WordInput(word, escape, quotes)):
         assert (token.start_pos, token.end_pos) == (at, max(at, token.end_pos or 0))

@@ -206,7 +206,7 @@ def _read(text: str, escape: str, quotes: bool) -> _Word:
     from llbkit.grammar.word_lexer import WordInput, WordLexer
 
     lifter = Lifter((_Word, _Double, _Plain, _Modified, _Replaced, _Malformed))
-    tree = load("words", WordLexer).parse(WordInput(text, escape, quotes))
+    tree = load("llbkit.grammar", "words", WordLexer).parse(WordInput(text, escape, quotes))
     (word,) = lifter.lift(tree)
     assert isinstance(word, _Word)
     return word

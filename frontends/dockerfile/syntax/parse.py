@@ -25,7 +25,7 @@ def parse(source: Source, *, any_length: bool = False) -> ParsedFile:
     found = directives.scan(source)
     escape = directives.escape_of(source, found)
     with no_garbage():
-        tree = load("dockerfile", lexer=DockerfileLexer).parse(
+        tree = load("llbkit.grammar", "dockerfile", lexer=DockerfileLexer).parse(
             Text(source, escape, _first_line(source, found), any_length=any_length)
         )
         nodes, warnings = _Builder(source).file(tree.root)

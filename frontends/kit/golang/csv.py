@@ -108,7 +108,7 @@ _KEPT_LENGTH = 1000
 def _read(text: str) -> tuple[Field, ...]:
     out: list[Field] = []
     at = 0
-    for item in _LIFTER.lift(load("flags").parse(text)):
+    for item in _LIFTER.lift(load("llbkit.grammar", "flags").parse(text)):
         match item:
             case _Option(parts):
                 words = "".join(part.text for part in parts)
