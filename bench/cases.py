@@ -7,10 +7,10 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers import Build, Peer
+from llbkit.records import dataclass
 from tests.support.dockerd import debian_mirror
 
 BUSYBOX = 'FROM scratch AS base\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'

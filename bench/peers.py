@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from llbkit.records import dataclass
 from tests.support.dockerd import Dockerd
 
 

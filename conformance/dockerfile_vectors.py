@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.caps import OFFERED
 from llbkit.llb.ir.ops import CDIDevice, Platform
 from llbkit.llb.ir.ops import Source as SourceOp
+from llbkit.records import dataclass
 
 
 @dataclass(eq=False)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from llbkit.llb.address.reference import parse as parse_reference
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 
 class NotRecordedError(LookupError):

@@ -8,13 +8,14 @@ BuildKit: nothing in a frontend may depend on which. The contract is BuildKit's 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
 from llbkit.grammar import Diagnostic
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 ResolveMode = Literal["default", "pull", "local"]
 

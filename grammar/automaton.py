@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from llbkit.records import dataclass
 
 FEW = 2
 """With so many stars, backtracking is cheap enough for short texts such as paths."""

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ parser state gets the example's message.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
@@ -16,6 +16,7 @@ from llbkit.grammar.diagnostic import Diagnostic, DiagnosticError, nearest
 from llbkit.grammar.lift import ParseTree
 from llbkit.grammar.loader import Grammar
 from llbkit.grammar.source import Source, Span
+from llbkit.records import dataclass
 
 _SHOWN = 6
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

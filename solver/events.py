@@ -7,10 +7,10 @@ Times are seconds since 1970 as floats, taken from the solver's `Clock`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from llbkit.grammar import Span
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

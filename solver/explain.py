@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from llbkit.records import dataclass
 from llbkit.solver.ports import CacheStore, Json, Record
 
 _LONGEST = 80

@@ -14,11 +14,12 @@ import selectors
 from collections import Counter
 from collections.abc import Awaitable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge, Metadata, Vertex
+from llbkit.records import dataclass
 from llbkit.solver.ports import CacheMap, ContentKey, InputKey, Operation, Result, Step
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from llbkit.records import dataclass
 from llbkit.solver.ports import CacheMap, Link
 
 R = TypeVar("R")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from llbkit.llb.ir.graph import Metadata, Vertex
+from llbkit.records import dataclass
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
 NOTHING: Mapping[str, Json] = MappingProxyType({})

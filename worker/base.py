@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from llbkit.records import dataclass
 from llbkit.worker.oci import Descriptor
 
 Compression = Literal["uncompressed", "gzip", "zstd"]

@@ -10,9 +10,9 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from llbkit.llb.address.reference import Reference, parse
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.provider import INDEXES, Blobs, descriptor_from, objects_in, read_json
 from llbkit.worker.oci import Descriptor

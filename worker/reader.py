@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import fnmatch
 import stat
-from dataclasses import dataclass
 
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken
 from llbkit.worker.fs.tree import Node, Tree, join, lookup, relative, resolve
 from llbkit.worker.results import Filesystem, Views

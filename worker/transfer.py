@@ -10,13 +10,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from llbkit.llb.address.reference import Reference, parse
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 from llbkit.worker.archive.decompress import decompression_errors, decompressor_of
 from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
 from llbkit.worker.content.archive import blob_path, compact, write_tar

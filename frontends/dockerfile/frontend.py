@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llbkit.frontends.base import Bridge, BuildResult, PlatformResult
 from llbkit.frontends.dockerfile import requested as syntax
@@ -29,6 +29,7 @@ from llbkit.grammar import DiagnosticError
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.ir.ops import CDIDevice, Platform
 from llbkit.llb.ir.walk import no_garbage
+from llbkit.records import dataclass
 
 _EPOCH = "source.date.epoch"
 _FILE = ProgramFile(name=FILENAME, language="Dockerfile", noun="dockerfile", spelling="dockerfile")

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from llbkit.frontends.base import Bridge
 from llbkit.frontends.dockerfile.check.check import Config
 from llbkit.frontends.kit import options as common
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.llb.ir.ops import CDIDevice
+from llbkit.records import dataclass
 
 FILENAME = "Dockerfile"
 _CHECK = "BUILDKIT_DOCKERFILE_CHECK"

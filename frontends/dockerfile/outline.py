@@ -8,11 +8,12 @@ of one that counts does. The nearest stage's declaration is the one reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.outline import ArgFact, MountFact, Summary
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from llbkit.frontends.dockerfile.lower.stage import StageState

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, TypeVar
 
 from llbkit.frontends.kit.golang.json import go_json, json_kind, read_json
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 T = TypeVar("T")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from llbkit.frontends.base import ResolveMode
@@ -19,6 +18,7 @@ from llbkit.frontends.kit.limits import read_limits
 from llbkit.llb.builder.settings import canonical_ip
 from llbkit.llb.ir.graph import LinuxResources
 from llbkit.llb.ir.ops import HostIP, NetMode, Platform, ProxyEnv, Ulimit
+from llbkit.records import dataclass
 
 _BUILD_ARG, _LABEL = "build-arg:", "label:"
 _NETWORKS = {

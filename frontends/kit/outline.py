@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from llbkit.frontends.kit.errors.places import Place
+from llbkit.records import dataclass
 
 
 def description_of(comments: Iterable[str], name: str) -> str:

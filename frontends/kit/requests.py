@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from llbkit.frontends import answers
 from llbkit.frontends.kit.errors import texts as errors
@@ -22,6 +21,7 @@ from llbkit.grammar import Diagnostic, DiagnosticError, Source, render_all
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.graph import Graph
+from llbkit.records import dataclass
 
 LINT = "frontend.lint"
 OUTLINE = "frontend.outline"

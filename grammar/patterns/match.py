@@ -13,13 +13,13 @@ only those are tried that a path could match (`llbkit.grammar.patterns.index`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llbkit.grammar.automaton import FEW, Automaton, Item
 from llbkit.grammar.patterns.goregex import GoRegexError, compile_go, translate
 from llbkit.grammar.patterns.index import MANY, PatternIndex
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

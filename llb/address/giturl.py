@@ -6,9 +6,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llbkit.llb.address import gourl
+from llbkit.records import dataclass
 
 _SCP = re.compile(
     r"(?P<address>[A-Za-z0-9_-]+@(?P<host>[A-Za-z0-9.-]+):(?P<path>.*?))(?:\?(?P<query>.*?))?(?:#(?P<fragment>.*))?"

@@ -8,9 +8,10 @@ component on ``docker.io`` gets ``library/``, ``index.docker.io`` is another spe
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llbkit.llb.errors import LLBError
+from llbkit.records import dataclass
 
 _DEFAULT_DOMAIN = "docker.io"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from llbkit.llb.builder.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec
 from llbkit.llb.builder.nodes import Base, EdgeList, Output, VertexSpec, unique_outputs
@@ -14,6 +13,7 @@ from llbkit.llb.errors import StateError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

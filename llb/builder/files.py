@@ -6,7 +6,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from llbkit.llb.builder.arguments import expect, expect_all
@@ -15,6 +15,7 @@ from llbkit.llb.builder.options import Constraints
 from llbkit.llb.errors import StateError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from llbkit.llb.builder.state import State

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from llbkit.llb.builder.arguments import expect
 from llbkit.llb.ir.ops import CacheOpt, CacheSharing, ContentCache, TmpfsOpt
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from llbkit.llb.builder.state import State

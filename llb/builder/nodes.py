@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from llbkit.llb.ir.ops import Op, Platform
 from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
 from llbkit.llb.ir.verify import verify
 from llbkit.llb.ir.walk import no_garbage, postorder
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

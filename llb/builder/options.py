@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
@@ -13,6 +12,7 @@ from llbkit.llb.builder.arguments import expect
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.graph import LinuxResources, Metadata, ProgressGroup
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from llbkit.llb.builder.state import State
@@ -67,7 +67,7 @@ class Constraints:
     """Options in resolved form."""
 
     platform: Platform | None = None
-    metadata: Metadata = Metadata(description=MappingProxyType({}))  # noqa: RUF009
+    metadata: Metadata = Metadata(description=MappingProxyType({}))
     require: tuple[str, ...] = ()
     local_unique_id: str = ""
     at: tuple[At, ...] = ()

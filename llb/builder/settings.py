@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from llbkit.llb.errors import StateError
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import HostIP, NetMode, Platform, SecurityMode, Ulimit
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

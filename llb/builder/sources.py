@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Unpack
 
 from llbkit.llb.address import giturl
@@ -20,6 +20,7 @@ from llbkit.llb.errors import StateError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 _IMAGE = "docker-image://"
 ResolveMode = Literal["default", "pull", "local"]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Unpack
 
 from llbkit.llb.builder.arguments import expect, expect_all
@@ -14,6 +13,7 @@ from llbkit.llb.builder.state import State
 from llbkit.llb.errors import StateError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

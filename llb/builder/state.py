@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, NoReturn, TypeAlias, Unpack
 
 from llbkit.llb.builder.arguments import expect, expect_all
@@ -27,6 +27,7 @@ from llbkit.llb.ir import ops
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.graph import Graph, Metadata
 from llbkit.llb.ir.ops import HostIP, NetMode, Platform, ProxyEnv, SecurityMode, Ulimit
+from llbkit.records import dataclass
 
 Command: TypeAlias = str | Sequence[str]
 

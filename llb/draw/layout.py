@@ -15,9 +15,10 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llbkit.llb.draw.picture import Picture
+from llbkit.records import dataclass
 
 _SWEEPS = 12
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Graph, Vertex
 from llbkit.llb.tools.names import name_of
+from llbkit.records import dataclass
 
 Result = Literal["", "ran", "cached", "failed", "canceled", "pruned"]
 _STEP = re.compile(r"\[(?:(?P<stage>.+?) +)? *\d+/\d+\] (?P<rest>.*)", re.DOTALL)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from llbkit.grammar import Span
 from llbkit.llb.errors import unencodable
 from llbkit.llb.ir.ops import Op, Platform
 from llbkit.llb.ir.sourcemap import SourceMap
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,12 @@ Source: BuildKit ``solver/pb/ops.proto``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import TypeAlias
+
+from llbkit.records import dataclass
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from llbkit.grammar import Source, Span
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

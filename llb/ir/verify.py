@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from llbkit.llb.errors import DefinitionError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Graph, Vertex
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

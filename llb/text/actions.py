@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llbkit.grammar.lift import Branch, Leaf
@@ -12,6 +11,7 @@ from llbkit.llb.ir import ops
 from llbkit.llb.text.fields import made
 from llbkit.llb.text.inputs import Inputs
 from llbkit.llb.text.parts import Statement, content, value_of
+from llbkit.records import dataclass
 
 
 def file_op(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:

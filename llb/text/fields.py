@@ -10,12 +10,13 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import IntEnum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from llbkit.llb.ir import ops
+from llbkit.records import dataclass
 
 T = TypeVar("T")
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llbkit.grammar import DiagnosticError, Related, Span, nearest
 from llbkit.grammar.lift import Leaf
 from llbkit.llb.ir.graph import Edge, Vertex
 from llbkit.llb.text.parts import Statement
+from llbkit.records import dataclass
 
 
 @dataclass(slots=True)

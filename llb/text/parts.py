@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from typing import Any, TypeVar
 
 from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span, nearest
@@ -13,6 +13,7 @@ from llbkit.grammar.lift import Branch, Leaf
 from llbkit.llb.ir.graph import LinuxResources, Metadata, ProgressGroup
 from llbkit.llb.ir.sourcemap import Location
 from llbkit.llb.text.fields import ValueFault, base64_bytes, made, parse_value, shapes, unquote
+from llbkit.records import dataclass
 
 T = TypeVar("T")
 _RANGE = re.compile(r"(-?\d+)(?::(-?\d+))?(?:-(-?\d+)(?::(-?\d+))?)?")

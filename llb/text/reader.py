@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -23,6 +23,7 @@ from llbkit.llb.text.fields import base64_bytes
 from llbkit.llb.text.inputs import Names
 from llbkit.llb.text.parts import Statement, content, locations, metadata_of, value_of
 from llbkit.llb.text.vertices import vertex_of
+from llbkit.records import dataclass
 
 _BEGIN = re.compile(r"^(?=[^\s#])", re.MULTILINE)
 _NAME = re.compile(r"%[\w-]+(?=\s*=)")

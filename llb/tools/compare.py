@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from llbkit.llb.ir.graph import Graph, Metadata, Vertex
 from llbkit.llb.tools.fieldwords import FieldChange, field_changes
 from llbkit.llb.tools.matching import Side, matched
 from llbkit.llb.tools.names import seen
+from llbkit.records import dataclass
 
 Kind = Literal["changed", "affected", "added", "removed"]
 _MARKS: Mapping[Kind, str] = {"changed": "~", "affected": "=", "added": "+", "removed": "-"}

@@ -6,13 +6,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeAlias, assert_never
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.graph import Vertex
 from llbkit.llb.text.fields import field_words
+from llbkit.records import dataclass
 
 _LONGEST = 120
 _IMAGE = re.compile(r"(?P<repository>.+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>[a-z0-9]+:[0-9a-f]+))?")

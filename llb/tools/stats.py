@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Graph
 from llbkit.llb.tools.names import name_of, seen
+from llbkit.records import dataclass
 
 _SHOWN = 90
 

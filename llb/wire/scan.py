@@ -8,11 +8,11 @@ needed rarely, so they are read from the bytes here. Nothing recurses over what 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.records import dataclass
 
 _VARINT, _FIXED64, _DELIMITED, _GROUP, _END, _FIXED32 = range(6)
 _LONGEST = 10  # bytes of a varint

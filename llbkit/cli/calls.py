@@ -10,12 +10,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llbkit.frontends import answers
 from llbkit.grammar import nearest
+from llbkit.records import dataclass
 from llbkit.request.csvflags import FlagError, boolean, fields, pairs
 from llbkit.request.values import BuildOutcome
 

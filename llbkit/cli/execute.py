@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -22,6 +22,7 @@ from llbkit.cli.flags import key_values, secret, ssh
 from llbkit.cli.process import Signalled, signals
 from llbkit.progress import MODES, open_display
 from llbkit.progress.summary import Summary
+from llbkit.records import dataclass
 from llbkit.request.csvflags import FlagError
 from llbkit.request.values import Output
 from llbkit.solver.events import Event, Progress, VertexWarning

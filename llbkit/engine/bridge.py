@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
@@ -14,6 +14,7 @@ from llbkit.llb.address.reference import parse
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
 from llbkit.progress.display_step import as_display_step, digest_of
+from llbkit.records import dataclass
 from llbkit.solver import Job
 from llbkit.solver.events import Progress, VertexWarning
 from llbkit.solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized, Seen

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from llbkit.grammar import Diagnostic, Source, Span
+from llbkit.records import dataclass
 from llbkit.request.csvflags import FlagError
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import base64
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -15,6 +14,7 @@ from llbkit.llb import Platform
 from llbkit.llb.address.reference import parse
 from llbkit.llb.ir import platform as platforms
 from llbkit.progress.display_step import as_display_step
+from llbkit.records import dataclass
 from llbkit.solver.events import Progress, discard
 from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
 from llbkit.worker.content.provider import descriptor_from

@@ -7,7 +7,7 @@ import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from llbkit.llb import Graph, Platform, image
 from llbkit.llb.address.reference import parse
 from llbkit.llb.ids import new_id
 from llbkit.llb.ir.ops import HostIP, Meta, NetMode
+from llbkit.records import dataclass
 from llbkit.solver.events import Progress
 from llbkit.worker.base import Session, SourceError
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from llbkit.records import dataclass
 from llbkit.solver.events import (
     Event,
     VertexAdded,

@@ -11,10 +11,11 @@ import json
 import re
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from llbkit.records import dataclass
 from llbkit.request.csvflags import FlagError
 
 if TYPE_CHECKING:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from llbkit.records import dataclass
 from llbkit.request.csvflags import FlagError, boolean, fields, pairs
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from llbkit.filelock import locked
+from llbkit.records import dataclass
 
 Notice = Callable[[str], None]
 """Called with one line for users: what was damaged and what happened to it."""

@@ -9,11 +9,11 @@ is the catalogue.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from llbkit.llb.ir.graph import Graph
 from llbkit.llb.ir.walk import no_garbage
+from llbkit.records import dataclass
 from llbkit.solver.passes.dedupe import Dedupe
 from llbkit.solver.passes.empty_actions import EmptyActions
 from llbkit.solver.passes.fuse import Fuse

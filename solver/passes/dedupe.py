@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Graph, Vertex
+from llbkit.records import dataclass
 from llbkit.solver.passes.rewrite import Note, Rewrite, Rewritten, rebuild
 
 _CLIENT_ONLY = ("local.unique", "local.sharedkeyhint")

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Graph
+from llbkit.records import dataclass
 from llbkit.solver.passes.rewrite import Rewrite, Rewritten
 
 

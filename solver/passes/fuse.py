@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import NO_METADATA, Edge, Graph, Metadata, Vertex
+from llbkit.records import dataclass
 from llbkit.solver.passes.empty_actions import without_empty
 from llbkit.solver.passes.rewrite import (
     Note,

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, TypeAlias
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge, Graph, Vertex
+from llbkit.records import dataclass
 from llbkit.solver.passes.rewrite import Note, Rewritten, rebuild, unchanged, with_inputs
 from llbkit.solver.passes.unused import moved as moved_action
 from llbkit.solver.passes.visibility import named_inputs

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from llbkit.llb.ir.graph import Graph
+from llbkit.records import dataclass
 from llbkit.solver.passes.rewrite import Note, Rewritten, reachable, unchanged
 
 

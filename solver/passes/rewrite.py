@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 
 from llbkit.grammar import Span
@@ -14,6 +14,7 @@ from llbkit.llb.ir.ops import Op
 from llbkit.llb.ir.sourcemap import Location, SourceMap
 from llbkit.llb.ir.walk import postorder
 from llbkit.llb.tools.names import name_of
+from llbkit.records import dataclass
 
 
 class Seen(Enum):

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import ClassVar
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge, Graph, Vertex
+from llbkit.records import dataclass
 from llbkit.solver.passes.empty_actions import does_nothing
 from llbkit.solver.passes.rewrite import Note, Rewrite, Rewritten
 

@@ -7,10 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial, reduce
 
 from llbkit.llb.ir.graph import Metadata, Vertex, merge_metadata
+from llbkit.records import dataclass
 from llbkit.solver import keys
 from llbkit.solver.cache.source import StoreSource
 from llbkit.solver.keys import KnownInput

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llbkit.grammar import Span
 from llbkit.llb.ir.graph import Metadata, Vertex
 from llbkit.llb.ir.walk import postorder
+from llbkit.records import dataclass
 from llbkit.solver import keys
 from llbkit.solver.errors import SolveError, VertexError
 from llbkit.solver.keys import KnownInput

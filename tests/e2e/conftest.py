@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import pytest
+
+from llbkit.records import dataclass
 
 REPOSITORY = Path(__file__).parents[2]
 BUSYBOX = Path("/bin/busybox")

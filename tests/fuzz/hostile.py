@@ -9,8 +9,9 @@ import json
 import random
 import socket
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from llbkit.records import dataclass
 from llbkit.worker.oci import CONFIG, INDEX, LAYER, MANIFEST, digest_of
 
 STATUSES = [100, 103, 200, 201, 202, 204, 206, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 408, 413, 416, 418, 429,

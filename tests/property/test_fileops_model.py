@@ -7,7 +7,6 @@ import copy
 import importlib.util
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from support.filemodel import DIR, TIME, Layer, Model, ModelError, Tree, actions
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.ops import MkDir, MkFile, Symlink
+from llbkit.records import dataclass
 from llbkit.worker.base import FileOpError, Snapshot
 
 pytestmark = pytest.mark.root

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hypothesis import strategies as st
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.ops import Copy, MkDir, MkFile, Rm, Symlink
+from llbkit.records import dataclass
 
 DIR = "dir"
 WHITEOUT = "whiteout"

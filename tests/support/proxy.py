@@ -7,10 +7,12 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
 from support.sockets import raw_server
+
+from llbkit.records import dataclass
 
 
 @dataclass

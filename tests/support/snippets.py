@@ -8,13 +8,13 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from llbkit.cli.buildx import DockerCommand
 from llbkit.cli.main import cli
+from llbkit.records import dataclass
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*) *(?:\{(?P<attributes>.*)\})?$")
 _SEPARATORS = re.compile(r"[|&;()<>]+")

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import strategies as st
 
 from llbkit.llb.ir.graph import Edge, Vertex
+from llbkit.records import dataclass
 from llbkit.solver.fake import name_in, number, total
 
 SECONDS = st.sampled_from([0.0, 0.0, 1.0, 2.5])

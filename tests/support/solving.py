@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex
 from llbkit.llb.ir.walk import postorder
+from llbkit.records import dataclass
 from llbkit.solver.cache.memory import MemoryStore
 from llbkit.solver.cache.source import StoreSource
 from llbkit.solver.events import Event, Progress, discard

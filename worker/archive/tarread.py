@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from llbkit.records import dataclass
 from llbkit.worker.archive.tarsparse import DIALECTS, OLD_GNU, Segment, TarError, old_map, pax_map, stored_map
 from llbkit.worker.fs.rootpath import PATH_MAX
 

@@ -10,12 +10,13 @@ import difflib
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Protocol, cast
 
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 from llbkit.worker.base import (
     CancelToken,
     Compression,

@@ -12,10 +12,11 @@ import contextlib
 import os
 import secrets
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
+from llbkit.records import dataclass
 from llbkit.worker.archive.tarwrite import link_below
 from llbkit.worker.base import StorageError
 from llbkit.worker.exporters.base import (

@@ -11,9 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, FileOpError
 from llbkit.worker.fs.bytescopy import BytesCopier, write_all
 from llbkit.worker.fs.modes import ModeChange

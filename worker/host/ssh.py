@@ -14,8 +14,10 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from llbkit.records import dataclass
 
 _CHUNK = 1 << 16
 _BACKLOG = 128

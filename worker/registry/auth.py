@@ -25,11 +25,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.registry.dockerconfig import ANONYMOUS, Credentials
 from llbkit.worker.registry.urls import MAX_URL, origin, resolve_url, same_origin, shown_host

@@ -12,10 +12,11 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llbkit.records import dataclass
 from llbkit.worker.base import SourceError
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 
 from llbkit.llb.address.reference import Reference
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.content.store import DamagedBlobError

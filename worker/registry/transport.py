@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.registry.auth import Authorizer, Lookup
 from llbkit.worker.registry.dockerconfig import DockerConfig

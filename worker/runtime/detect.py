@@ -18,10 +18,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llbkit.records import dataclass
 from llbkit.worker.base import EnvironmentLackError
 from llbkit.worker.host.syscalls import mount
 from llbkit.worker.runtime.spec import MountSpec, Sandbox, build

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, EnvironmentLackError
 from llbkit.worker.runtime.detect import Runtime, Verdict, command, detect
 from llbkit.worker.runtime.devices import confine_thread

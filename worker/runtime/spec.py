@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 
 from llbkit.llb.ir.graph import LinuxResources
 from llbkit.llb.ir.ops import NetMode, Ulimit
+from llbkit.records import dataclass
 from llbkit.worker.base import WorkerError
 from llbkit.worker.runtime import seccomp
 from llbkit.worker.runtime.users import User

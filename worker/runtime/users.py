@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from llbkit.records import dataclass
 from llbkit.worker.base import WorkerError
 from llbkit.worker.fs.rootpath import read_file
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from llbkit.records import dataclass
 from llbkit.worker.archive.tarread import Entry, TarError, TarReader, check_depth
 from llbkit.worker.base import CancelToken
 from llbkit.worker.fs import rootpath

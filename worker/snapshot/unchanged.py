@@ -16,10 +16,11 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
+from llbkit.records import dataclass
 from llbkit.worker.fs.bytescopy import equal_content
 from llbkit.worker.snapshot.overlayfs import (
     clear_opaque,

@@ -16,9 +16,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, EnvironmentLackError, Session, SourceError
 from llbkit.worker.fs.descent import remove_tree
 from llbkit.worker.registry.proxies import proxy_variables

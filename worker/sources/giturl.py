@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from llbkit.grammar.patterns.match import clean_path
+from llbkit.records import dataclass
 from llbkit.worker.base import SourceError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

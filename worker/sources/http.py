@@ -12,11 +12,12 @@ import posixpath
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 
 from llbkit.llb.address.reference import InvalidDigestError, check_digest
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, Session, SourceError
 from llbkit.worker.content.provider import Blobs, Progress, WrongDigestError
 from llbkit.worker.registry.http_errors import HttpError

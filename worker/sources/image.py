@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, quote
@@ -18,6 +17,7 @@ from urllib.parse import parse_qs, quote
 from llbkit.llb.address.reference import Reference, parse
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, Session, SourceError
 from llbkit.worker.content.layout import Layout
 from llbkit.worker.content.provider import (

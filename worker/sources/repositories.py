@@ -12,10 +12,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from llbkit.filelock import locked, try_lock
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken
 from llbkit.worker.fs.diskusage import disk_usage
 

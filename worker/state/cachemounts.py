@@ -15,11 +15,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from llbkit.filelock import EXCLUSIVE, POLL_SECONDS, SHARED, locked, try_lock
 from llbkit.llb.ir.ops import CacheSharing
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, StorageError
 from llbkit.worker.fs.descent import remove_tree
 from llbkit.worker.fs.diskusage import disk_usage

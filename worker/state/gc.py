@@ -13,9 +13,10 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol
 
+from llbkit.records import dataclass
 from llbkit.worker.content.store import ContentStore
 from llbkit.worker.images import ImageStore
 from llbkit.worker.snapshot.layers import LayerStore, layers_of

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.text import parse_bool
 from llbkit.grammar import Diagnostic
+from llbkit.records import dataclass
 
 _URL = "https://docs.docker.com/go/dockerfile/rule/{}/"
 _MOST_PARTS = 3

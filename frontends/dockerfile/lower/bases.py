@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from llbkit.frontends.base import Bridge, ResolvedImage, ResolveError
@@ -24,6 +24,7 @@ from llbkit.llb.address.reference import InvalidReferenceError, Reference
 from llbkit.llb.address.reference import parse as parse_reference
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 _COMMON = ("alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora")
 

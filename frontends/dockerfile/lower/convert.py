@@ -8,7 +8,7 @@ platforms, what they name, base images, ONBUILD triggers, and then the instructi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 
 from llbkit.frontends.base import Bridge
@@ -47,6 +47,7 @@ from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
 from llbkit.llb.ir.walk import no_garbage
+from llbkit.records import dataclass
 
 _MOST_ARGS = 1 << 26
 """How many characters the defaults of global arguments may expand to."""

@@ -11,7 +11,7 @@ import asyncio
 import errno
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from llbkit.frontends.base import Bridge, Ref, ResolveError
@@ -25,6 +25,7 @@ from llbkit.llb.builder.options import Constraints
 from llbkit.llb.builder.sources import SourceNode, state_of
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Source
+from llbkit.records import dataclass
 
 NAME = "SOURCE_DATE_EPOCH"
 _PIECE = 1 << 20

@@ -7,7 +7,6 @@ It is read apart from the stage as it is built: neither files nor other instruct
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
@@ -20,6 +19,7 @@ from llbkit.frontends.kit.errors.located import ProgramError, pointed
 from llbkit.frontends.kit.inputs import gitref
 from llbkit.llb import git, http
 from llbkit.llb.builder.state import State
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

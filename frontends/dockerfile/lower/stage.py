@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import cache, partial
 
@@ -31,6 +31,7 @@ from llbkit.llb.builder.options import Options as StepOptions
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.graph import ProgressGroup
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 COMMAND = "com.docker.dockerfile.v1.command"
 SCRATCH = "scratch"

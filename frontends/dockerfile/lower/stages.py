@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from llbkit.frontends.dockerfile.check.rules import (
@@ -31,6 +31,7 @@ from llbkit.frontends.kit.errors.places import NOWHERE, Place
 from llbkit.frontends.kit.golang.text import parse_int
 from llbkit.frontends.kit.inputs.contexts import Contexts
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ Their texts are the words of the tree, so they know where they stand: `syntax.wo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from llbkit.frontends.dockerfile.syntax.ast import Node
@@ -15,6 +15,7 @@ from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.grammar import Span
 from llbkit.llb.ir.ops import CDIDevice
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

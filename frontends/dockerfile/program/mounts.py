@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
@@ -17,6 +17,7 @@ from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.text import parse_bool, parse_float, parse_uint
 from llbkit.grammar import Span
 from llbkit.llb.ir.ops import CDIDevice
+from llbkit.records import dataclass
 
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 SHARINGS = ("shared", "private", "locked")

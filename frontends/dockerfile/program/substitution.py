@@ -11,10 +11,10 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from llbkit.grammar.automaton import Automaton, Item
+from llbkit.records import dataclass
 
 
 class SubstitutionError(Exception):

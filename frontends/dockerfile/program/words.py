@@ -9,7 +9,7 @@ those of the ``shell`` reference vectors, in all their modes of quote and escape
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,7 @@ from llbkit.frontends.dockerfile.program.substitution import LONGEST, Substituti
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.grammar.patterns.match import SPACE
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,11 +8,12 @@ the source, so that later stages can point at a character and not only at a line
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from llbkit.grammar import Source, Span

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
@@ -14,6 +14,7 @@ from llbkit.frontends.dockerfile.syntax.ast import Node
 from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.grammar import Span
+from llbkit.records import dataclass
 
 Reading = TypeVar("Reading")
 _TRUTH = {"true": True, "": True, "false": False}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import isinf
 from typing import Any
 
@@ -21,6 +20,7 @@ from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 from llbkit.grammar.loader import Lexer, Token
 from llbkit.grammar.patterns.match import SPACE
+from llbkit.records import dataclass
 
 _GAP = re.compile(r"[\t\v\f\r ]+")
 _MAX_ONBUILD = 50

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import Heredoc, ParseWarning
 from llbkit.frontends.dockerfile.syntax.words import LineMap, Word
 from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span
 from llbkit.grammar.patterns.match import SPACE
+from llbkit.records import dataclass
 
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
 _RAW = Mode(raw_quotes=True, raw_escapes=True, skip_unset_env=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Self
+
+from llbkit.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

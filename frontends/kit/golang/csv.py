@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
 from llbkit.grammar.lift import Leaf, Lifter
 from llbkit.grammar.loader import load
+from llbkit.records import dataclass
 
 
 class CSVError(ValueError):

@@ -8,7 +8,7 @@ import json
 import posixpath
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from llbkit.frontends.base import Bridge
@@ -30,6 +30,7 @@ from llbkit.llb.builder.options import Constraints, SourceText
 from llbkit.llb.builder.options import Options as StepOptions
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 
 IGNORE_FILE = ".dockerignore"
 _CONTEXT = "context"

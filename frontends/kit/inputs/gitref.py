@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, cast
 
 from llbkit.frontends.kit.errors import texts as errors
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.text import parse_bool
 from llbkit.llb.address import giturl
+from llbkit.records import dataclass
 
 _BOOLEANS = ("keep-git-dir", "submodules", "fetch-by-commit")
 _QUERIES = ("ref", "tag", "branch", "subdir", "checksum", "commit", "mtime", *_BOOLEANS)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llbkit.llb import local
 from llbkit.llb.builder.nodes import Base, Output, VertexSpec
 from llbkit.llb.builder.options import Constraints
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.graph import Edge
+from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,9 +8,10 @@ import gzip
 import io
 import lzma
 import tarfile
-from dataclasses import dataclass
 
 import zstandard
+
+from llbkit.records import dataclass
 
 TYPES = {
     "file": tarfile.REGTYPE,

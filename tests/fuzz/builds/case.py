@@ -8,10 +8,11 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from llbkit.records import dataclass
 from tests.fuzz.builds.archives import Member, make_archive
 
 PAST = 1_600_000_000_123_456_789

@@ -7,8 +7,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
+from llbkit.records import dataclass
 from tests.fuzz.builds.engines import Report, Vertex
 from tests.fuzz.builds.messages import message_class
 from tests.fuzz.builds.pictures import Image, Node, Picture, read_archive

@@ -14,10 +14,11 @@ import subprocess
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
+from llbkit.records import dataclass
 from tests.support.dockerd import Dockerd
 
 LONGEST = 40

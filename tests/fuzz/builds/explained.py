@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from llbkit.grammar.patterns.match import clean_path, has_wildcard
+from llbkit.records import dataclass
 from tests.fuzz.builds.case import Case
 from tests.fuzz.builds.compare import Difference
 

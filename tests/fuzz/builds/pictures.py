@@ -8,8 +8,10 @@ import json
 import struct
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from llbkit.records import dataclass
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 _KINDS = {

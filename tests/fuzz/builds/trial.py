@@ -6,9 +6,10 @@ from __future__ import annotations
 import shutil
 from collections import Counter, deque
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from llbkit.records import dataclass
 from tests.fuzz.builds.case import Case, Laid, apply_change, filled, lay_out, write_dockerfile
 from tests.fuzz.builds.compare import Difference, compare
 from tests.fuzz.builds.engines import Report, Runner

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from llbkit.frontends import registry
 from llbkit.frontends.base import Bridge, BuildResult
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 from llbkit.grammar import Diagnostic, DiagnosticError
+from llbkit.records import dataclass
 
 IMAGES = json.loads(
     (Path(__file__).parents[3] / "conformance" / "vectors" / "images.json").read_text(encoding="utf-8")

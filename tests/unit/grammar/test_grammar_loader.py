@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from llbkit.grammar import DiagnosticError, Source, loader
 from llbkit.grammar.lift import Leaf, Lifter, rule_name
 from llbkit.grammar.recover import Syntax
+from llbkit.records import dataclass
 
 PACKAGE = "sums_language"
 SUMS = """

@@ -7,13 +7,14 @@ import base64
 import itertools
 import json
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import SimpleNamespace
 
 import pytest
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
 from llbkit.llb.address.reference import parse
+from llbkit.records import dataclass
 from llbkit.worker.base import Session, SourceError
 from llbkit.worker.content.provider import fetch
 from llbkit.worker.host.pools import Token

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from llbkit.records import dataclass
 from llbkit.worker.exporters.base import ExportError
 
 TYPES = ("manifest", "index", "manifest-descriptor", "index-descriptor")

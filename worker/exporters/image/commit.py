@@ -11,9 +11,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 from llbkit.worker.base import LayerBlob, LayerInfo
 from llbkit.worker.content.archive import compact, go_escape
 from llbkit.worker.exporters.base import ExportError, ExportRequest, ImageOptions, PlatformExport, Run

@@ -9,10 +9,10 @@ from the base image keeps its times). Unknown keys are kept. Encoding: compact, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
 from llbkit.worker.content.archive import compact
 from llbkit.worker.content.provider import read_json
 from llbkit.worker.exporters.base import ExportError

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llbkit.llb.address.reference import Reference, parse
+from llbkit.records import dataclass
 from llbkit.worker.exporters.base import Attrs, ExportError, ExportRequest, ImageOptions, Run, image_options
 from llbkit.worker.exporters.image.commit import Image, commit
 from llbkit.worker.registry.push import Push

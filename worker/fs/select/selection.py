@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from llbkit.grammar.patterns.match import has_wildcard
 from llbkit.llb.ir.ops import Copy
+from llbkit.records import dataclass
 from llbkit.worker.fs.select.filters import START, Filter, FilterState
 from llbkit.worker.fs.tree import Node, Tree, expand, join, lookup, relative, resolve
 

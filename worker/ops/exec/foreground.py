@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Metadata
+from llbkit.records import dataclass
 from llbkit.worker.base import Session, Snapshot
 from llbkit.worker.host.pools import Token
 from llbkit.worker.ops.exec.op import ExecParts

@@ -8,10 +8,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from llbkit.llb.ir.ops import Exec, Mount, MountType, NetMode
+from llbkit.records import dataclass
 from llbkit.worker.base import SCRATCH, ActiveSnapshot, CancelToken, Session, WorkerError
 from llbkit.worker.fs import rootpath
 from llbkit.worker.host.ssh import forwarded

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.graph import Metadata, Vertex
 from llbkit.llb.ir.ops import Exec, NetMode, Platform, SecurityMode
+from llbkit.records import dataclass
 from llbkit.solver.ports import CacheMap, ContentKey, Step
 from llbkit.worker.base import CancelToken, Session, Snapshotter, WorkerError
 from llbkit.worker.host.pools import Pools

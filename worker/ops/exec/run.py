@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from llbkit.llb.ir.graph import Metadata
 from llbkit.llb.ir.ops import Exec, ProxyEnv, SecurityMode
+from llbkit.records import dataclass
 from llbkit.worker.base import SCRATCH, ExecError, Session, Snapshotter, WorkerError
 from llbkit.worker.fs import rootpath
 from llbkit.worker.host.pools import Token

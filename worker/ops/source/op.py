@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 
 from llbkit.llb.ir.ops import Platform, Source
+from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken, Session, Snapshotter, SourceError
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.host.pools import Pools

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from llbkit.frontends.dockerfile.check.rules import copy_ignored_file
@@ -27,6 +26,7 @@ from llbkit.llb.builder.files import ActionSpec, copy, mkfile
 from llbkit.llb.builder.options import Options as StepOptions
 from llbkit.llb.builder.state import State
 from llbkit.llb.ids import new_id
+from llbkit.records import dataclass
 
 _RAW = Mode(escape="\\", skip_process_quotes=True)
 

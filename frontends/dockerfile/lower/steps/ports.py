@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.text import parse_int
+from llbkit.records import dataclass
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LAST_PORT = 65535
