@@ -14,7 +14,7 @@ _PORT = re.compile(r"(?::[0-9]*)?")
 _USER = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
 _ESCAPE = re.compile(r"%(?P<hex>[0-9A-Fa-f]{2})?")
 _HOST_ESCAPE = re.compile(r"%(?!25|[89A-Fa-f][0-9A-Fa-f])")
-_BAD_HOST = re.compile(r"[^A-Za-z0-9\-_.~!$&'()*+,;=:\[\]<>\"%\x80-\U0010ffff]")
+_BAD_HOST = re.compile(r"[\x00-\x20#/?@\\^`{|}\x7f]")
 _PATH = re.compile(r"[A-Za-z0-9\-_.~$&+,/:;=@!'()*%\[\]]*")
 _KEPT_IN_PATH = re.compile(r"[A-Za-z0-9\-_.~$&+,/:;=@]")
 
