@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import field, replace
 
-from llbkit.frontends.base import Bridge, BuildResult, PlatformResult
+from llbkit.frontends.base import Bridge, BuildResult
 from llbkit.frontends.dockerfile import requested as syntax
 from llbkit.frontends.dockerfile.check.check import Findings, Linter
 from llbkit.frontends.dockerfile.check.rulenames import unknown_rules
 from llbkit.frontends.dockerfile.check.rules import no_empty_continuation
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.lower.bases import Images
 from llbkit.frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
 from llbkit.frontends.dockerfile.lower.epoch import SourceTimes
 from llbkit.frontends.dockerfile.options import FILENAME, DockerfileOptions, read_options
@@ -21,17 +20,16 @@ from llbkit.frontends.dockerfile.program.instructions import Program
 from llbkit.frontends.dockerfile.program.programs import read_program
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.dockerfile.syntax.recovery import parse_on
-from llbkit.frontends.kit import platforms, requests
+from llbkit.frontends.kit import requests
+from llbkit.frontends.kit.compilation import Compilation, LintReport
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
-from llbkit.frontends.kit.outline import TargetFact, description_of
-from llbkit.grammar import DiagnosticError
-from llbkit.llb.builder.options import SourceText
+from llbkit.frontends.kit.outline import TargetFact, TargetOutline, description_of
+from llbkit.grammar import Diagnostic, DiagnosticError
 from llbkit.llb.ir.ops import CDIDevice, Platform
 from llbkit.llb.ir.walk import no_garbage
 from llbkit.records import dataclass
 
-_EPOCH = "source.date.epoch"
 _FILE = ProgramFile(name=FILENAME, language="Dockerfile", noun="dockerfile", spelling="dockerfile")
 
 
@@ -56,67 +54,32 @@ class DockerfileFrontend:
         Raises:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
-        contexts = Contexts(bridge, self._options(bridge), _FILE)
+        compilation = self._compilation(bridge)
+        labs = self.labs
         if bridge.options.get("requestid") != requests.DESCRIBE:
-            text = await contexts.text()
+            text = await compilation.text()
             other = syntax.asked_for(bridge.options, text.source)
             if other is not None and not isinstance(other, DockerfileFrontend):
                 return await other.build(bridge)
-            if other is not None:
-                return await replace(self, labs=self.labs or other.labs)._build(bridge, contexts)
-        return await self._build(bridge, contexts)
+            labs = labs or (other is not None and other.labs)
+        return await compilation.run(replace(self, labs=labs)._reading(compilation))
 
-    async def _build(self, bridge: Bridge, contexts: Contexts) -> BuildResult:
-        requests.check_caps(bridge.options.get("frontend.caps", ""))
-        if request := bridge.options.get("requestid", ""):
-            return BuildResult(results=(), metadata=await self._answer(request, bridge, contexts))
-        converted = await self.convert(bridge, contexts)
-        results = [await _result(bridge, one) for one in converted]
-        multi = self._options(bridge).multi_platform
-        metadata = {
-            f"{_EPOCH}/{result.id}" if multi else _EPOCH: str(int(one.epoch.timestamp())).encode()
-            for one, result in zip(converted, results, strict=True)
-            if one.epoch is not None
-        }
-        return BuildResult(results=tuple(results), multi=multi, metadata=metadata)
-
-    async def convert(self, bridge: Bridge, contexts: Contexts | None = None) -> list[Converted]:
+    async def convert(self, bridge: Bridge) -> Sequence[Converted]:
         """Read the Dockerfile and lower it for every wanted platform; warnings are reported, also before an error.
 
-        ``contexts`` are those of the build, if they were looked into already. No other frontend is asked, whatever the
-        Dockerfile says.
+        No other frontend is asked, whatever the Dockerfile says.
 
         Raises:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
-        options = self._options(bridge)
-        contexts = contexts or Contexts(bridge, options, _FILE)
-        text = await contexts.text()
-        findings = Findings()
-        try:
-            reading = _Reading(contexts, options, text, findings)
-            return await reading.convert([*options.platforms] or [None])
-        finally:
-            for warning in findings.warnings:
-                await bridge.warn(warning)
+        compilation = self._compilation(bridge)
+        return await compilation.lower(self._reading(compilation))
 
-    async def _answer(self, request: str, bridge: Bridge, contexts: Contexts) -> Mapping[str, bytes]:
-        requests.check_id(request)
-        if request == requests.DESCRIBE:
-            return requests.describe()
-        text, options = await contexts.text(), self._options(bridge)
-        match request:
-            case requests.TARGETS:
-                return requests.targets(_targets(read_program(parse_on(text.source), Linter())), text.source)
-            case requests.LINT:
-                return await _lint(contexts, options, text)
-        (converted,) = await _Reading(contexts, options, text, Findings()).convert([None])
-        if request == requests.OUTLINE:
-            stage = converted.stage.stage
-            about = description_of(stage.comments, stage.name)
-            return requests.outline(stage.name, about, converted.outline, text.source)
-        graph = converted.state.graph(platform=converted.target_platform, caps=bridge.caps)
-        return requests.convert(graph)
+    def _compilation(self, bridge: Bridge) -> Compilation:
+        return Compilation.of(Contexts(bridge, self._options(bridge), _FILE))
+
+    def _reading(self, compilation: Compilation) -> _Reading:
+        return _Reading(compilation, self._options(compilation.bridge))
 
     def _options(self, bridge: Bridge) -> DockerfileOptions:
         return read_options(bridge, devices=self.devices, labs=self.labs)
@@ -137,37 +100,48 @@ def _targets(program: Program) -> list[TargetFact]:
     ]
 
 
-async def _lint(contexts: Contexts, options: DockerfileOptions, text: SourceText) -> Mapping[str, bytes]:
-    """Answer with what the rules find in the target's stages, or in all if no target is named."""
-    findings = Findings()
-    problem: DiagnosticError | None = None
-    every_stage = not options.target
-    reading = _Reading(contexts, options, text, findings, every_stage=every_stage)
-    try:
-        await reading.convert([None])
-    except DiagnosticError as error:
-        problem = error
-    notes = list(unknown_rules(reading.file)) if reading.file is not None else []
-    return requests.lint(findings.warnings, text, problem, notes)
-
-
 @dataclass(slots=True)
 class _Reading:
-    """One Dockerfile on its way to states. ``every_stage`` lowers also what the target does not need.
+    """One Dockerfile on its way to states. ``file`` is the file once it was parsed."""
 
-    ``file`` is the file once it was parsed.
-    """
-
-    contexts: Contexts
+    compilation: Compilation
     options: DockerfileOptions
-    text: SourceText
-    findings: Findings
-    every_stage: bool = False
+    findings: Findings = field(default_factory=Findings)
     file: ParsedFile | None = None
 
-    async def convert(self, wanted: Sequence[Platform | None]) -> list[Converted]:
-        """Lower for all platforms at once; only the first one's findings are kept."""
-        source = self.text.source
+    @property
+    def warnings(self) -> Sequence[Diagnostic]:
+        """What the rules found so far."""
+        return self.findings.warnings
+
+    async def targets(self) -> Sequence[TargetFact]:
+        """Return the stages."""
+        text = await self.compilation.text()
+        return _targets(read_program(parse_on(text.source), Linter()))
+
+    def outline(self, lowered: Converted) -> TargetOutline:
+        """Return what a target takes from outside."""
+        return lowered.outline
+
+    async def lint(self) -> LintReport:
+        """Return what the rules find in the target's stages, or in all if no target is named."""
+        problem: DiagnosticError | None = None
+        try:
+            await self.lower([None], every_stage=not self.options.target)
+        except DiagnosticError as error:
+            problem = error
+        notes = list(unknown_rules(self.file)) if self.file is not None else []
+        return LintReport(warnings=self.findings.warnings, error=problem, notes=notes)
+
+    async def lower(
+        self, wanted: Sequence[Platform | None], *, every_stage: bool = False
+    ) -> Sequence[Converted]:
+        """Lower for all platforms at once; only the first one's findings are kept.
+
+        ``every_stage`` lowers also what the target does not need.
+        """
+        text = await self.compilation.text()
+        source = text.source
         if not source.text:
             raise errors.empty_file()
         lint = Linter(check_config(source, self.options.check), self.findings)
@@ -177,8 +151,7 @@ class _Reading:
             program = read_program(file, lint)
         if not program.stages:
             raise errors.no_stages()
-        images = Images(self.contexts.bridge, self.contexts)
-        times = SourceTimes(self.contexts.bridge)
+        times = SourceTimes(self.compilation.bridge)
         outcomes: dict[int, Converted | ProgramError] = {}
 
         async def one(number: int, platform: Platform | None) -> None:
@@ -186,14 +159,14 @@ class _Reading:
             request = Request(
                 file=file,
                 program=program,
-                text=self.text,
-                bridge=self.contexts.bridge,
-                contexts=self.contexts,
+                text=text,
+                bridge=self.compilation.bridge,
+                contexts=self.compilation.contexts,
                 options=self.options,
-                images=images,
+                images=self.compilation.images,
                 times=times,
                 lint=lint if number == 0 else Linter(lint.config, muted),
-                every_stage=self.every_stage,
+                every_stage=every_stage,
             )
             try:
                 outcomes[number] = await convert(request, platform)
@@ -210,28 +183,3 @@ def _unwrapped(outcome: Converted | ProgramError) -> Converted:
     if isinstance(outcome, ProgramError):
         raise outcome
     return outcome
-
-
-async def _result(bridge: Bridge, converted: Converted) -> PlatformResult:
-    platform = converted.platform or converted.image.platform
-    if not platform.os or not platform.architecture:
-        platform = converted.target_platform
-    platform = platforms.normalize(_extended(platform, converted.image.platform))
-    return PlatformResult(
-        id=platforms.format_all(platform),
-        platform=platform,
-        ref=await bridge.solve(converted.state, platform=converted.target_platform),
-        config=converted.image.encode(),
-        base_config=converted.base_image.encode() if converted.base_image is not None else None,
-    )
-
-
-def _extended(platform: Platform, image: Platform) -> Platform:
-    """Return a Windows platform with the version and features of its image, where it was asked for without."""
-    if platform.os != "windows" or image.os != "windows":
-        return platform
-    return replace(
-        platform,
-        os_version=platform.os_version or image.os_version,
-        os_features=platform.os_features or image.os_features,
-    )

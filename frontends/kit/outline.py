@@ -54,6 +54,15 @@ class TargetFact:
 class Summary:
     """What a whole target takes, in the file's order."""
 
-    args: tuple[ArgFact, ...]
-    secrets: tuple[MountFact, ...]
-    agents: tuple[MountFact, ...]
+    args: tuple[ArgFact, ...] = ()
+    secrets: tuple[MountFact, ...] = ()
+    agents: tuple[MountFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOutline:
+    """A target ("" has no name) with what it takes."""
+
+    name: str
+    description: str
+    summary: Summary

@@ -16,7 +16,7 @@ from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.errors.suggest import suggest
 from llbkit.frontends.kit.golang.json import go_json
-from llbkit.frontends.kit.outline import Summary, TargetFact
+from llbkit.frontends.kit.outline import TargetFact, TargetOutline
 from llbkit.grammar import Diagnostic, DiagnosticError, Source, render_all
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State
@@ -112,8 +112,9 @@ def targets(facts: Iterable[TargetFact], source: Source) -> Mapping[str, bytes]:
     return _answer(value, answers.targets_text(value))
 
 
-def outline(name: str, description: str, summary: Summary, source: Source) -> Mapping[str, bytes]:
-    """Return the answer to `OUTLINE` for a target ("" has no name)."""
+def outline(target: TargetOutline, source: Source) -> Mapping[str, bytes]:
+    """Return the answer to `OUTLINE` for a target."""
+    summary = target.summary
     args = [
         {
             "name": fact.name,
@@ -130,8 +131,8 @@ def outline(name: str, description: str, summary: Summary, source: Source) -> Ma
         for facts in (summary.secrets, summary.agents)
     ]
     value = _filled(
-        name=name,
-        description=description,
+        name=target.name,
+        description=target.description,
         args=args,
         secrets=mounts[0],
         ssh=mounts[1],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
-from datetime import datetime
 
 from llbkit.frontends.base import Bridge
 from llbkit.frontends.dockerfile.check.check import Config, Linter
@@ -21,7 +20,7 @@ from llbkit.frontends.dockerfile.check.rules import (
 )
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
-from llbkit.frontends.dockerfile.lower.bases import Images, resolve_bases
+from llbkit.frontends.dockerfile.lower.bases import resolve_bases
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
 from llbkit.frontends.dockerfile.lower.epoch import NAME as EPOCH
 from llbkit.frontends.dockerfile.lower.epoch import SourceTimes, resolve_epoch
@@ -36,11 +35,12 @@ from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.dockerfile.syntax.directives import first_of
 from llbkit.frontends.kit import platforms
+from llbkit.frontends.kit.compilation import Lowered
 from llbkit.frontends.kit.errors import texts as common
 from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError
-from llbkit.frontends.kit.image import Image
+from llbkit.frontends.kit.images import Images
 from llbkit.frontends.kit.inputs.contexts import Contexts
-from llbkit.frontends.kit.outline import ArgFact, Summary, description_of
+from llbkit.frontends.kit.outline import ArgFact, TargetOutline, description_of
 from llbkit.grammar import Source
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 from llbkit.llb.builder.options import SourceText
@@ -54,26 +54,22 @@ _MOST_ARGS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
-    """The target for one platform. ``platform`` None: none was asked for. ``sbom`` are further states to scan, ``stage`` is the target's.
+class Converted(Lowered):
+    """The target for one platform. ``sbom`` are further states to scan, ``stage`` is the target's."""
 
-    ``repr`` is short: asyncio makes it of what a main task returns.
-    """
-
-    state: State = field(repr=False)
-    image: Image = field(repr=False)
-    base_image: Image | None = field(repr=False)
-    platform: Platform | None
-    target_platform: Platform
-    epoch: datetime | None
     ignore_cache: bool
     sbom: Mapping[str, State] = field(default_factory=dict, repr=False)
     stage: StageState = field(repr=False)
 
     @property
-    def outline(self) -> Summary:
-        """What the target takes from outside."""
-        return summarize(self.stage)
+    def outline(self) -> TargetOutline:
+        """What the target takes from outside; it is named by its FROM and described above it."""
+        stage = self.stage.stage
+        return TargetOutline(
+            name=stage.name,
+            description=description_of(stage.comments, stage.name),
+            summary=summarize(self.stage),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,10 +48,7 @@ class SourceTimes:
         """
         async with self._locks.setdefault((context.key,), asyncio.Lock()):
             if context.key not in self._states:
-                try:
-                    self._states[context.key], _ = await context.load({"/"})
-                except ResolveError as error:
-                    raise common.context(str(error), error.help) from error
+                self._states[context.key], _ = await context.loaded({"/"})
         return self._states[context.key]
 
     async def time_of(self, state: State, what: str) -> datetime | None:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.lower.stage import SCRATCH
 from llbkit.frontends.dockerfile.lower.steps.copy import filename_of
 from llbkit.frontends.dockerfile.program.instructions import Arg, Copy, Stage
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import ProgramError, pointed
+from llbkit.frontends.kit.images import SCRATCH
 from llbkit.frontends.kit.inputs import gitref
 from llbkit.llb import git, http
 from llbkit.llb.builder.state import State

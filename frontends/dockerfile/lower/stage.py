@@ -34,7 +34,6 @@ from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
 
 COMMAND = "com.docker.dockerfile.v1.command"
-SCRATCH = "scratch"
 _HISTORY_COMMENT = "buildkit.dockerfile.v0"
 MOST_TEXT = 1 << 28
 """How many characters one file may make of its variables, for one platform."""

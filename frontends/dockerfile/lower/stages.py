@@ -13,7 +13,7 @@ from llbkit.frontends.dockerfile.check.rules import (
     undefined_arg_in_from,
 )
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.lower.stage import SCRATCH, Conversion, StageState, Step
+from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState, Step
 from llbkit.frontends.dockerfile.outline import Outline
 from llbkit.frontends.dockerfile.program.instructions import (
     AnyInstruction,
@@ -29,6 +29,7 @@ from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.errors.located import ErrorCollector, pointed
 from llbkit.frontends.kit.errors.places import NOWHERE, Place
 from llbkit.frontends.kit.golang.text import parse_int
+from llbkit.frontends.kit.images import SCRATCH
 from llbkit.frontends.kit.inputs.contexts import Contexts
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.suggest import did_you_mean
+from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar import Span
 
 
@@ -35,6 +36,11 @@ def not_utf8(byte: int, span: Span | None) -> ProgramError:
 def not_found(name: str, cause: str, known: Iterable[str], hint: str = "") -> ProgramError:
     """An image cannot be resolved; it may be a misspelt stage name."""
     return ProgramError(f"{name}: {cause}{did_you_mean(name, known)}", code="image", hint=hint)
+
+
+def image_name(name: str, cause: str, hint: str = "") -> ProgramError:
+    """A base is not a valid image reference."""
+    return ProgramError(f"invalid image reference {go_quote(name)}: {cause}", code="reference", hint=hint)
 
 
 def image_config(cause: str) -> ProgramError:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import field
 from typing import Literal
 
-from llbkit.frontends.base import Bridge
+from llbkit.frontends.base import Bridge, ResolveError
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.errors import texts as errors
 from llbkit.frontends.kit.golang.quote import go_quote
@@ -247,6 +247,13 @@ class NamedContext:
     key: str
     value: str
     platform: Platform | None
+
+    async def loaded(self, paths: set[str]) -> tuple[State, Image | None]:
+        """Like `load`, for where a context that cannot be found is an error of the program. Raises ProgramError."""
+        try:
+            return await self.load(paths)
+        except ResolveError as error:
+            raise errors.context(str(error), error.help) from error
 
     async def load(self, paths: set[str]) -> tuple[State, Image | None]:
         """Return its state, and its image config if it has one.

@@ -7,12 +7,13 @@ import posixpath
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.lower.stage import SCRATCH, StageState, Step
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.program.instructions import Run
 from llbkit.frontends.dockerfile.program.mounts import Mount, read_mount
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.images import SCRATCH
 from llbkit.frontends.kit.outline import MountFact
 from llbkit.grammar.patterns.match import clean_path
 from llbkit.llb.builder.files import mkdir
