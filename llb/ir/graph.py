@@ -14,9 +14,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from types import MappingProxyType
+from typing import Annotated
 
 from llbkit.grammar import Span
 from llbkit.llb.errors import unencodable
+from llbkit.llb.ir.fields import Head, Wire
 from llbkit.llb.ir.ops import Op, Platform
 from llbkit.llb.ir.sourcemap import SourceMap
 from llbkit.records import dataclass
@@ -26,22 +28,22 @@ from llbkit.records import dataclass
 class ProgressGroup:
     """Vertices shown as one line; a ``weak`` member alone does not show the group."""
 
-    id: str
-    name: str = ""
-    weak: bool = False
+    id: Annotated[str, Wire(1), Head()]
+    name: Annotated[str, Wire(2)] = ""
+    weak: Annotated[bool, Wire(3)] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinuxResources:
     """Limits of one exec that do not take part in its cache key (bytes, microseconds, cpuset lists)."""
 
-    memory: int = 0
-    memory_swap: int = 0
-    cpu_shares: int = 0
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
+    memory: Annotated[int, Wire(1)] = 0
+    memory_swap: Annotated[int, Wire(2, "memorySwap")] = 0
+    cpu_shares: Annotated[int, Wire(3, "cpuShares", "uint64")] = 0
+    cpu_period: Annotated[int, Wire(4, "cpuPeriod", "uint64")] = 0
+    cpu_quota: Annotated[int, Wire(5, "cpuQuota")] = 0
+    cpuset_cpus: Annotated[str, Wire(6, "cpusetCpus")] = ""
+    cpuset_mems: Annotated[str, Wire(7, "cpusetMems")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from llbkit.grammar import Source as Text
 from llbkit.llb.errors import DefinitionError
@@ -16,8 +17,8 @@ from llbkit.llb.ir.graph import NO_METADATA, Edge, Graph, LinuxResources, Metada
 from llbkit.llb.ir.sourcemap import Location, SourceInfo, SourceMap
 from llbkit.llb.ir.verify import verify
 from llbkit.llb.ir.walk import no_garbage, postorder
-from llbkit.llb.wire import ops_pb2 as pb
-from llbkit.llb.wire.opdecoding import nested_bytes, op_of, platform_of
+from llbkit.llb.wire import messages as pb
+from llbkit.llb.wire.codec import FieldFault, as_it_came, decoded
 from llbkit.llb.wire.scan import fault, leftover, payloads
 
 
@@ -40,7 +41,7 @@ def decode(data: bytes, *, verified: bool = True) -> Graph:
     return graph
 
 
-def _graph(definition: pb.Definition, data: bytes, foreign: bool) -> Graph:
+def _graph(definition: Any, data: bytes, foreign: bool) -> Graph:
     """Return the graph of a definition, read from ``data``; ``foreign``: look for fields of later versions."""
     unknown = _unknown(definition) if foreign else b""
     raws = list(getattr(definition, "def"))
@@ -74,19 +75,19 @@ def _graph(definition: pb.Definition, data: bytes, foreign: bool) -> Graph:
     )
 
 
-def _has_unknown(definition: pb.Definition) -> bool:
+def _has_unknown(definition: Any) -> bool:
     """Whether a definition holds fields of later versions, other than inside its ops."""
     known = pb.Definition()
     known.CopyFrom(definition)
     known.DiscardUnknownFields()
-    return known.ByteSize() != definition.ByteSize()
+    return bool(known.ByteSize() != definition.ByteSize())
 
 
-def _unknown(message: Message) -> bytes:
+def _unknown(message: Any) -> bytes:
     return leftover(message.SerializeToString(deterministic=True), message.DESCRIPTOR.name)
 
 
-def _parse(raw: bytes, number: int) -> pb.Op:
+def _parse(raw: bytes, number: int) -> Any:
     try:
         return pb.Op.FromString(raw)
     except DecodeError as error:
@@ -94,7 +95,32 @@ def _parse(raw: bytes, number: int) -> pb.Op:
         raise DefinitionError(f"op {number} of the definition is not a pb.Op: {where}") from error
 
 
-def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> dict[str, Vertex]:
+_KINDS: Mapping[str, type[ops.Op]] = {name: kind for kind, (_, name, *_rest) in ops.OPS.members.items()}
+
+
+def _op(message: Any, name: str, raw: bytes) -> ops.Op:
+    """Return the op of a message, read from ``raw``; errors call it ``name``.
+
+    Raises:
+        DefinitionError: not an op that this version knows, or a field of it makes no sense.
+    """
+    said = message.WhichOneof("op")
+    if said is None:
+        raise DefinitionError(f"op {name}: unknown op")
+    kind = _KINDS[said]
+    try:
+        op: ops.Op = decoded(kind, getattr(message, said), lambda: payloads(raw, ops.OPS.members[kind][0]))
+    except FieldFault as fault:
+        raise DefinitionError(f"op {name}: {fault.below(said).error()}") from None
+    return op
+
+
+def _platform(message: Any) -> ops.Platform:
+    platform: ops.Platform = decoded(ops.Platform, message)
+    return platform
+
+
+def _vertices(digests: list[str], raws: list[bytes], messages: list[Any]) -> dict[str, Vertex]:
     numbers = {digest: number for number, digest in enumerate(digests)}
 
     def below(number: int) -> list[int]:
@@ -116,18 +142,18 @@ def _vertices(digests: list[str], raws: list[bytes], messages: list[pb.Op]) -> d
     for number in order:
         message = messages[number]
         if message.HasField("platform") and message.platform != known:  # mostly that of the step before
-            known, platform = message.platform, platform_of(message.platform)
+            known, platform = message.platform, _platform(message.platform)
         inputs = tuple([Edge(made[numbers[i.digest]], i.index) for i in message.inputs])
         made[number] = _vertex(message, inputs, digests[number], raws[number], platform)
     return {digests[number]: made[number] for number in numbers.values()}
 
 
 def _vertex(
-    message: pb.Op, inputs: tuple[Edge, ...], digest: str, raw: bytes, platform: ops.Platform
+    message: Any, inputs: tuple[Edge, ...], digest: str, raw: bytes, platform: ops.Platform
 ) -> Vertex:
     """Return a vertex; ``platform`` is that of the message if it has one."""
     return Vertex(
-        op=op_of(message, digest, raw),
+        op=_op(message, digest, raw),
         inputs=inputs,
         digest=digest,
         raw=raw,
@@ -149,10 +175,10 @@ def decode_vertex(raw: bytes, inputs: Sequence[Edge]) -> Vertex:
     if given != named:
         place = next((n for n, (a, b) in enumerate(zip(given, named, strict=False)) if a != b), len(given))
         raise DefinitionError(f"op {digest}: inputs[{place}]: the bytes refer to another input")
-    return _vertex(message, tuple(inputs), digest, raw, platform_of(message.platform))
+    return _vertex(message, tuple(inputs), digest, raw, _platform(message.platform))
 
 
-def canonical(message: pb.Op, inputs: Sequence[tuple[str, int]]) -> bytes:
+def canonical(message: Any, inputs: Sequence[tuple[str, int]]) -> bytes:
     """Return the bytes that this version writes for an op, with these (digest, index) inputs.
 
     Raises:
@@ -161,9 +187,9 @@ def canonical(message: pb.Op, inputs: Sequence[tuple[str, int]]) -> bytes:
     from llbkit.llb.wire.encoding import encode_op
 
     return encode_op(
-        op_of(message, "op", message.SerializeToString(deterministic=True)),
+        _op(message, "op", message.SerializeToString(deterministic=True)),
         inputs,
-        platform_of(message.platform) if message.HasField("platform") else None,
+        _platform(message.platform) if message.HasField("platform") else None,
         tuple(message.constraints.filter) if message.HasField("constraints") else None,
     )
 
@@ -175,25 +201,15 @@ def decode_op(raw: bytes) -> tuple[ops.Op, tuple[tuple[str, int], ...]]:
         DefinitionError: the bytes are not an op.
     """
     message = _parse(raw, 0)
-    return op_of(message, "op", raw), tuple((i.digest, i.index) for i in message.inputs)
+    return _op(message, "op", raw), tuple((i.digest, i.index) for i in message.inputs)
 
 
-def _metadata(message: pb.OpMetadata, foreign: bool) -> Metadata:
+def _metadata(message: Any, foreign: bool) -> Metadata:
     group = limits = None
     if message.HasField("progress_group"):
-        g = message.progress_group
-        group = ProgressGroup(id=g.id, name=g.name, weak=g.weak)
+        group = decoded(ProgressGroup, message.progress_group)
     if message.HasField("linux_resources"):
-        r = message.linux_resources
-        limits = LinuxResources(
-            memory=r.memory,
-            memory_swap=r.memorySwap,
-            cpu_shares=r.cpuShares,
-            cpu_period=r.cpuPeriod,
-            cpu_quota=r.cpuQuota,
-            cpuset_cpus=r.cpusetCpus,
-            cpuset_mems=r.cpusetMems,
-        )
+        limits = decoded(LinuxResources, message.linux_resources)
     caps = sorted(message.caps.items())
     return Metadata(
         ignore_cache=message.ignore_cache,
@@ -211,7 +227,7 @@ def _denied(names: list[str]) -> bytes:
     return b"".join(pb.OpMetadata(caps={name: False}).SerializeToString() for name in names)
 
 
-def _source_map(message: pb.Source, data: bytes, foreign: bool) -> SourceMap:
+def _source_map(message: Any, data: bytes, foreign: bool) -> SourceMap:
     raws: list[bytes] = []
     if any(info.HasField("definition") for info in message.infos):
         raws = [
@@ -222,7 +238,7 @@ def _source_map(message: pb.Source, data: bytes, foreign: bool) -> SourceMap:
     infos = tuple(
         SourceInfo(
             source=Text.from_bytes(info.filename, info.data, info.language),
-            definition=nested_bytes(
+            definition=as_it_came(
                 info.definition, payloads(raws[number], pb.SourceInfo.DEFINITION_FIELD_NUMBER)
             )
             if info.HasField("definition")

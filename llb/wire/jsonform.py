@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from llbkit.llb.errors import DefinitionError
 from llbkit.llb.ir.graph import Graph
-from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire import messages as pb
 from llbkit.llb.wire.decoding import canonical, decode
 from llbkit.llb.wire.encoding import encode, encode_op
 from llbkit.llb.wire.readable import message_json, metadata_json, op_json, terminal

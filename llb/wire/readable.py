@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from llbkit.llb.ir.graph import Graph
-from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire import messages as pb
 from llbkit.llb.wire.encoding import encode, encode_metadata, encode_op
 
 

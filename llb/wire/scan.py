@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire import messages as pb
+from llbkit.llb.wire.bytes import varint
 from llbkit.records import dataclass
 
 _VARINT, _FIXED64, _DELIMITED, _GROUP, _END, _FIXED32 = range(6)
@@ -86,7 +87,7 @@ def _leftover(data: bytes, descriptor: Descriptor) -> bytes:
         if field is None or not _fits(field, chunk.kind):
             out.append(chunk.data)
         elif (kind := _merged(field)) is not None and (inner := _leftover(chunk.payload, kind)):
-            out.append(_varint(chunk.number << 3 | _DELIMITED) + _varint(len(inner)) + inner)
+            out.append(varint(chunk.number << 3 | _DELIMITED) + varint(len(inner)) + inner)
     return b"".join(out)
 
 
@@ -155,7 +156,7 @@ def _merged(field: FieldDescriptor) -> Descriptor | None:
 
 
 def _descriptor(name: str) -> Descriptor:
-    found: Descriptor = pb.DESCRIPTOR.message_types_by_name[name]
+    found: Descriptor = getattr(pb, name).DESCRIPTOR
     return found
 
 
@@ -213,12 +214,3 @@ def _value(data: bytes, place: int, end: int) -> int:
     for number in range(end - 1, place - 1, -1):
         value = value << 7 | data[number] & 0x7F
     return value
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

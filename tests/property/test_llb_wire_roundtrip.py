@@ -18,7 +18,7 @@ from llbkit.llb.errors import DefinitionError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex, merge_metadata
 from llbkit.llb.wire import decode, decode_op, encode, encode_op
-from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire import messages as pb
 
 
 def test_every_op_is_drawn() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llbkit.llb.ir.graph import Graph
 from llbkit.llb.wire import encode, encode_op
-from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire import messages as pb
 from llbkit.llb.wire.scan import Chunk, chunks
 
 NOBODYS = (

@@ -12,7 +12,7 @@ from llbkit.llb.errors import DefinitionError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge, Graph, Vertex
 from llbkit.llb.wire import decode, encode
-from llbkit.llb.wire import ops_pb2 as pb
+from llbkit.llb.wire import messages as pb
 from llbkit.llb.wire.encoding import encode_op
 
 BASE = Vertex.make(ops.Source(identifier="docker-image://docker.io/library/alpine:3.20"))
