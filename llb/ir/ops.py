@@ -18,7 +18,6 @@ from types import MappingProxyType
 from typing import Annotated, ClassVar, TypeAlias
 
 from llbkit.llb.ir.fields import Head, InputNumber, Line, Needs, OneOf, Spoken, Usual, Wire, Word
-
 from llbkit.records import dataclass
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
