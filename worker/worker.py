@@ -405,11 +405,13 @@ class LocalWorker:
         from llbkit.worker.base import ExecError
         from llbkit.worker.ops.exec import platform as exec_platform
 
-        exec_platform.require(platform)
+        exec_platform.require_linux(platform)
         parts = self._exec_parts
         parts.containers(), parts.caches()
         ended = await self.pools.run("exec", lambda cancel: process.run(snapshot, session, parts, cancel))
         if not ended.started:
+            if "format error" in ended.reason.lower():
+                exec_platform.require_emulator(platform)
             raise ExecError(f"cannot start {process.meta.args[0]}: {ended.reason}", exit_code=ended.code)
         return ended.code
 

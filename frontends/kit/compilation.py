@@ -136,10 +136,9 @@ class Compilation:
 
 
 async def _result(bridge: Bridge, lowered: Lowered) -> PlatformResult:
-    platform = lowered.platform or lowered.image.platform
-    if not platform.os or not platform.architecture:
-        platform = lowered.target_platform
-    platform = platforms.normalize(_extended(platform, lowered.image.platform))
+    # As in BuildKit, the platform of a result is the one that was asked for, whatever its image says.
+    asked = lowered.platform or bridge.build_platforms[0]
+    platform = platforms.normalize(_extended(asked, lowered.image.platform))
     return PlatformResult(
         id=platforms.format_all(platform),
         platform=platform,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from llbkit.frontends.base import BuildResult
 from llbkit.llb.ir import platform as platforms
@@ -31,7 +32,11 @@ def platform_warnings(request: BuildRequest, result: BuildResult) -> list[str]:
         return warnings
     made = _made(result)
     if len(wanted) == len(made) == 1:
-        want, have = platforms.format(*wanted.values()), platforms.format(made[0])
+        (one,) = wanted.values()
+        found = (
+            made[0] if one.variant else replace(made[0], variant="")
+        )  # an image may name more than was asked for
+        want, have = platforms.format(one), platforms.format(found)
         return (
             [] if want == have else [f'Requested platform "{want}" does not match result platform "{have}"']
         )

@@ -166,12 +166,19 @@ def test_outputs_of_files_have_the_epoch_as_their_time(cli, folder) -> None:
 def test_a_foreign_program_needs_an_emulator(cli, folder) -> None:
     if any(entry.name not in ("register", "status") for entry in BINFMT.glob("*")):
         pytest.skip("this host has emulators")
-    cli.build(folder, "--platform", f"linux/{FOREIGN}", "-t", "foreign")
-    (folder / "Dockerfile").write_text("FROM foreign\nCOPY Dockerfile /x\nRUN true\n")
+    (folder / "tool").write_bytes(elf(FOREIGN))
+    (folder / "tool").chmod(0o755)
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY tool /tool\nRUN ["/tool"]\n')
     done = cli.build(folder, "--platform", f"linux/{FOREIGN}", code=3)
     assert f"cannot run {FOREIGN} programs" in done.stderr
     assert "Dockerfile:3" in done.stderr
     assert "qemu-user-static" in done.stderr
+
+
+def test_an_image_whose_programs_are_not_of_its_platform_runs_them(cli, folder) -> None:
+    shutil.copy("/bin/busybox", folder / "busybox")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY busybox /bin/sh\nRUN true\n")
+    cli.build(folder, "--platform", f"linux/{FOREIGN}")
 
 
 @contextmanager

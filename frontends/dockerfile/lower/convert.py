@@ -266,11 +266,11 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
         same = (found.os, found.architecture) == (platform.os, platform.architecture)
         target.image.platform = replace(
             platform,
+            variant=platform.variant or (found.variant if same else ""),
             os_version=platform.os_version or (found.os_version if same else ""),
             os_features=platform.os_features or found.os_features,
         )
-    else:
-        target.image.platform = platforms.normalize(target.image.platform)
+    target.image.platform = platforms.normalize(target.image.platform)
     sbom: dict[str, State] = {}
     ignore_cache = target.ignore_cache
     if target.scan_context:

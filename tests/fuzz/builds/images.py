@@ -119,9 +119,23 @@ def push_bases(repository: str) -> None:
     extras: dict[str, dict] = {
         "nohistory": {"history": None},
         "undated": {"history": [{"created_by": "undated"}], "created": None},
+        "arm64": {"architecture": "arm64", "variant": "v8"},
+        "v2": {"variant": "v2"},
         "empty": {"history": [{"created": EPOCH, "created_by": "layer"}, {"created": EPOCH, "created_by": "ENV X=1", "empty_layer": True}]},
     }  # fmt: skip
-    for name in ("plain", "users", "asuser", "full", "onbuild", "whiteout", "nohistory", "undated", "empty"):
+    for name in (
+        "plain",
+        "users",
+        "asuser",
+        "full",
+        "onbuild",
+        "whiteout",
+        "nohistory",
+        "undated",
+        "empty",
+        "arm64",
+        "v2",
+    ):
         mark = ("etc/base", "file", 0o644, 0, 0, f"{name} {repository.partition('/')[2]}")
         layers = [
             _layer(_busybox(mark)),

@@ -405,3 +405,44 @@ def test_features_of_a_base_image_stay_when_it_is_built_for_another_platform() -
     bridge = bridge_of("FROM alpine:3.20\n", images, platform="linux/386")
     made = json.loads(asyncio.run(DockerfileFrontend().convert(bridge))[0].image.encode())
     assert (made["architecture"], made["os.features"]) == ("386", ["sse4"])
+
+
+@pytest.mark.parametrize(
+    ("image", "asked", "variant"),
+    [
+        ({"architecture": "amd64", "variant": "v2"}, "linux/amd64", "v2"),
+        ({"architecture": "amd64", "variant": "v2"}, "linux/amd64/v3", "v3"),
+        ({"architecture": "amd64", "variant": "v2"}, "linux/386", None),
+        ({"architecture": "arm64", "variant": "v8"}, "linux/arm64", None),
+        ({"architecture": "arm", "variant": "v6"}, "linux/arm/v7", "v7"),
+    ],
+)
+def test_the_variant_of_a_base_image_stays_for_the_same_architecture(
+    image: dict[str, str], asked: str, variant: str | None
+) -> None:
+    """As seen with 0.25."""
+    images = deepcopy(IMAGES)
+    images["images"]["docker.io/library/alpine:3.20"] = {
+        "digest": "sha256:" + "0" * 64,
+        "single": True,
+        "variants": [{"platform": asked, "config": json.dumps({"os": "linux", **image})}],
+    }
+    bridge = bridge_of("FROM alpine:3.20\n", images, platform=asked)
+    made = json.loads(asyncio.run(DockerfileFrontend().convert(bridge))[0].image.encode())
+    assert made.get("variant") == variant
+
+
+def test_a_result_is_of_the_platform_that_was_asked_for_whatever_its_image_says() -> None:
+    """As seen with 0.25, in whose indexes an image of arm64 is listed as one of amd64."""
+    images = deepcopy(IMAGES)
+    images["images"]["docker.io/library/alpine:3.20"] = {
+        "digest": "sha256:" + "0" * 64,
+        "single": True,
+        "variants": [
+            {"platform": "linux/arm64", "config": json.dumps({"os": "linux", "architecture": "arm64"})}
+        ],
+    }
+    bridge = bridge_of("FROM alpine:3.20\n", images)
+    (result,) = asyncio.run(DockerfileFrontend().build(bridge)).results
+    assert result.platform == bridge.build_platforms[0]
+    assert json.loads(result.config or b"")["architecture"] == "arm64"

@@ -16,8 +16,8 @@ from llbkit.request.values import BuildRequest
 def made(*names: str, multi: bool = False, config: str = "") -> BuildResult:
     raw = None
     if config:
-        system, machine = config.split("/")
-        raw = json.dumps({"os": system, "architecture": machine}).encode()
+        system, machine, *variant = config.split("/")
+        raw = json.dumps({"os": system, "architecture": machine, "variant": "".join(variant)}).encode()
     results = tuple(
         PlatformResult(id=name, platform=platforms.parse(name), ref=None, config=raw) for name in names
     )
@@ -40,6 +40,9 @@ def made(*names: str, multi: bool = False, config: str = "") -> BuildResult:
          ['Requested platform "linux/arm64" does not match result platform "linux/amd64"']),
         ("linux/amd64,l!nux/x", made("linux/amd64"), [("Invalid platform result requested \"l!nux/x\": invalid platform 'l!nux/x': "
          "use os/architecture, for example linux/arm64")]),
+        ("linux/amd64", made("linux/amd64", config="linux/amd64/v2"), []),
+        ("linux/amd64/v3", made("linux/amd64", config="linux/amd64/v2"),
+         ['Requested platform "linux/amd64/v3" does not match result platform "linux/amd64/v2"']),
         ("windows(10.0.1)/amd64,windows(10.0.2)/amd64",
          made("windows(10.0.1)/amd64", "windows(10.0.2)/amd64", multi=True), []),
         ("linux/amd64", made(), []),

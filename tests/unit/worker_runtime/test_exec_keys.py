@@ -137,21 +137,21 @@ def test_foreign_programs_need_an_emulator_that_containers_reach(tmp_path) -> No
     for name in ("register", "status"):
         (tmp_path / name).write_text("enabled\n")
     with pytest.raises(EnvironmentLackError, match="no emulator") as caught:
-        exec_platform.require(foreign, binfmt=tmp_path)
+        exec_platform.require_emulator(foreign, binfmt=tmp_path)
     assert caught.value.help
     entry(tmp_path, "other", 183 if machine != 183 else 62, "F")
     entry(tmp_path, "off", machine, "F", enabled=False)
     with pytest.raises(EnvironmentLackError, match="no emulator"):
-        exec_platform.require(foreign, binfmt=tmp_path)
+        exec_platform.require_emulator(foreign, binfmt=tmp_path)
     entry(tmp_path, "on", machine, "OC")
     with pytest.raises(EnvironmentLackError, match="F flag"):
-        exec_platform.require(foreign, binfmt=tmp_path)
+        exec_platform.require_emulator(foreign, binfmt=tmp_path)
     entry(tmp_path, "on", machine, "OCF")
-    exec_platform.require(foreign, binfmt=tmp_path)
+    exec_platform.require_emulator(foreign, binfmt=tmp_path)
 
 
 def test_the_hosts_own_programs_need_none(tmp_path) -> None:
-    exec_platform.require(platform.default(), binfmt=tmp_path / "none")
-    exec_platform.require(Platform(os="", architecture=""), binfmt=tmp_path / "none")
+    exec_platform.require_emulator(platform.default(), binfmt=tmp_path / "none")
+    exec_platform.require_emulator(Platform(os="", architecture=""), binfmt=tmp_path / "none")
     with pytest.raises(EnvironmentLackError, match="windows"):
-        exec_platform.require(Platform(os="windows", architecture="amd64"), binfmt=tmp_path / "none")
+        exec_platform.require_linux(Platform(os="windows", architecture="amd64"))

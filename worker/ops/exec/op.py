@@ -11,7 +11,7 @@ from llbkit.llb.ir.graph import Metadata, Vertex
 from llbkit.llb.ir.ops import Exec, NetMode, Platform, SecurityMode
 from llbkit.records import dataclass
 from llbkit.solver.ports import CacheMap, ContentKey, Step
-from llbkit.worker.base import CancelToken, Session, Snapshotter, WorkerError
+from llbkit.worker.base import CancelToken, ExecError, Session, Snapshotter, WorkerError
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.exec import key as exec_key
 from llbkit.worker.ops.exec import platform as exec_platform
@@ -73,10 +73,10 @@ class ExecOperation:
 
         Raises:
             ExecError: the process failed.
-            WorkerError: a mount, user, secret or permission is missing.
+            WorkerError: a mount, user, secret, permission or emulator is missing.
         """
         self._check_devices()
-        exec_platform.require(self._platform)
+        exec_platform.require_linux(self._platform)
         from llbkit.worker.ops.exec.run import ExecRun
 
         run = ExecRun(
@@ -90,7 +90,12 @@ class ExecOperation:
             token=self._parts.token,
             step=step,
         )
-        return await self._parts.pools.run("exec", lambda cancel: run.run(inputs, cancel))
+        try:
+            return await self._parts.pools.run("exec", lambda cancel: run.run(inputs, cancel))
+        except ExecError as error:
+            if b"exec format error" in error.output.lower():
+                exec_platform.require_emulator(self._platform)
+            raise
 
     def _check_rights(self) -> None:
         wanted = []

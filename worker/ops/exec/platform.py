@@ -34,16 +34,26 @@ _ELF_MACHINE = {
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
-def require(platform: Platform, *, binfmt: Path = _BINFMT) -> None:
-    """Make sure that programs of ``platform`` can run here.
+def require_linux(platform: Platform) -> None:
+    """Make sure that a platform's programs are Linux's.
 
     Raises:
-        EnvironmentLackError: they cannot.
+        EnvironmentLackError: they are not.
     """
     if platform.os not in ("linux", ""):
         raise EnvironmentLackError(
             f"cannot run {platform.os} programs on linux", help="build for a linux platform"
         )
+
+
+def require_emulator(platform: Platform, *, binfmt: Path = _BINFMT) -> None:
+    """Say what is missing after the kernel refused a program.
+
+    It is asked afterwards because an image's programs need not be of its platform.
+
+    Raises:
+        EnvironmentLackError: programs of ``platform`` cannot run here.
+    """
     if platform.architecture in ("", *_NATIVE.get(os.uname().machine, (os.uname().machine,))):
         return
     flags = _interpreter_flags(platform.architecture, binfmt)
