@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from llbkit.worker.reader import PathInfo, Reader
     from llbkit.worker.registry.push import Pusher
     from llbkit.worker.registry.transport import RegistryOptions, Transport
+    from llbkit.worker.remote import BlobOptions, Remote
     from llbkit.worker.runtime.detect import Finding
     from llbkit.worker.runtime.process import Containers
     from llbkit.worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
@@ -348,6 +349,30 @@ class LocalWorker:
     async def snapshot(self, result: Result | None) -> Snapshot:
         """Return a result, which must be kept for as long as that is used, as a snapshot; None is scratch."""
         return await self._looking(result, lambda value, _: as_snapshot(value))
+
+    async def remote(self, result: Result, options: BlobOptions | None = None) -> Remote | None:
+        """Describe a result for elsewhere; None if it has layers without a blob, and ``options`` does not have them compressed.
+
+        What is returned keeps the result until it is released.
+
+        Raises:
+            SourceError: a blob that has to be compressed again cannot be fetched or is damaged.
+            StorageError: the disk is full.
+        """
+        from llbkit.worker.remote import BlobOptions, remote_of
+
+        return await self._looking(
+            result,
+            lambda value, cancel: remote_of(
+                result,
+                value,
+                options or BlobOptions(),
+                layers=self.layers,
+                content=self.content,
+                fetch=self._fetch,
+                cancel=cancel,
+            ),
+        )
 
     async def _looking(self, result: Result | None, look: Callable[[Filesystem, CancelToken], T]) -> T:
         value = filesystem_of(result)

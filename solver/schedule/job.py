@@ -94,8 +94,8 @@ class Job:
             if work.results is None:
                 work.define()
         head = self._works[head_edge.vertex.digest]
-        if not await self._vertices.look_up(head, near=True):
-            await self._vertices.foresee(works, head)
+        self._vertices.expect(works)
+        if not await self._vertices.look_up(head):
             self._rank(works)
             await self._vertices.solve(head)
         return head.result(head_edge.index)

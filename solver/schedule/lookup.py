@@ -2,19 +2,19 @@
 """Looking records up in several sources, in order.
 
 The first source is the worker's own: it is asked about what is needed next, and answers at once. Further ones may be far
-away. They are asked about the whole graph as soon as the first has no answer for its head, in one question; what becomes
-known later (content, the records of inputs) is asked for together with whatever else becomes known at that time.
+away. They are asked only about what the first does not have, and the first time about the whole graph, in one question; what
+becomes known later (content, the records of inputs) is asked for together with whatever else becomes known at that time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from llbkit.solver import keys
 from llbkit.solver.ports import CacheSource, Link, Loaded
-from llbkit.solver.schedule.flight import Flights, together
+from llbkit.solver.schedule.flight import Flights
 
 Candidate = tuple[int, str]
 """A record: the number of its source, and its id."""
@@ -30,16 +30,20 @@ class Lookup:
         self._first = first
         self._further = [_Further(source) for source in further]
 
-    async def foresee(self, links: Callable[[], Iterable[Link]], warn: Warn) -> None:
-        """Ask the further sources, if there are any, about all that may be looked for."""
-        if self._further:
-            wanted = list(links())
-            await together(*(source.query(wanted, warn) for source in self._further))
+    @property
+    def reaches_further(self) -> bool:
+        """Whether there are further sources."""
+        return bool(self._further)
 
-    async def linked(self, links: Sequence[Link], warn: Warn) -> set[Candidate]:
-        """Return the records of all sources that have one of these links."""
+    def expect(self, links: Callable[[], Iterable[Link]]) -> None:
+        """Have further sources asked about all these, when they are next asked about anything."""
+        for source in self._further:
+            source.expected = links
+
+    async def linked(self, links: Sequence[Link], warn: Warn, *, near: bool) -> set[Candidate]:
+        """Return the records that have one of these links; ``near`` asks the first source only."""
         found = {(0, one) for ids in await self._first.query(links) for one in ids}
-        for number, source in enumerate(self._further, 1):
+        for number, source in enumerate(() if near else self._further, 1):
             found |= {(number, one) for ids in await source.query(links, warn) for one in ids}
         return found
 
@@ -48,8 +52,8 @@ class Lookup:
     ) -> tuple[Loaded | None, int]:
         """Return the first record that is linked through one of these links for every input, and the number of its source.
 
-        None comes with the number of the source that had such a record, but not its results any more; -1 if none had.
-        ``near`` asks the first source only.
+        None comes with 0 if the first source had such a record, but not its results any more, else with -1. ``near`` asks
+        the first source only.
         """
         lost = -1
         matches = keys.common(links, await self._first.query(links))
@@ -73,14 +77,18 @@ class _Further:
         self._answers: dict[Link, frozenset[str]] = {}
         self._gone: set[str] = set()
         self._batch: dict[Link, None] = {}
-        self._flights: Flights[Callable[[], object], None] = Flights()  # type: ignore[type-var]
+        self._flights: Flights[Callable[[], Awaitable[None]], None] = Flights()
         self._failed = False
+        self.expected: Callable[[], Iterable[Link]] | None = None
 
     async def query(self, links: Sequence[Link], warn: Warn) -> Sequence[frozenset[str]]:
         unknown = [link for link in links if link not in self._answers]
         if unknown and not self._failed:
             batch = self._batch
             batch.update(dict.fromkeys(unknown))
+            if self.expected is not None:
+                batch.update(dict.fromkeys(self.expected()))
+                self.expected = None
             await self._flights.run(id(batch), f"query {self._source.name}", partial(self._ask, batch, warn))
         return [self._answers.get(link, frozenset()) - self._gone for link in links]
 

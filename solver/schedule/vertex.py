@@ -71,15 +71,14 @@ class VertexSolver:
         async with self._join(work) as flight:
             await _demand(work, flight)
 
-    async def foresee(self, works: Sequence[Work], head: Work) -> None:
-        """Have further sources asked at once about all that is known of these vertices."""
+    def expect(self, works: Sequence[Work]) -> None:
+        """Have further sources, once they are asked, asked about all that is known of these vertices then."""
 
         def links() -> Iterator[Link]:
             for work in works:
-                if (found := _links(work)) is not None:
-                    yield from found
+                yield from (_links(work) if work.results is None else None) or ()
 
-        await self._lookup.foresee(links, head.events.warned)
+        self._lookup.expect(links)
 
     async def look_up(self, work: Work, *, near: bool = False) -> bool:
         """Look for a record under every trusted key; on a hit, load it and teach the store the other keys.
@@ -178,16 +177,31 @@ class VertexSolver:
         """
         if work.looked_up.is_set():
             return
-        item = work.known_input(number, trusted=True)
-        links = [Link(work.cache_map.digest, number, item.selector, key) for key in item.keys]
-        linked = await self._lookup.linked(links, work.events.warned)
-        search.candidates.learn(number, linked, final=final)
-        matches = search.candidates.matches
-        if matches and await self.look_up(work):
-            raise _Found
-        search.candidates.forget(matches)
+        await self._learn(work, number, search, final=final)
+        await self._widen(work, search)
+        while matches := search.candidates.matches:
+            if await self.look_up(work, near=not search.far):
+                raise _Found
+            search.candidates.forget(matches)
+            await self._widen(work, search)
         if search.candidates.exhausted:
             search.give_up()
+
+    async def _widen(self, work: Work, search: _Search) -> None:
+        """Go on in further sources once the first has nothing; whoever comes meanwhile waits for their answers."""
+        if not search.far and self._lookup.reaches_further and search.candidates.exhausted:
+            search.far = True
+            inputs = range(len(work.inputs))
+            await together(*(self._learn(work, number, search, final=False) for number in inputs))
+            search.widened.set()
+        elif search.far:
+            await search.widened.wait()
+
+    async def _learn(self, work: Work, number: int, search: _Search, *, final: bool) -> None:
+        item = work.known_input(number, trusted=True)
+        links = [Link(work.cache_map.digest, number, item.selector, key) for key in item.keys]
+        linked = await self._lookup.linked(links, work.events.warned, near=not search.far)
+        search.candidates.learn(number, linked, final=final)
 
     async def _look_at_content(self, work: Work, number: int) -> None:
         if work.cache_map.inputs[number].content and number not in work.contents:
@@ -239,11 +253,13 @@ class VertexSolver:
 
 
 class _Search:
-    """The search for a vertex's record while its inputs are followed."""
+    """The search for a vertex's record while its inputs are followed, in further sources once it is ``far``."""
 
     def __init__(self, work: Work) -> None:
         self.candidates: Candidates[Candidate] = Candidates(len(work.inputs))
         self.all_identified = asyncio.Event()
+        self.far = False
+        self.widened = asyncio.Event()
         self._unidentified = len(work.inputs)
         self._looked_up = work.looked_up
         if not work.lookable or not work.inputs:

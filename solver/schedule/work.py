@@ -59,7 +59,10 @@ class Work:
     shown: bool = False
 
     def reset(self) -> None:
-        """Forget how far the search had come: it was cancelled and may begin again."""
+        """Forget how far the search had come: it was cancelled and may begin again, unless that came when all was done."""
+        if self.results is not None:
+            self.looked_up.set()
+            return
         self.looked_up, self.wanted = asyncio.Event(), asyncio.Event()
 
     @property

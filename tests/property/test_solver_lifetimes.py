@@ -96,6 +96,9 @@ def test_with_other_sources_values_are_right_and_what_they_know_is_not_executed(
         sources.append(source)
     leaving = data.draw(st.dictionaries(st.integers(0, 1), st.sampled_from([0.0, 1.0]), max_size=1))
     home = MemoryStore()
+    for edge in data.draw(st.lists(st.sampled_from(world.edges()), max_size=2)):
+        solve(FakeWorker(volatile=world.volatile, **data.draw(schedules(world))), edge, store=home)
+    worker.lost = {str(value) for value in data.draw(st.sets(st.integers(0, 6), max_size=2))}
 
     async def one(solver: Solver) -> list[object]:
         async with solver.job(session=None) as job:

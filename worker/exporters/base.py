@@ -21,8 +21,6 @@ from llbkit.worker.base import (
     CancelToken,
     Compression,
     Fetch,
-    LayerBlob,
-    LayerInfo,
     Snapshot,
     Snapshotter,
     StatusReport,
@@ -31,6 +29,7 @@ from llbkit.worker.base import (
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.images import ImageStore
 from llbkit.worker.registry.push import Pusher
+from llbkit.worker.remote import DescribedLayers
 
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 EPOCH_ATTRIBUTE = "source-date-epoch"
@@ -78,25 +77,11 @@ class ExportRequest:
     stream: BinaryIO | None = None
 
 
-class Layers(Protocol):
+class Layers(DescribedLayers, Protocol):
     """The members used of the layer store (`llbkit.worker.snapshot.layers.LayerStore`)."""
-
-    def info(self, layer: int) -> LayerInfo:
-        """Return what is known about a layer."""
 
     def ensure(self, snapshot: Snapshot, cancel: CancelToken, report: StatusReport | None = None) -> None:
         """Fetch and unpack what is lazy."""
-
-    def blob(
-        self,
-        layer: int,
-        *,
-        compression: Compression = "gzip",
-        level: int | None = None,
-        force: bool = False,
-        cancel: CancelToken | None = None,
-    ) -> LayerBlob:
-        """Return a layer as a blob in the content store, made if there is none in that compression."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

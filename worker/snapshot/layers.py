@@ -215,17 +215,18 @@ class LayerStore:
             StorageError: the disk is full.
         """
         cancel = cancel or Token()
-        found = self._usable(layer, compression, level, force)
+        found = self.existing_blob(layer, compression=compression, level=level, force=force)
         if found is None:
             with self._state.lock(f"blob-{layer}", cancel):
-                found = self._usable(layer, compression, level, force)
+                found = self.existing_blob(layer, compression=compression, level=level, force=force)
                 if found is None:
                     found = self._make_blob(layer, compression, level, cancel)
         return found
 
-    def _usable(
-        self, layer: int, compression: Compression, level: int | None, force: bool
+    def existing_blob(
+        self, layer: int, *, compression: Compression = "gzip", level: int | None = None, force: bool = False
     ) -> LayerBlob | None:
+        """Return a blob that a layer has, None if it has none that will do; see `blob`."""
         wanted = _DEFAULT_LEVEL if level is None else level
         for blob in self._table.blobs(layer):
             pulled = blob.level == PULLED

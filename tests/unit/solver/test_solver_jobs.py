@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.solving import graph_of, solve, solver_of
+from support.solving import build, graph_of, naive, solve, solver_of
 
 from llbkit.llb.ir.graph import Metadata
 from llbkit.solver.cache.memory import MemoryStore
@@ -203,3 +203,37 @@ def test_a_sink_that_fails_ends_the_solve_with_its_error() -> None:
         with pytest.raises(BrokenPipeError):
             solve(worker, total("c", number("a", 1), number("b", 2)), progress=sink)
         assert len(seen) == bad
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_solve_that_is_cancelled_at_any_moment_can_be_done_again_in_the_same_job(remembered) -> None:
+    """Also in the moment in which everything is done and only the search is being left."""
+    a, b = number("a", 3), number("b", 4)
+    head = total("end", total("x", a, b, content=[0, 1]), total("y", b, content=[0]), a, content=[0])
+
+    def kept() -> MemoryStore:
+        store = MemoryStore()
+        if remembered:
+            build(total("x", number("c", 3), number("d", 4), content=[0, 1]), store)
+            build(total("y", number("d", 4), content=[0]), store)
+        return store
+
+    async def main(worker: FakeWorker, store: MemoryStore, moments: int) -> bool:
+        async with solver_of(worker, store).job(session=None) as job:
+            first = asyncio.ensure_future(job.solve(graph_of(head)))
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            done = first.done()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            assert await job.solve(graph_of(total("again", head, a))) == naive(head) + 3
+            return done
+
+    last = False
+    for moments in range(400):
+        worker = FakeWorker()
+        last = run(worker.clock, main(worker, kept(), moments))
+        assert +worker.held == {}
+        if last:
+            break
+    assert last

@@ -80,6 +80,35 @@ def test_the_first_source_is_asked_first_and_then_nobody_else() -> None:
     assert bench.others[0].queries == bench.others[0].loads == []
 
 
+def test_nobody_else_is_asked_while_content_tells_that_all_is_here() -> None:
+    """The head has no key before its source was looked at, as with any context of a user."""
+    head = total("end", total("copy", number("context", 4), number("base", 1), content=[0]))
+    bench = Bench(remembered(head, volatile=frozenset({"context"})), volatile=frozenset({"context"}))
+    bench.home = remembered(head, volatile=frozenset({"context"}))
+    assert bench.solve(head) == naive(head)
+    assert bench.worker.calls == {"context": 1}
+    assert bench.others[0].queries == bench.others[0].loads == []
+
+
+def test_what_the_first_source_has_lost_is_looked_for_elsewhere() -> None:
+    head = total("end", number("a", 7), content=[0])
+    bench = Bench()
+    bench.home = remembered(head)
+    other = FakeWorker(clock=bench.worker.clock)
+    bench.others = [Elsewhere(remembered(head), other)]
+    lost = bench.worker.lost = {"7"}
+    there = other.load
+
+    def load(token: str) -> object:
+        found = there(token)
+        lost.discard(token)
+        return bench.worker.load(token) if found is not None else None
+
+    other.load = load  # type: ignore[method-assign, assignment]
+    assert bench.solve(head) == 7
+    assert bench.worker.calls == {}
+
+
 def test_sources_are_asked_in_order() -> None:
     head = chain()
     bench = Bench(MemoryStore(), remembered(head), remembered(head))

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
-from llbkit.worker.base import LayerBlob, LayerInfo
+from llbkit.worker.base import LayerBlob
 from llbkit.worker.content.archive import compact, go_escape
 from llbkit.worker.exporters.base import ExportError, ExportRequest, ImageOptions, PlatformExport, Run
 from llbkit.worker.exporters.image.annotations import Annotations, collect
@@ -33,6 +33,7 @@ from llbkit.worker.oci import (
     Descriptor,
     digest_of,
 )
+from llbkit.worker.remote import BlobOptions, RemoteLayer, bring, describe
 from llbkit.worker.snapshot.pack import kind_of
 
 _DROPPED = ("containerd.io/uncompressed", "buildkit/createdat")
@@ -70,9 +71,8 @@ class Image:
 
     def need(self, run: Run, blob: Descriptor) -> None:
         """Bring one blob into the store."""
-        if not run.tools.store.exists(blob.digest):
-            run.cancel.check()
-            run.tools.fetch(blob, self.origins.get(blob.digest, ""), run.cancel, None)
+        origin = self.origins.get(blob.digest, "")
+        bring(blob, origin, store=run.tools.store, fetch=run.tools.fetch, cancel=run.cancel)
 
     def response(self, names: Sequence[str]) -> dict[str, str]:
         """Return the exporter response, with BuildKit's keys."""
@@ -136,16 +136,19 @@ def _platform(result: PlatformExport, options: ImageOptions, run: Run, annotatio
     origins: dict[str, str] = {}
     kept = _base_layers(result)
     epoch = options.epochs.of(result.id)
-    for number, layer in enumerate(result.snapshot.layers):
-        run.cancel.check()
-        info = run.tools.layers.info(layer)
-        blob = _layer_blob(info, options, run)
-        if info.source:
-            origins[blob.descriptor.digest] = info.source
+    wanted = BlobOptions(
+        compression=options.compression, level=options.level, force=options.force_compression, create=True
+    )
+    described = describe(result.snapshot, run.tools.layers, wanted, run.cancel)
+    assert described is not None, "blobs are created"
+    for number, layer in enumerate(described):
+        blob = LayerBlob(descriptor=layer.descriptor, diff_id=layer.diff_id)
+        if layer.source:
+            origins[blob.descriptor.digest] = layer.source
         if options.rewrite_timestamp and epoch is not None and number >= kept:
             blob = rewrite_times(blob, epoch, options, run)
         blobs.append(blob)
-        facts.append(_facts(info, blob.diff_id))
+        facts.append(_facts(layer, blob.diff_id))
     config = image_config(result.config, result.platform, facts, epoch=epoch, base_config=result.base_config)
     store = run.tools.store
     store.put(config)
@@ -190,26 +193,11 @@ def _put(body: Mapping[str, object], media_type: str, run: Run) -> Descriptor:
     return Descriptor(media_type=media_type, digest=digest_of(data), size=len(data))
 
 
-def _layer_blob(info: LayerInfo, options: ImageOptions, run: Run) -> LayerBlob:
-    """Return a layer's blob: one that exists, fetched or not, unless another compression is insisted on."""
-    if info.source and info.blobs and info.diff_id:
-        matching = [b for b in info.blobs if kind_of(b.media_type) == options.compression]
-        if matching or not options.force_compression:
-            return LayerBlob(descriptor=(matching or list(info.blobs))[0], diff_id=info.diff_id)
-    return run.tools.layers.blob(
-        info.id,
-        compression=options.compression,
-        level=options.level,
-        force=options.force_compression,
-        cancel=run.cancel,
-    )
-
-
-def _facts(info: LayerInfo, diff_id: str) -> LayerFacts:
-    if info.source:
+def _facts(layer: RemoteLayer, diff_id: str) -> LayerFacts:
+    if layer.source:
         return LayerFacts(diff_id=diff_id, description=_PULLED, created=None)
-    created = int(info.created_at * 1_000_000_000) if info.created_at else None
-    return LayerFacts(diff_id=diff_id, description=info.description, created=created)
+    created = int(layer.created_at * 1_000_000_000) if layer.created_at else None
+    return LayerFacts(diff_id=diff_id, description=layer.description, created=created)
 
 
 def _base_layers(result: PlatformExport) -> int:

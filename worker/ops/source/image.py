@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from llbkit.llb.ir.ops import Platform, Source
 from llbkit.solver.ports import CacheMap, ContentKey, Step
@@ -14,27 +14,11 @@ from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.exporters.image import rfc3339
 from llbkit.worker.host.pools import Pools, Token
-from llbkit.worker.oci import Descriptor
+from llbkit.worker.remote import RegisteredLayers, RemoteLayer, register
 from llbkit.worker.results import Filesystem
 from llbkit.worker.sources.file import retry_damaged, write_file
 from llbkit.worker.sources.http import permissions
 from llbkit.worker.sources.image import ImageResolver, LocatedImage
-
-
-class RemoteLayers(Protocol):
-    """The members used of the layer store (`llbkit.worker.snapshot.layers.LayerStore`)."""
-
-    def add_remote(
-        self,
-        descriptor: Descriptor,
-        *,
-        diff_id: str,
-        parent: int | None,
-        source: str,
-        description: str = "",
-        created_at: float = 0.0,
-    ) -> int:
-        """Return the number of a layer that is known by its blob; the same for the same chain of diff ids and blobs."""
 
 
 class ImageOperation:
@@ -56,7 +40,7 @@ class ImageOperation:
         session: Session,
         *,
         resolver: ImageResolver,
-        layers: RemoteLayers,
+        layers: RegisteredLayers,
         pools: Pools,
     ) -> None:
         self._op = op
@@ -101,22 +85,20 @@ class ImageOperation:
         return self._found
 
     def _add(self, found: LocatedImage, token: Token) -> Snapshot:
-        numbers: list[int] = []
+        described: list[RemoteLayer] = []
         for position, (descriptor, diff_id) in enumerate(found.layers):
-            token.check()
             entry: Mapping[str, Any] = found.history[position] if position < len(found.history) else {}
             created = rfc3339.parse(str(entry.get("created", "")))
-            numbers.append(
-                self._layers.add_remote(
-                    descriptor,
+            described.append(
+                RemoteLayer(
+                    descriptor=descriptor,
                     diff_id=diff_id,
-                    parent=numbers[-1] if numbers else None,
                     source=found.source,
                     description=str(entry.get("created_by", "")),
                     created_at=(created or 0) / 1_000_000_000,
                 )
             )
-        return Snapshot(tuple(numbers))
+        return register(described, self._layers, token)
 
 
 class BlobOperation:

@@ -14,7 +14,8 @@ from llbkit.worker.content.provider import Blobs
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.source.git import GitOperation
 from llbkit.worker.ops.source.http import HttpOperation
-from llbkit.worker.ops.source.image import BlobOperation, ImageOperation, RemoteLayers
+from llbkit.worker.ops.source.image import BlobOperation, ImageOperation
+from llbkit.worker.remote import RegisteredLayers
 from llbkit.worker.results import FilesystemOperation
 from llbkit.worker.sources.git import GitSource
 from llbkit.worker.sources.giturl import parse as parse_git
@@ -58,7 +59,7 @@ class Sources:
     http: HttpSource
     local: LocalFactory
     store: Blobs
-    layers: RemoteLayers
+    layers: RegisteredLayers
     snapshotter: Snapshotter
     pools: Pools
 
