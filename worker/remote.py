@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
+from llbkit.records import dataclass
 from llbkit.solver.ports import Result
 from llbkit.worker.base import CancelToken, Compression, Fetch, LayerBlob, LayerInfo, Snapshot
 from llbkit.worker.content.provider import Blobs
