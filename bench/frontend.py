@@ -19,10 +19,11 @@ from typing import TypeVar
 
 from bench.plot import plot
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.dockerfile.check.check import Linter
+from llbkit.frontends.dockerfile.check.profiles import BUILDKIT
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 from llbkit.frontends.dockerfile.program.programs import read_program
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.kit.lint.linter import Linter
 from llbkit.grammar import Source
 from llbkit.llb.wire.encoding import encode
 
@@ -93,7 +94,7 @@ def measure(count: int, runs: int, images: object) -> dict[str, float]:
         return asyncio.run(DockerfileFrontend().convert(bridge))[0]
 
     parsing, file = timed(runs, lambda: parse(Source("Dockerfile", text)))
-    reading, _ = timed(runs, lambda: read_program(file, Linter()))
+    reading, _ = timed(runs, lambda: read_program(file, Linter(BUILDKIT)))
     converting, one = timed(runs, convert)
     graphing, graph = timed(runs, lambda: one.state.graph(platform="linux/amd64"))  # type: ignore[attr-defined]
     encoding, _ = timed(runs, lambda: encode(graph))

@@ -15,6 +15,7 @@ from llbkit.grammar.diagnostic import (
     nearest,
     render_all,
 )
+from llbkit.grammar.edits import Edit, Fix, OverlapError, apply_edits, fitting
 from llbkit.grammar.source import Source, Span
 
 if TYPE_CHECKING:
@@ -25,15 +26,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Diagnostic",
     "DiagnosticError",
+    "Edit",
+    "Fix",
     "Grammar",
     "Leaf",
     "Lifter",
+    "OverlapError",
     "Related",
     "Severity",
     "Source",
     "Span",
     "Syntax",
+    "apply_edits",
     "edit_distance",
+    "fitting",
     "load",
     "nearest",
     "render_all",

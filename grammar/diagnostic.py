@@ -11,6 +11,7 @@ from llbkit.records import dataclass
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from llbkit.grammar.edits import Fix
     from llbkit.grammar.source import Span
 
 Severity = Literal["error", "warning", "note"]
@@ -29,8 +30,8 @@ class Diagnostic:
     """One message about a text.
 
     ``code`` is stable and is what tests assert; ``message`` is one line; ``spans`` are the faulty ranges, the
-    most important first (empty where there is no text to point at); ``help`` says the next step. ``rule_url``
-    and ``detail`` are set by lint rules.
+    most important first (empty where there is no text to point at); ``help`` says the next step. ``rule_url``,
+    ``detail``, ``focus`` (the exact range, where the spans are whole instructions) and ``fixes`` are set by lint rules.
     """
 
     code: str
@@ -41,6 +42,8 @@ class Diagnostic:
     help: str = ""
     detail: str = ""
     rule_url: str = ""
+    focus: Span | None = None
+    fixes: tuple[Fix, ...] = ()
 
     @property
     def span(self) -> Span | None:

@@ -9,11 +9,10 @@ from dataclasses import field, replace
 
 from llbkit.frontends.base import Bridge, BuildResult
 from llbkit.frontends.dockerfile import requested as syntax
-from llbkit.frontends.dockerfile.check.check import Findings, Linter
-from llbkit.frontends.dockerfile.check.rulenames import unknown_rules
-from llbkit.frontends.dockerfile.check.rules import no_empty_continuation
+from llbkit.frontends.dockerfile.check.directive import check_config, unknown_rules
+from llbkit.frontends.dockerfile.check.profiles import BUILDKIT
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.lower.convert import Converted, Request, check_config, convert
+from llbkit.frontends.dockerfile.lower.convert import Converted, Request, convert
 from llbkit.frontends.dockerfile.lower.epoch import SourceTimes
 from llbkit.frontends.dockerfile.options import FILENAME, DockerfileOptions, read_options
 from llbkit.frontends.dockerfile.program.instructions import Program
@@ -24,6 +23,8 @@ from llbkit.frontends.kit import requests
 from llbkit.frontends.kit.compilation import Compilation, LintReport
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
+from llbkit.frontends.kit.lint.facts import NOBODY
+from llbkit.frontends.kit.lint.linter import Findings, Linter
 from llbkit.frontends.kit.outline import TargetFact, TargetOutline, description_of
 from llbkit.grammar import Diagnostic, DiagnosticError
 from llbkit.llb.ir.ops import CDIDevice, Platform
@@ -117,7 +118,7 @@ class _Reading:
     async def targets(self) -> Sequence[TargetFact]:
         """Return the stages."""
         text = await self.compilation.text()
-        return _targets(read_program(parse_on(text.source), Linter()))
+        return _targets(read_program(parse_on(text.source), NOBODY))
 
     def outline(self, lowered: Converted) -> TargetOutline:
         """Return what a target takes from outside."""
@@ -144,9 +145,8 @@ class _Reading:
         source = text.source
         if not source.text:
             raise errors.empty_file()
-        lint = Linter(check_config(source, self.options.check), self.findings)
+        lint = Linter(BUILDKIT, check_config(source, self.options.check), self.findings)
         self.file = file = parse_on(source)
-        no_empty_continuation.check(lint, file.warnings)
         with no_garbage():
             program = read_program(file, lint)
         if not program.stages:
@@ -155,7 +155,7 @@ class _Reading:
         outcomes: dict[int, Converted | ProgramError] = {}
 
         async def one(number: int, platform: Platform | None) -> None:
-            muted = Findings(muted=True, fired=list(self.findings.fired))
+            facts = lint if number == 0 else self._counting(lint)
             request = Request(
                 file=file,
                 program=program,
@@ -165,11 +165,13 @@ class _Reading:
                 options=self.options,
                 images=self.compilation.images,
                 times=times,
-                lint=lint if number == 0 else Linter(lint.config, muted),
+                facts=facts,
                 every_stage=every_stage,
             )
             try:
-                outcomes[number] = await convert(request, platform)
+                converted = await convert(request, platform)
+                facts.fail_on_findings()
+                outcomes[number] = converted
             except ProgramError as error:
                 outcomes[number] = error
 
@@ -177,6 +179,11 @@ class _Reading:
             for number, platform in enumerate(wanted):
                 group.create_task(one(number, platform), name=f"convert for platform {number}")
         return [_unwrapped(outcomes[number]) for number in range(len(wanted))]
+
+    def _counting(self, lint: Linter) -> Linter:
+        """Return a linter for a further platform: its findings fail the build if that is asked for, but are not kept."""
+        muted = Findings(muted=True, fired=list(self.findings.fired))
+        return Linter(BUILDKIT if lint.config.error else (), lint.config, muted)
 
 
 def _unwrapped(outcome: Converted | ProgramError) -> Converted:

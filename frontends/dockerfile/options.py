@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from llbkit.frontends.base import Bridge
-from llbkit.frontends.dockerfile.check.check import Config
 from llbkit.frontends.kit import options as common
 from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.lint.config import Config
 from llbkit.llb.ir.ops import CDIDevice
 from llbkit.records import dataclass
 

@@ -12,7 +12,6 @@ from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
-from llbkit.frontends.dockerfile.lower.steps.ports import PortWord
 from llbkit.frontends.dockerfile.lower.steps.signals import is_signal, likely_signal
 from llbkit.frontends.dockerfile.program.instructions import (
     AnyInstruction,
@@ -23,6 +22,7 @@ from llbkit.frontends.dockerfile.program.instructions import (
     StopSignal,
 )
 from llbkit.frontends.dockerfile.program.mounts import read_mount
+from llbkit.frontends.dockerfile.program.ports import PortWord
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import MOST, ProgramError, pointed
 from llbkit.frontends.kit.errors.suggest import suggest

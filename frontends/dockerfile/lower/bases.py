@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from llbkit.frontends.dockerfile.check.rules import invalid_base_image_platform
 from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.facts import BaseResolved
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
 from llbkit.frontends.dockerfile.syntax.words import where
@@ -45,7 +45,7 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
         for state in pending:
             state.resolved = state in reachable
             group.create_task(one(state), name=f"resolve {state.base_name}")
-    collector = ErrorCollector(stages.conversion.lint.findings.mute)
+    collector = ErrorCollector(stages.conversion.facts.failed)
     # What is not a reference is known at once, before any answer can come.
     failed = [state for state in pending if state in failures]
     for state in sorted(failed, key=lambda state: failures[state].diagnostics[0].code != errors.REFERENCE):
@@ -135,9 +135,7 @@ class _Base:
         state.image.created = ""
         if state.platform is None and conversion.implicit:
             platform = _detected(found.platform, platform, conversion.options.build_platforms)
-        if not answer.empty:
-            lint = conversion.lint.with_comments(state.stage.comments)
-            invalid_base_image_platform.check(lint, name, platform, found.platform, state.place)
+        conversion.facts.tell(BaseResolved(state.stage, name, platform, found.platform, answer.empty))
         return answer.ref, platform, answer.empty
 
     def _state_of(self, ref: Reference, platform: Platform) -> State:

@@ -8,18 +8,13 @@ platforms, what they name, base images, ONBUILD triggers, and then the instructi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import field, replace
 
 from llbkit.frontends.base import Bridge
-from llbkit.frontends.dockerfile.check.check import Config, Linter
-from llbkit.frontends.dockerfile.check.rules import (
-    consistent_instruction_casing,
-    duplicate_stage_name,
-    invalid_default_arg_in_from,
-    reserved_stage_name,
-)
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
+from llbkit.frontends.dockerfile.facts import DefaultBase, ProgramRead, StageNamed
 from llbkit.frontends.dockerfile.lower.bases import resolve_bases
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
 from llbkit.frontends.dockerfile.lower.epoch import NAME as EPOCH
@@ -33,15 +28,14 @@ from llbkit.frontends.dockerfile.outline import summarize
 from llbkit.frontends.dockerfile.program.instructions import Program
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
-from llbkit.frontends.dockerfile.syntax.directives import first_of
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.compilation import Lowered
 from llbkit.frontends.kit.errors import texts as common
 from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError
 from llbkit.frontends.kit.images import Images
 from llbkit.frontends.kit.inputs.contexts import Contexts
+from llbkit.frontends.kit.lint.facts import Facts
 from llbkit.frontends.kit.outline import ArgFact, TargetOutline, description_of
-from llbkit.grammar import Source
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State
@@ -74,7 +68,7 @@ class Converted(Lowered):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is converted: the file with its text, the world around it, and where findings go.
+    """What is converted: the file with its text, the world around it, and who hears of it.
 
     ``every_stage`` lowers also the stages that the target does not need.
     """
@@ -87,31 +81,23 @@ class Request:
     options: DockerfileOptions
     images: Images
     times: SourceTimes
-    lint: Linter
+    facts: Facts
     every_stage: bool = False
 
 
-def check_file(file: ParsedFile, program: Program, lint: Linter, args: Mapping[str, str]) -> None:
-    """Ask the rules about the file as a whole; ``args`` are the predefined arguments."""
-    names: set[str] = set()
+def _tell_file(request: Request, predefined: Mapping[str, str]) -> None:
+    """Tell the facts about the file as a whole; ``predefined`` are the predefined arguments."""
+    facts, program = request.facts, request.program
     for stage in program.stages:
-        reserved_stage_name.check(lint, stage.name, stage.place)
-        duplicate_stage_name.check(lint, stage.name, names, stage.place)
-        names.add(stage.name)
-    keywords = [(item.keyword, item.place) for stage in program.stages for item in (stage, *stage.commands)]
-    consistent_instruction_casing.check(lint, keywords)
-    _check_defaults(program, lint, Mode(escape=file.escape), args)
-
-
-def _check_defaults(program: Program, lint: Linter, mode: Mode, args: Mapping[str, str]) -> None:
-    """See whether the file can be built without build arguments; a word that is wrong is reported later."""
-    try:
-        known, _ = global_args(program, args, {}, mode)
-        for stage in program.stages:
-            name = expand(stage.base, known, mode).text
-            invalid_default_arg_in_from.check(lint, stage.base, name, stage.place)
-    except (WordError, ProgramError):
+        facts.tell(StageNamed(stage))
+    facts.tell(ProgramRead(program))
+    if not facts.wants(DefaultBase):
         return
+    mode = Mode(escape=request.file.escape)
+    with suppress(WordError, ProgramError):  # which are reported when the words are expanded for the build
+        known, _ = global_args(program, predefined, {}, mode)
+        for stage in program.stages:
+            facts.tell(DefaultBase(stage, expand(stage.base, known, mode).text))
 
 
 def global_args(
@@ -174,19 +160,19 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     predefined = predefined_args(
         options.build_platforms[0], target_platform, options.target, options.build_args
     )
-    check_file(request.file, request.program, request.lint, predefined)
+    _tell_file(request, predefined)
     declared = frozenset(key for command in request.program.args for key, _ in command.args)
     try:
         conversion = await _conversion(request, platform, target_platform, predefined)
         stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
         target = await _target(stages, request)
     except ProgramError as error:
-        request.lint.findings.mute()
+        request.facts.failed()
         error.add(later_errors(request.program.stages))
         raise
     conversion.matcher = _matcher(await request.contexts.ignored())
     conversion.context = await request.contexts.main(conversion.context_paths)
-    collector = ErrorCollector(conversion.lint.findings.mute)
+    collector = ErrorCollector(conversion.facts.failed)
     with no_garbage():
         for state in stages.states:
             if state.needed and not state.lowered:
@@ -235,7 +221,7 @@ async def _conversion(
         options=options,
         escape=request.file.escape,
         text=request.text,
-        lint=request.lint,
+        facts=request.facts,
         target=target,
         implicit=platform is None,
         build_args=build_args,
@@ -260,7 +246,6 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
     options = conversion.options
     target.paths.add("/")
     target.image.config.labels.update(options.labels)
-    conversion.lint.fail_on_findings()
     if platform is not None:
         found = target.image.platform
         same = (found.os, found.architecture) == (platform.os, platform.architecture)
@@ -291,21 +276,3 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
         sbom=sbom,
         stage=target,
     )
-
-
-def check_config(source: Source, given: Config | None) -> Config:
-    """Return the check options: those of the build, else those of the file's directive.
-
-    They are read before anything else of the file, whose other errors come after theirs.
-
-    Raises:
-        ProgramError: the directive is malformed.
-    """
-    if given is not None:
-        return given
-    directive = first_of(source, "check")
-    try:
-        return Config.parse(directive.first_word if directive is not None else "")
-    except ProgramError as error:
-        error.point(directive.span if directive is not None else None)
-        raise error.prefixed("failed to parse check options: ") from None

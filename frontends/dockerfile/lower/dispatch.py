@@ -91,13 +91,13 @@ def _lower(stage: StageState, step: Step) -> None:  # noqa: C901  (one line for 
         case Workdir() as command:
             lower_workdir(stage, step, command)
         case Cmd() as command:
-            config.lower_cmd(stage, step, command)
+            config.lower_cmd(stage, command)
         case Entrypoint() as command:
-            config.lower_entrypoint(stage, step, command)
+            config.lower_entrypoint(stage, command)
         case Healthcheck() as command:
-            config.lower_healthcheck(stage, step, command)
+            config.lower_healthcheck(stage, command)
         case Expose() as command:
-            config.lower_expose(stage, step, command)
+            config.lower_expose(stage, command)
         case User() as command:
             config.lower_user(stage, step, command)
         case Volume() as command:

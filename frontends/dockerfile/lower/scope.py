@@ -5,23 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llbkit.frontends.dockerfile.check.rules import (
-    legacy_key_value_format,
-    secrets_used_in_arg_or_env,
-)
-from llbkit.frontends.dockerfile.check.rules.undefined_var import IGNORED as SCAN_ARGS
+from llbkit.frontends.dockerfile.facts import ArgDeclared, PairSet
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
-from llbkit.frontends.dockerfile.program.instructions import Arg, Env, Label, Pair
+from llbkit.frontends.dockerfile.program.instructions import SCAN_ARGS, Arg, Env, Label, Pair
 from llbkit.frontends.kit.outline import ArgFact, description_of
 
 
 def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
     """ARG: the build's value, else the default, else the global argument's. Raises ProgramError."""
     conversion = stage.conversion
-    lint = stage.lint(step)
     shown = []
     for key, default in command.args:
-        secrets_used_in_arg_or_env.check(lint, "ARG", key, command.place)
+        conversion.facts.tell(ArgDeclared(command, stage.unknown_base, key))
         value = conversion.build_args.get(key)
         inherits = value is None and default is None and key in conversion.global_args
         if value is None and default is not None:
@@ -41,13 +36,10 @@ def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
 
 def lower_env(stage: StageState, step: Step, command: Env) -> None:
     """ENV: the whole line is expanded in the environment before it. Raises ProgramError."""
-    lint = stage.lint(step)
     pairs = _expanded(stage, step, command.pairs)
     shown = []
     for pair, (key, value) in zip(command.pairs, pairs, strict=True):
-        if pair.legacy:
-            legacy_key_value_format.check(lint, command.keyword, command.place)
-        secrets_used_in_arg_or_env.check(lint, "ENV", key, command.place)
+        stage.conversion.facts.tell(PairSet(command, stage.unknown_base, pair, key))
         stage.set_env(key, value)
         stage.image.config.set_env(key, value)
         shown.append(f"{key}={value}")
@@ -56,12 +48,10 @@ def lower_env(stage: StageState, step: Step, command: Env) -> None:
 
 def lower_label(stage: StageState, step: Step, command: Label) -> None:
     """LABEL. Raises ProgramError."""
-    lint = stage.lint(step)
     pairs = _expanded(stage, step, command.pairs)
     shown = []
     for pair, (key, value) in zip(command.pairs, pairs, strict=True):
-        if pair.legacy:
-            legacy_key_value_format.check(lint, command.keyword, command.place)
+        stage.conversion.facts.tell(PairSet(command, stage.unknown_base, pair, key))
         stage.image.config.labels[key] = value
         shown.append(f"{key}={value}")
     stage.commit("LABEL " + " ".join(shown))

@@ -10,12 +10,11 @@ from dataclasses import field, replace
 from datetime import datetime
 from functools import cache, partial
 
-from llbkit.frontends.dockerfile.check.check import Linter
-from llbkit.frontends.dockerfile.check.rules import undefined_var
 from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.facts import VariableUnset, WordExpanded
 from llbkit.frontends.dockerfile.options import DockerfileOptions
 from llbkit.frontends.dockerfile.outline import Outline
-from llbkit.frontends.dockerfile.program.instructions import AnyInstruction, Stage
+from llbkit.frontends.dockerfile.program.instructions import SCAN_ARGS, AnyInstruction, Instruction, Stage
 from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
@@ -24,6 +23,7 @@ from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.text import format_time
 from llbkit.frontends.kit.image import Image
 from llbkit.frontends.kit.inputs.contexts import NamedContext
+from llbkit.frontends.kit.lint.facts import Facts
 from llbkit.frontends.kit.outline import ArgFact
 from llbkit.grammar.patterns.match import PatternMatcher
 from llbkit.llb.builder.options import At, SourceText
@@ -56,7 +56,7 @@ class Conversion:
     options: DockerfileOptions
     escape: str
     text: SourceText
-    lint: Linter
+    facts: Facts
     target: Platform
     implicit: bool
     build_args: dict[str, str]
@@ -134,12 +134,13 @@ class StageState:
     state: State = field(default_factory=State)
     image: Image = field(default_factory=Image)
     base_image: Image | None = None
+    unknown_base: str = ""
     env: dict[str, str] = field(default_factory=dict)
     new_env: dict[str, str] = field(default_factory=dict)
     args: list[tuple[str, str | None]] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
     workdir_set: bool = False
-    seen: dict[str, Place] = field(default_factory=dict)
+    seen: dict[str, Instruction] = field(default_factory=dict)
     outline: Outline = field(default_factory=Outline)
     scan_context: bool = False
     scan_stage: bool = False
@@ -163,6 +164,7 @@ class StageState:
         self.image = self.base.image.clone()
         self.image.config.on_build = []
         self.base_image = self.base.base_image
+        self.unknown_base = self.base.unknown_base
         self.env = dict(self.base.env)
         self.paths = self.base.paths
         self.workdir_set = self.base.workdir_set
@@ -192,29 +194,32 @@ class StageState:
 
     # -- words
 
-    def lint(self, step: Step) -> Linter:
-        """Return the linter for an instruction, with the comments above it heeded."""
-        return self.conversion.lint.with_comments(step.instruction.comments)
-
     def expand(self, step: Step, word: str, *, mode: Mode | None = None) -> str:
-        """Expand a word; variables that nothing defines are reported.
+        """Expand a word.
 
         Raises:
             ProgramError: the word is malformed.
         """
-        seen = Expansion()
+        seen, mode = Expansion(), mode or self.conversion.mode
+        facts = self.conversion.facts
         try:
-            text = expand(word, self.env, mode or self.conversion.mode, seen=seen).text
+            text = expand(word, self.env, mode, seen=seen).text
             self.conversion.charge(len(text))
+            if facts.wants(WordExpanded):
+                facts.tell(WordExpanded(step.instruction, self.unknown_base, word, seen))
             return text
         except WordError as error:
             with pointed(partial(where, word)):
                 raise errors.word(str(error)) from None
         finally:
             if seen.unmatched:
-                declared = [key for key, _ in self.args]
-                place = step.instruction.place
-                undefined_var.check(self.lint(step), seen.unmatched, declared, self.env, place)
+                declared = {key for key, _ in self.args}
+                for name in sorted(seen.unmatched - SCAN_ARGS):
+                    facts.tell(
+                        VariableUnset(
+                            step.instruction, self.unknown_base, word, name, name in declared, self.env, mode
+                        )
+                    )
 
     def expand_all(self, step: Step, words: Iterable[str]) -> list[str]:
         """Expand words, one after the other. Raises ProgramError."""

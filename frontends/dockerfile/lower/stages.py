@@ -7,12 +7,8 @@ from collections.abc import Iterator
 from dataclasses import field, replace
 from functools import partial
 
-from llbkit.frontends.dockerfile.check.rules import (
-    from_platform_flag_const_disallowed,
-    redundant_target_platform,
-    undefined_arg_in_from,
-)
 from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.facts import FromVariableUnset, PlatformExpanded
 from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState, Step
 from llbkit.frontends.dockerfile.outline import Outline
 from llbkit.frontends.dockerfile.program.instructions import (
@@ -51,7 +47,7 @@ class Stages:
         Raises:
             ProgramError: a base or platform is malformed.
         """
-        collector = ErrorCollector(self.conversion.lint.findings.mute)
+        collector = ErrorCollector(self.conversion.facts.failed)
         for number, stage in enumerate(program.stages):
             with collector.collected():
                 self._add_stage(number, stage)
@@ -63,7 +59,7 @@ class Stages:
         Raises:
             ProgramError: a name cannot be one, or a stage needs itself.
         """
-        collector = ErrorCollector(self.conversion.lint.findings.mute)
+        collector = ErrorCollector(self.conversion.facts.failed)
         for state in list(self.states):
             for command in state.stage.commands:
                 with collector.collected():
@@ -118,9 +114,9 @@ class Stages:
         except WordError as error:
             raise errors.word(failure + str(error)).locate(stage.place) from None
         finally:
-            lint = self.conversion.lint.with_comments(stage.comments)
-            known = self.declared | self.conversion.global_args.keys()
-            undefined_arg_in_from.check(lint, seen.unmatched, known, stage.place)
+            for name in sorted(seen.unmatched):
+                known = self.declared | self.conversion.global_args.keys()
+                self.conversion.facts.tell(FromVariableUnset(stage, text, name, known))
 
     def _platform(self, stage: Stage) -> tuple[Platform, Expansion]:
         with pointed(partial(stage.flags.span, "platform")):
@@ -129,9 +125,7 @@ class Stages:
     def _read_platform(self, stage: Stage) -> tuple[Platform, Expansion]:
         args = self.conversion.global_args
         word = self._word(stage, stage.platform, "failed to process arguments for platform : ")
-        lint = self.conversion.lint.with_comments(stage.comments)
-        redundant_target_platform.check(lint, stage.platform, word, args, stage.place)
-        from_platform_flag_const_disallowed.check(lint, stage.name, word, stage.place)
+        self.conversion.facts.tell(PlatformExpanded(stage, word, args))
         if not word.text:
             raise errors.empty_platform(stage.platform, word.unmatched, args).locate(stage.place)
         try:

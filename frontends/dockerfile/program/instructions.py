@@ -53,6 +53,10 @@ class CommandLine:
     shell: bool
 
 
+SCAN_ARGS = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
+"""Arguments that only say what is scanned for the bill of materials: they are no variables, with or without ARG."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arg(Instruction):
     """``ARG``: names with their defaults; None has none."""
@@ -233,6 +237,11 @@ class Stage(Instruction):
     name: str = ""
     platform: str = ""
     commands: tuple[AnyInstruction, ...] = ()
+
+    @property
+    def name_span(self) -> Span | None:
+        """Where its name stands; None if it has none."""
+        return self.node.words[2].span if self.node is not None and self.name else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

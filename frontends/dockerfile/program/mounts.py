@@ -78,7 +78,8 @@ def read_mount(written: Word, expand: Callable[[str], str]) -> Mount:
                 _set_bare(mount, option)
             continue
         with pointed(partial(_value_span, written, option)):
-            _set(mount, option, expand(value))
+            word = written.part(*option.value_range)
+            _set(mount, option, expand(word if word == value else value))
     _check(mount)
     if mount.readonly is None:
         mount.readonly = mount.type == "bind"

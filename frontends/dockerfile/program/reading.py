@@ -40,7 +40,6 @@ from llbkit.frontends.dockerfile.syntax.flags import Flags
 from llbkit.frontends.dockerfile.syntax.lexer import KEYWORDS
 from llbkit.frontends.dockerfile.syntax.lines import heredoc_of
 from llbkit.frontends.dockerfile.syntax.words import Form, Word
-from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar.patterns.match import SPACE
 
@@ -65,7 +64,7 @@ def _head(node: Node) -> dict[str, Any]:
     return {
         "keyword": node.value,
         "code": node.original.strip(SPACE),
-        "place": Place.covering(node.span),
+        "place": node.place,
         "comments": node.prev_comment,
         "node": node,
     }

@@ -194,8 +194,8 @@ _Dollar = _Plain | _Modified | _Replaced | _Malformed
 
 
 def _parse(text: str, escape: str, quotes: bool) -> _Word:
-    """Return the tree of a word; those of short words are kept."""
-    return (_kept if len(text) <= _KEPT_LENGTH else _read)(text, escape, quotes)
+    """Return the tree of a word; those of short words are kept, and those of the last long ones."""
+    return (_kept if len(text) <= _KEPT_LENGTH else _last)(text, escape, quotes)
 
 
 _KEPT_LENGTH = 1000
@@ -214,6 +214,7 @@ def _read(text: str, escape: str, quotes: bool) -> _Word:
 
 
 _kept = lru_cache(maxsize=4096)(_read)
+_last = lru_cache(maxsize=2)(_read)
 
 
 class _FailureError(Exception):

@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from llbkit.frontends.dockerfile.syntax.words import Word
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.records import dataclass
 
@@ -61,6 +62,11 @@ class Node:
     """True for the exec (JSON) form."""
     prev_comment: tuple[str, ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """All its lines."""
+        return Place.covering(self.span)
 
     @property
     def keyword(self) -> str:
@@ -119,6 +125,8 @@ class ParseWarning:
     url: str
     lines: tuple[int, int]
     span: Span
+    blank: tuple[Span, ...]
+    """The empty lines, with their line ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,13 @@ class Flags:
         """Return where a flag's value stands; None if the flag was not given."""
         return self.values[name][-1].span if name in self.values else None
 
+    def word(self, name: str) -> Word | None:
+        """Return the whole flag, ``--name=value``; None if it was not given."""
+        if name not in self.values:
+            return None
+        value = self.values[name][-1]
+        return Word(value.written, value.line, value.start, value.end)
+
     def checked(self, name: str, read: Callable[[str], Reading], default: str = "") -> Reading:
         """Return what a flag's value is read as; errors point at it. Raises what ``read`` raises."""
         if name not in self.values:

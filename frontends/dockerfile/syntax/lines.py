@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
@@ -141,19 +141,19 @@ class Lines:
 
     def _join(self, pieces: _Pieces, first: int) -> None:
         more = True
-        empty = False
+        empty: list[int] = []
         while more and (raw := self._next()) is not None:
             if raw.lstrip(SPACE).startswith("#"):
                 continue
             if not raw.strip(SPACE):
-                empty = True
+                empty.append(self._number)
                 continue
             text, more = self._cut(raw)
             pieces.add(text, self._offset(self._number, raw, raw))
         if empty:
-            self._warn_empty(pieces.text())
+            self._warn_empty(pieces.text(), empty)
 
-    def _warn_empty(self, text: str) -> None:
+    def _warn_empty(self, text: str, empty: Sequence[int]) -> None:
         self.warnings.append(
             ParseWarning(
                 short=f"Empty continuation line found in: {text}",
@@ -161,8 +161,13 @@ class Lines:
                 url=EMPTY_CONTINUATION_URL,
                 lines=(self._number, self._number),
                 span=self._source.lines(self._number, self._number),
+                blank=tuple(map(self._whole_line, empty)),
             )
         )
+
+    def _whole_line(self, number: int) -> Span:
+        start = self._source.lines(number, number).start
+        return self._source.span(start, start + len(self._source.raw_line(number)))
 
     def _cut(self, text: str) -> tuple[str, bool]:
         """Cut a continuation character off; return whether there was one."""

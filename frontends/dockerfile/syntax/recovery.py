@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from llbkit.frontends.dockerfile.check.check import Findings, Linter
 from llbkit.frontends.dockerfile.program.programs import read_program
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.dockerfile.syntax.lines import LINE_TOO_LONG
 from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.lint.facts import NOBODY
 from llbkit.grammar import Diagnostic, DiagnosticError, Source, Span
 
 _MOST = 20
@@ -49,7 +49,7 @@ def _remaining_errors(source: Source, found: Iterable[Diagnostic]) -> list[Diagn
         text = blanked
         rest = Source(source.name, text, source.language)
         try:
-            read_program(parse(rest, any_length=True), Linter(findings=Findings(muted=True)))
+            read_program(parse(rest, any_length=True), NOBODY)
             break
         except ProgramError as error:
             out += error.diagnostics

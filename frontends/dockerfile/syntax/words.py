@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 from llbkit.records import dataclass
@@ -139,6 +140,7 @@ def of_byte_runes(runes: str) -> str:
     return runes.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
+@lru_cache(maxsize=4)
 def _flag_ranges(raw: str) -> Sequence[tuple[int, int]]:
     out: list[tuple[int, int]] = []
     quote = ""
@@ -161,10 +163,12 @@ def _flag_ranges(raw: str) -> Sequence[tuple[int, int]]:
 _JSON_CHAR = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u....|\\.|.", re.DOTALL)
 
 
+@lru_cache(maxsize=4)
 def _json_ranges(raw: str) -> Sequence[tuple[int, int]]:
     return [found.span() for found in _JSON_CHAR.finditer(raw, 1, len(raw) - 1)]
 
 
+@lru_cache(maxsize=4)
 def _chomped_ranges(raw: str) -> Sequence[tuple[int, int]]:
     tabs = {at for found in re.finditer(r"^\t+", raw, re.MULTILINE) for at in range(*found.span())}
     return [(at, at + 1) for at in range(len(raw)) if at not in tabs]

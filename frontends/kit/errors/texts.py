@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from llbkit.frontends.kit.errors.located import ProgramError
-from llbkit.frontends.kit.errors.suggest import did_you_mean
+from llbkit.frontends.kit.errors.suggest import did_you_mean, suggest
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar import Span
 
@@ -92,4 +92,27 @@ def context(message: str, hint: str = "") -> ProgramError:
         message,
         code="context",
         hint=hint or "use a directory, docker-image://, oci-layout://, input:, or a git or HTTP URL",
+    )
+
+
+def lint_violations(rules: Iterable[str]) -> ProgramError:
+    """Rules fired, and the file or the build asks for an error then."""
+    return ProgramError(
+        f"lint violation found for rules: {', '.join(rules)}",
+        code="lint",
+        hint="fix the warnings, or remove error=true from the check options",
+    )
+
+
+def check_option(text: str, *, value: str | None = None) -> ProgramError:
+    """A ``check`` option is unknown or has a wrong value."""
+    hint = "options are skip=all|RULE,..., experimental=all|RULE,... and error=true|false, separated by ';'"
+    if value is not None:
+        message = f"failed to parse check option {go_quote(text)}: strconv.ParseBool: parsing {go_quote(value)}: invalid syntax"
+        return ProgramError(message, code="check-option", hint=hint)
+    close = suggest(text.partition("=")[0], ("skip", "experimental", "error"))
+    return ProgramError(
+        f"invalid check option {go_quote(text)}",
+        code="check-option",
+        hint=f"did you mean {close}? {hint}" if close else hint,
     )

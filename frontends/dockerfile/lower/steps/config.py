@@ -3,18 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
-from llbkit.frontends.dockerfile.check.rules import (
-    expose_invalid_format,
-    expose_proto_casing,
-    json_args_recommended,
-    multiple_instructions_disallowed,
-)
 from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.facts import PortExposed, ProcessSet
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
-from llbkit.frontends.dockerfile.lower.steps.ports import PortWord
 from llbkit.frontends.dockerfile.lower.steps.signals import is_signal, likely_signal
 from llbkit.frontends.dockerfile.program.instructions import (
     Cmd,
@@ -29,12 +22,12 @@ from llbkit.frontends.dockerfile.program.instructions import (
     User,
     Volume,
 )
+from llbkit.frontends.dockerfile.program.ports import PortWord
 from llbkit.frontends.dockerfile.program.words import WordError, expand
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.golang.text import format_duration, plain_list, quoted_list
 from llbkit.frontends.kit.image import HealthConfig
-from llbkit.grammar import Span
 
 _PORT_LENGTH = len("65535/tcp")
 _DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -51,43 +44,35 @@ def with_shell(stage: StageState, line: CommandLine) -> list[str]:
     return [*shell, " ".join(line.words)]
 
 
-def _once(stage: StageState, step: Step) -> None:
-    """Report an earlier instruction of the same kind in this stage."""
-    command = step.instruction
+def _note(stage: StageState, command: Cmd | Entrypoint | Healthcheck) -> None:
     kind = command.keyword.lower()
-    if kind in stage.seen:
-        multiple_instructions_disallowed.check(stage.lint(step), command.keyword, stage.seen[kind])
-    stage.seen[kind] = command.place
+    earlier, has_shell = stage.seen.get(kind), bool(stage.image.config.shell)
+    stage.conversion.facts.tell(ProcessSet(command, stage.unknown_base, earlier, has_shell))
+    stage.seen[kind] = command
 
 
-def _process(stage: StageState, step: Step, command: Cmd | Entrypoint) -> list[str]:
-    _once(stage, step)
-    if command.line.shell:
-        has_shell = bool(stage.image.config.shell)
-        json_args_recommended.check(stage.lint(step), command.keyword, has_shell, command.place)
-    return with_shell(stage, command.line)
-
-
-def lower_cmd(stage: StageState, step: Step, command: Cmd) -> None:
+def lower_cmd(stage: StageState, command: Cmd) -> None:
     """CMD."""
-    args = _process(stage, step, command)
+    _note(stage, command)
+    args = with_shell(stage, command.line)
     stage.image.config.cmd = args
     stage.image.config.args_escaped = True
     stage.commit(f"CMD {quoted_list(args)}")
 
 
-def lower_entrypoint(stage: StageState, step: Step, command: Entrypoint) -> None:
+def lower_entrypoint(stage: StageState, command: Entrypoint) -> None:
     """ENTRYPOINT: the base's CMD is dropped, one of this stage stays."""
-    args = _process(stage, step, command)
+    _note(stage, command)
+    args = with_shell(stage, command.line)
     stage.image.config.entrypoint = args
     if "cmd" not in stage.seen:
         stage.image.config.cmd = []
     stage.commit(f"ENTRYPOINT {quoted_list(args)}")
 
 
-def lower_healthcheck(stage: StageState, step: Step, command: Healthcheck) -> None:
+def lower_healthcheck(stage: StageState, command: Healthcheck) -> None:
     """HEALTHCHECK."""
-    _once(stage, step)
+    _note(stage, command)
     stage.image.config.healthcheck = HealthConfig(
         test=command.test,
         interval=command.interval,
@@ -106,23 +91,20 @@ def lower_healthcheck(stage: StageState, step: Step, command: Healthcheck) -> No
     stage.commit(f"HEALTHCHECK {{Test:{plain_list(command.test)} {shown} Retries:{command.retries}}}")
 
 
-def lower_expose(stage: StageState, step: Step, command: Expose) -> None:
+def lower_expose(stage: StageState, command: Expose) -> None:
     """EXPOSE: ports and ranges, with a protocol. Raises ProgramError."""
-    words: list[tuple[str, Callable[[], Span | None]]] = []
+    words: list[tuple[str, str]] = []
     for written in command.ports:
-        span = partial(where, written)
         try:
-            words += ((word, span) for word in expand(written, stage.env, stage.conversion.mode).words)
+            words += ((word, written) for word in expand(written, stage.env, stage.conversion.mode).words)
         except WordError as error:
-            with pointed(span):
+            with pointed(partial(where, written)):
                 raise errors.word(str(error)) from None
-    lint = stage.lint(step)
     ports: list[str] = []
-    for word, find in words:
-        with pointed(find):
+    for word, written in words:
+        with pointed(partial(where, written)):
             parts = PortWord.cut(word)
-            expose_proto_casing.check(lint, parts, command.place)
-            expose_invalid_format.check(lint, parts, command.place)
+            stage.conversion.facts.tell(PortExposed(command, stage.unknown_base, parts, written))
             found = parts.container_ports()
             stage.conversion.charge(_PORT_LENGTH * len(found))
             ports += found

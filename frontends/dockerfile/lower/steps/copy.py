@@ -6,8 +6,8 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from llbkit.frontends.dockerfile.check.rules import copy_ignored_file
 from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.facts import ContextCopied
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
@@ -91,7 +91,7 @@ class _Copying:
         actions: list[ActionSpec] = []
         for written, source in zip(command.sources, self.sources, strict=True):
             with pointed(partial(where, written)):
-                actions.append(self._one(source))
+                actions.append(self._one(written, source))
         actions += [self._document(path, data) for path, data in self.contents]
         options = stage.step_options(self.step, self.display_name)
         if command.link and not self.chmod and stage.conversion.options.supports("mergeop"):
@@ -140,14 +140,14 @@ class _Copying:
             return paths.normalize("/", dest, system, keep_slash=True)
         return paths.normalize(folder, "./" if dest == "." else dest, system, keep_slash=True)
 
-    def _one(self, source: str) -> ActionSpec:
+    def _one(self, written: str, source: str) -> ActionSpec:
         # A path that looks like a repository of GitHub's is read as one, and taken for a path.
         found = gitref.parse(source)
         if found is not None and not source.startswith("github.com/"):
             return self._git(found)
         if gitref.is_http(source):
             return self._http(source)
-        return self._local(source)
+        return self._local(written, source)
 
     def _git(self, found: gitref.GitRef) -> ActionSpec:
         """Add a repository. What its address says of checksum and .git holds for the sources after it, as in BuildKit."""
@@ -207,11 +207,12 @@ class _Copying:
             exclude=self.command.exclude,
         )
 
-    def _local(self, source: str) -> ActionSpec:
+    def _local(self, written: str, source: str) -> ActionSpec:
         stage, command = self.stage, self.command
         if self.source is None:
-            lint = stage.lint(self.step)
-            copy_ignored_file.check(lint, stage.conversion.matcher, source, command.is_add, command.place)
+            ignored = stage.conversion.matcher
+            fact = ContextCopied(command, stage.unknown_base, source, written, ignored)
+            stage.conversion.facts.tell(fact)
         system = stage.runs_on.os
         include: tuple[str, ...] = ()
         required: tuple[str, ...] = ()

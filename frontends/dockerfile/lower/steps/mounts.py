@@ -7,6 +7,7 @@ import posixpath
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
+from llbkit.frontends.dockerfile.facts import MountSeen
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.program.instructions import Run
@@ -32,6 +33,8 @@ def lower_mounts(stage: StageState, step: Step, command: Run) -> list[AnyMount]:
         ProgramError: a mount is malformed, or names a stage that comes later.
     """
     read = [read_mount(flag.value, lambda value: stage.expand(step, value)) for flag in command.mounts]
+    for mount in read:
+        stage.conversion.facts.tell(MountSeen(command, stage.unknown_base, mount))
     return [
         _mount(stage, mount, source, command.place) for mount, source in zip(read, step.sources, strict=True)
     ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from llbkit.frontends.dockerfile.check.rules import workdir_relative_path
+from llbkit.frontends.dockerfile.facts import WorkdirEntered
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.program.instructions import Workdir
@@ -25,8 +25,9 @@ def enter(stage: StageState, path: str) -> str:
 def lower_workdir(stage: StageState, step: Step, command: Workdir) -> None:
     """WORKDIR: the directory is made, as a layer of its own, unless it is the root. Raises ProgramError."""
     path = stage.expand(step, command.path)
-    if not stage.workdir_set and not paths.is_absolute(path, stage.runs_on.os):
-        workdir_relative_path.check(stage.lint(step), path, command.place)
+    absolute = paths.is_absolute(path, stage.runs_on.os)
+    first = not stage.workdir_set
+    stage.conversion.facts.tell(WorkdirEntered(command, stage.unknown_base, path, absolute, first))
     stage.workdir_set = True
     folder = enter(stage, path)
     if folder != "/":

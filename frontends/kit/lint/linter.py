@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Has rules hear facts, and keeps what they find."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import field
+
+from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.lint.config import Config
+from llbkit.frontends.kit.lint.facts import Fact
+from llbkit.frontends.kit.lint.rule import Finding, Rule
+from llbkit.grammar import Diagnostic
+from llbkit.records import dataclass
+
+
+@dataclass(slots=True)
+class Findings:
+    """What rules found. ``muted`` counts rules for ``error=true`` but keeps no warnings.
+
+    ``skipped`` are rules that could not tell, by the image that they would have needed.
+    """
+
+    warnings: list[Diagnostic] = field(default_factory=list)
+    fired: list[str] = field(default_factory=list)
+    skipped: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+    muted: bool = False
+
+
+class Linter:
+    """Hears the facts of one program for a profile of rules. What they find comes in the order of the facts.
+
+    Findings about the same fact are in the profile's order. It is a `Facts`.
+    """
+
+    def __init__(
+        self, profile: Iterable[type[Rule]], config: Config | None = None, findings: Findings | None = None
+    ) -> None:
+        self.config = config or Config()
+        self.findings = findings if findings is not None else Findings()
+        self._heard: dict[type[Fact], list[tuple[Rule, Callable[[Fact], Iterator[Finding]]]]] = {}
+        for kind in profile:
+            if not (kind.experimental or self.config.is_on(kind)):
+                continue  # no comment can switch it on again
+            rule = kind()
+            for fact, method in kind.handlers:
+                self._heard.setdefault(fact, []).append((rule, getattr(rule, method)))
+
+    def wants(self, kind: type[Fact]) -> bool:
+        """Return whether a rule hears facts of this kind."""
+        return kind in self._heard
+
+    def failed(self) -> None:
+        """Keep no further warnings: after an error BuildKit finds none."""
+        self.findings.muted = True
+
+    def tell(self, fact: Fact) -> None:
+        """Have the rules look at a fact."""
+        for rule, look in self._heard.get(type(fact), ()):
+            if rule.needs_image and fact.base:
+                if self._config(rule, fact).is_on(type(rule)):
+                    self.findings.skipped[fact.base][rule.name] = None
+                continue
+            for finding in look(fact):
+                if self._config(rule, fact).is_on(type(rule)):
+                    self._keep(rule, fact, finding)
+
+    def _config(self, rule: Rule, fact: Fact) -> Config:
+        comments = fact.comments
+        return self.config.above(comments) if comments and rule.heeds_comments else self.config
+
+    def _keep(self, rule: Rule, fact: Fact, finding: Finding) -> None:
+        self.findings.fired.append(rule.name)
+        if self.findings.muted:
+            return
+        place = finding.place or fact.place
+        # What a base image triggers is shown at FROM, and cannot be mended in this file.
+        here = (
+            finding.span is not None and place.span is not None and finding.span.source is place.span.source
+        )
+        self.findings.warnings.append(
+            Diagnostic(
+                code=rule.name,
+                message=finding.message,
+                spans=place.spans,
+                severity="warning",
+                detail=rule.description,
+                rule_url=rule.url(),
+                focus=finding.span if here else None,
+                fixes=finding.fixes if here else (),
+            )
+        )
+
+    def fail_on_findings(self) -> None:
+        """Raise if ``error=true`` is set and a rule fired.
+
+        Raises:
+            ProgramError: naming the rules, each once.
+        """
+        if self.config.error and self.findings.fired:
+            raise errors.lint_violations(dict.fromkeys(self.findings.fired))
