@@ -115,14 +115,15 @@ def global_args(
     facts: dict[str, ArgFact] = {}
     room = _MOST_ARGS
     for command in program.args:
-        for key, default in command.args:
+        for word, default in command.args:
+            key = str(word)  # without its place, for the sake of the dictionaries
             value, uses = build_args.get(key), frozenset[str]()
             if value is None and default is not None:
                 try:
-                    word = expand(default, out, mode)
+                    expanded = expand(default, out, mode)
                 except WordError as error:
                     raise errors.word(str(error)).locate(command.place) from None
-                value, uses = word.text, frozenset(word.matched)
+                value, uses = expanded.text, frozenset(expanded.matched)
                 room -= len(value)
                 if room < 0:
                     raise errors.too_much().locate(command.place)
@@ -161,7 +162,7 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
         options.build_platforms[0], target_platform, options.target, options.build_args
     )
     _tell_file(request, predefined)
-    declared = frozenset(key for command in request.program.args for key, _ in command.args)
+    declared = frozenset(str(key) for command in request.program.args for key, _ in command.args)
     try:
         conversion = await _conversion(request, platform, target_platform, predefined)
         stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)

@@ -68,7 +68,8 @@ def _source(stage: Stage, args: StageArgs) -> State:
 
 
 def _declare(command: Arg, known: dict[str, str], args: StageArgs) -> None:
-    for key, default in command.args:
+    for word, default in command.args:
+        key = str(word)
         value = args.build_args.get(key)
         if value is None and default is not None:
             value = _expanded(default, known, args.mode)

@@ -15,8 +15,9 @@ def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
     """ARG: the build's value, else the default, else the global argument's. Raises ProgramError."""
     conversion = stage.conversion
     shown = []
-    for key, default in command.args:
-        conversion.facts.tell(ArgDeclared(command, stage.unknown_base, key))
+    for word, default in command.args:
+        conversion.facts.tell(ArgDeclared(command, stage.unknown_base, word))
+        key = str(word)  # without its place, for the sake of the dictionaries
         value = conversion.build_args.get(key)
         inherits = value is None and default is None and key in conversion.global_args
         if value is None and default is not None:
