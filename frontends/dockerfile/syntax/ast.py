@@ -9,7 +9,7 @@ the source, so that later stages can point at a character and not only at a line
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.errors.places import Place
@@ -55,7 +55,7 @@ class Node:
     start_line: int
     end_line: int
     tokens: tuple[Word | Node, ...] = ()
-    """The argument chain; ENV and LABEL have three a pair: key, value, ``=`` (or empty for the old form)."""
+    """The argument chain, or the instruction inside ONBUILD alone; ENV and LABEL have three a pair: key, value, ``=`` (or empty for the old form)."""
     flags: tuple[Word, ...] = ()
     """The ``--name=value`` words, unquoted; what is beyond ASCII as `byte_runes`."""
     json: bool = False
@@ -81,15 +81,13 @@ class Node:
     @property
     def words(self) -> tuple[Word, ...]:
         """The tokens that are words; ONBUILD's child is left out."""
-        return tuple(token for token in self.tokens if isinstance(token, Word))
+        return () if self.child is not None else cast("tuple[Word, ...]", self.tokens)
 
     @property
     def child(self) -> Node | None:
         """The instruction inside ONBUILD."""
-        for token in self.tokens:
-            if isinstance(token, Node):
-                return token
-        return None
+        first = self.tokens[0] if self.tokens else None
+        return first if isinstance(first, Node) else None
 
     def dump(self) -> str:
         """Return the node as BuildKit's s-expression."""
