@@ -26,10 +26,15 @@ class Leaf(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A rule without a class: its name and its children."""
+    """A rule without a class: its name, its children, and the range of offsets it takes.
+
+    The range is known if the grammar was loaded with ``positions``, and if the rule took anything.
+    """
 
     rule: str
     parts: tuple[Any, ...]
+    start: int = 0
+    end: int = 0
 
 
 class ParseTree:
@@ -72,10 +77,17 @@ class Lifter:
             if maker:
                 value = maker(done)
             else:
-                value = Branch(node.data, tuple(done)) if self._branches else tuple(done)
+                value = _branch(node, tuple(done)) if self._branches else tuple(done)
             if not stack:
                 return value
             stack[-1][2].append(value)
+
+
+def _branch(node: lark.Tree[lark.Token], parts: tuple[Any, ...]) -> Branch:
+    meta = node.meta
+    if meta.empty:
+        return Branch(node.data, parts)
+    return Branch(node.data, parts, meta.start_pos, meta.end_pos)
 
 
 def leaf(token: lark.Token) -> Leaf:

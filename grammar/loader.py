@@ -77,11 +77,11 @@ class Grammar:
         return {terminal.name: terminal.pattern.to_regexp() for terminal in self._lark.terminals}
 
 
-_loaded: dict[tuple[str, str, type[Lexer] | None], Grammar] = {}
+_loaded: dict[tuple[str, str, type[Lexer] | None, bool], Grammar] = {}
 _lock = threading.Lock()
 
 
-def load(package: str, name: str, lexer: type[Lexer] | None = None) -> Grammar:
+def load(package: str, name: str, lexer: type[Lexer] | None = None, *, positions: bool = False) -> Grammar:
     """Return the grammar of ``<name>.lark`` in a package, anybody's; the same object every time.
 
     A grammar may import from others: ``%import tokens (NAME, STRING)``. They are looked for in its own package, then in
@@ -91,16 +91,17 @@ def load(package: str, name: str, lexer: type[Lexer] | None = None) -> Grammar:
         package: The package's name; that of a module (``__name__``) stands for the folder it is in.
         name: The file name without its suffix.
         lexer: A Lark lexer class that yields the tokens; Lark's contextual lexer if left out.
+        positions: Whether rules know where they begin and end, keywords included; tokens always do.
 
     Raises:
         ImportError: The package does not exist.
         OSError: The file does not exist.
         DiagnosticError: The grammar is wrong.
     """
-    key = (package, name, lexer)
+    key = (package, name, lexer, positions)
     with _lock:
         if key not in _loaded:
-            _loaded[key] = Grammar(name, _tables(_Folder(package), name, lexer))
+            _loaded[key] = Grammar(name, _tables(_Folder(package), name, lexer, positions))
         return _loaded[key]
 
 
@@ -142,18 +143,19 @@ def cache_directory() -> Path:
     return (Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()) / "llbkit" / "grammar"
 
 
-def _tables(folder: _Folder, name: str, lexer: type[Lexer] | None) -> lark.Lark:
+def _tables(folder: _Folder, name: str, lexer: type[Lexer] | None, positions: bool) -> lark.Lark:
     text = folder.read(name)
     if text is None:
         raise FileNotFoundError(f"there is no grammar {name}.lark beside the modules of its package")
     folders = [folder, _Folder(_OURS)]
     label = f"{lexer.__module__}.{lexer.__qualname__}" if lexer else "contextual"
+    label += " positions" if positions else ""
     identity = "\0".join([lark.__version__, sys.version, label, *_with_imports(text, folders)])
     try:
         path = cache_directory() / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.tables"
     except RuntimeError:
-        return _build(name, text, folders, lexer)
-    return _read(path) or _write(path, _build(name, text, folders, lexer))
+        return _build(name, text, folders, lexer, positions)
+    return _read(path) or _write(path, _build(name, text, folders, lexer, positions))
 
 
 def _with_imports(text: str, folders: Sequence[_Folder]) -> list[str]:
@@ -169,13 +171,16 @@ def _with_imports(text: str, folders: Sequence[_Folder]) -> list[str]:
     return texts
 
 
-def _build(name: str, text: str, folders: Sequence[_Folder], lexer: type[Lexer] | None) -> lark.Lark:
+def _build(
+    name: str, text: str, folders: Sequence[_Folder], lexer: type[Lexer] | None, positions: bool
+) -> lark.Lark:
     try:
         return lark.Lark(
             text,
             parser="lalr",
             lexer=lexer or "contextual",
             maybe_placeholders=False,
+            propagate_positions=positions,
             import_paths=cast("list[str]", list(folders)),
         )
     except (lark.exceptions.LarkError, FileNotFoundError) as error:

@@ -13,7 +13,6 @@ from llbkit.frontends.dockerfile.check.directive import check_config, unknown_ru
 from llbkit.frontends.dockerfile.check.profiles import BUILDKIT
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.lower.convert import Converted, Request, convert
-from llbkit.frontends.dockerfile.lower.epoch import SourceTimes
 from llbkit.frontends.dockerfile.options import FILENAME, DockerfileOptions, read_options
 from llbkit.frontends.dockerfile.program.instructions import Program
 from llbkit.frontends.dockerfile.program.programs import read_program
@@ -151,7 +150,6 @@ class _Reading:
             program = read_program(file, lint)
         if not program.stages:
             raise errors.no_stages()
-        times = SourceTimes(self.compilation.bridge)
         outcomes: dict[int, Converted | ProgramError] = {}
 
         async def one(number: int, platform: Platform | None) -> None:
@@ -164,7 +162,7 @@ class _Reading:
                 contexts=self.compilation.contexts,
                 options=self.options,
                 images=self.compilation.images,
-                times=times,
+                times=self.compilation.times,
                 facts=facts,
                 every_stage=every_stage,
             )

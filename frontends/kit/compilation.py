@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from llbkit.frontends.base import Bridge, BuildResult, PlatformResult
 from llbkit.frontends.kit import platforms, requests
+from llbkit.frontends.kit.epoch import SourceTimes
 from llbkit.frontends.kit.image import Image
 from llbkit.frontends.kit.images import Images
 from llbkit.frontends.kit.inputs.contexts import Contexts
@@ -82,11 +83,18 @@ class Compilation:
     options: Options
     contexts: Contexts
     images: Images
+    times: SourceTimes
 
     @classmethod
     def of(cls, contexts: Contexts) -> Compilation:
         """Return the world that these contexts are part of."""
-        return cls(contexts.bridge, contexts.options, contexts, Images(contexts.bridge, contexts))
+        return cls(
+            contexts.bridge,
+            contexts.options,
+            contexts,
+            Images(contexts.bridge, contexts),
+            SourceTimes(contexts.bridge),
+        )
 
     async def text(self) -> SourceText:
         """Return the program's text. Raises ProgramError: there is none."""

@@ -11,6 +11,7 @@ from llbkit.frontends.kit.golang.json import go_json, json_kind, read_json
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.utf8 import replaced
 from llbkit.llb.ir.ops import Platform
+from llbkit.llb.ir.platform import normalize
 from llbkit.records import dataclass
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -135,6 +136,19 @@ class Image:
                 empty_layer=not layer,
             )
         )
+
+    def settle(self, platform: Platform | None) -> None:
+        """Say what the image is for: the platform that was asked for, with what the base knows of it; else the base's."""
+        found = self.platform
+        if platform is not None:
+            same = (found.os, found.architecture) == (platform.os, platform.architecture)
+            found = replace(
+                platform,
+                variant=platform.variant or (found.variant if same else ""),
+                os_version=platform.os_version or (found.os_version if same else ""),
+                os_features=platform.os_features or found.os_features,
+            )
+        self.platform = normalize(found)
 
     def encode(self) -> bytes:
         """Return the JSON that BuildKit writes."""

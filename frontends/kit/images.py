@@ -39,9 +39,13 @@ class FoundImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseImage:
-    """What a target stands on. ``config`` is its own to change; ``found`` is the config as it was found, if there is one."""
+    """What a target stands on. ``config`` is its own to change; ``found`` is the config as it was found, if there is one.
+
+    ``platform`` is the one asked for; or what the image is for, if that was left open.
+    """
 
     state: State
+    platform: Platform
     config: Image
     found: Image | None = None
 
@@ -101,6 +105,7 @@ class Images:
         platform: Platform,
         *,
         paths: set[str],
+        implicit: bool = False,
         known: Iterable[str] = (),
         at: Sequence[At] = (),
     ) -> BaseImage:
@@ -109,6 +114,7 @@ class Images:
         Args:
             name: As it is written.
             platform: The image's.
+            implicit: Whether nobody asked for that platform; then it is the found image's, if a worker runs it.
             paths: Fills up with what is read of a context that is a directory.
             known: Names that it may be misspelt from.
             at: Where it is written.
@@ -117,7 +123,7 @@ class Images:
             ProgramError: it is malformed, cannot be found, or its config is damaged.
         """
         if name == SCRATCH:
-            return BaseImage(state=State(), config=Image.empty(platform))
+            return BaseImage(state=State(), platform=platform, config=Image.empty(platform))
         try:
             ref = parse_reference(name).with_default_tag()
         except InvalidReferenceError as error:
@@ -126,6 +132,8 @@ class Images:
             return await self.replaced(context, platform, paths)
         log_name = f"[internal] load metadata for {ref}"
         found = await self.find(name, ref, platform, log_name=log_name, known=known)
+        if implicit:
+            platform = detected(found.config.platform, platform, self.contexts.options.build_platforms)
         state = (
             State()
             if found.empty
@@ -137,7 +145,7 @@ class Images:
                 at=at,
             )
         )
-        return BaseImage(state=state, config=_begun(found.config), found=found.config)
+        return BaseImage(state=state, platform=platform, config=_begun(found.config), found=found.config)
 
     async def replaced(
         self, context: NamedContext, platform: Platform, paths: set[str], *, empty: Platform | None = None
@@ -149,7 +157,7 @@ class Images:
         """
         state, config = await context.loaded(paths)
         found = config if config is not None else Image.empty(empty or platform)
-        return BaseImage(state=state.platform(platform), config=_begun(found), found=found)
+        return BaseImage(state=state.platform(platform), platform=platform, config=_begun(found), found=found)
 
 
 def _begun(found: Image) -> Image:
@@ -161,3 +169,11 @@ def _begun(found: Image) -> Image:
 
 def _common_names() -> list[str]:
     return [name for repo in _COMMON for name in (repo, f"{repo}:latest")]
+
+
+def detected(found: Platform, wanted: Platform, built: Sequence[Platform]) -> Platform:
+    """Return the platform of an image where none was asked for: the image's own, if the worker runs it."""
+    for known in (wanted, *built):
+        if (known.os, known.architecture) == (found.os, found.architecture):
+            return known
+    return wanted

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import KW_ONLY
 
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.records import dataclass
@@ -38,16 +39,17 @@ class MountFact:
     place: Place
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TargetFact:
     """What can be built: its name ("" has none), what it stands on and for which platform, as they are written."""
 
     name: str
+    base: str = ""
+    platform: str = ""
+    _: KW_ONLY
     default: bool
     place: Place
     description: str = ""
-    base: str = ""
-    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)

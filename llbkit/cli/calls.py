@@ -92,7 +92,7 @@ def show(call: Call, outcome: BuildOutcome, dockerfile: Path | None) -> int:
 
 def _lint(answer: Mapping[str, Any], dockerfile: Path | None) -> str:
     def shown(name: str) -> str:
-        return os.path.relpath(dockerfile) if dockerfile is not None else name
+        return os.path.relpath(dockerfile.parent / name) if dockerfile is not None else name
 
     summary = answers.lint_summary(answer)
     text = answers.lint_text(answer, shown=shown)

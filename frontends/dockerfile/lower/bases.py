@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
@@ -15,7 +15,7 @@ from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError, pointed
 from llbkit.frontends.kit.image import Image
-from llbkit.frontends.kit.images import SCRATCH, Images
+from llbkit.frontends.kit.images import SCRATCH, Images, detected
 from llbkit.frontends.kit.inputs.contexts import NamedContext
 from llbkit.llb import image
 from llbkit.llb.address.reference import InvalidReferenceError, Reference
@@ -134,7 +134,7 @@ class _Base:
         state.base_image, state.image = found, found.clone()
         state.image.created = ""
         if state.platform is None and conversion.implicit:
-            platform = _detected(found.platform, platform, conversion.options.build_platforms)
+            platform = detected(found.platform, platform, conversion.options.build_platforms)
         conversion.facts.tell(BaseResolved(state.stage, name, platform, found.platform, answer.empty))
         return answer.ref, platform, answer.empty
 
@@ -148,11 +148,3 @@ class _Base:
             description={COMMAND: state.stage.code},
             at=conversion.at(state.place),
         )
-
-
-def _detected(found: Platform, wanted: Platform, built: Sequence[Platform]) -> Platform:
-    """Return the platform of an image where none was asked for: the image's own, if the worker runs it."""
-    for known in (wanted, *built):
-        if (known.os, known.architecture) == (found.os, found.architecture):
-            return known
-    return wanted

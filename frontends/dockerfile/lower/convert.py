@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import field
 
 from llbkit.frontends.base import Bridge
 from llbkit.frontends.dockerfile.errors import texts as errors
@@ -17,8 +17,7 @@ from llbkit.frontends.dockerfile.errors.later import later_errors
 from llbkit.frontends.dockerfile.facts import DefaultBase, ProgramRead, StageNamed
 from llbkit.frontends.dockerfile.lower.bases import resolve_bases
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
-from llbkit.frontends.dockerfile.lower.epoch import NAME as EPOCH
-from llbkit.frontends.dockerfile.lower.epoch import SourceTimes, resolve_epoch
+from llbkit.frontends.dockerfile.lower.epoch import resolve_epoch
 from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs
 from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
@@ -30,6 +29,8 @@ from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.compilation import Lowered
+from llbkit.frontends.kit.epoch import NAME as EPOCH
+from llbkit.frontends.kit.epoch import SourceTimes
 from llbkit.frontends.kit.errors import texts as common
 from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError
 from llbkit.frontends.kit.images import Images
@@ -247,16 +248,7 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
     options = conversion.options
     target.paths.add("/")
     target.image.config.labels.update(options.labels)
-    if platform is not None:
-        found = target.image.platform
-        same = (found.os, found.architecture) == (platform.os, platform.architecture)
-        target.image.platform = replace(
-            platform,
-            variant=platform.variant or (found.variant if same else ""),
-            os_version=platform.os_version or (found.os_version if same else ""),
-            os_features=platform.os_features or found.os_features,
-        )
-    target.image.platform = platforms.normalize(target.image.platform)
+    target.image.settle(platform)
     sbom: dict[str, State] = {}
     ignore_cache = target.ignore_cache
     if target.scan_context:

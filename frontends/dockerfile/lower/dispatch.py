@@ -32,6 +32,7 @@ from llbkit.frontends.dockerfile.program.instructions import (
 from llbkit.frontends.kit.errors.located import ErrorCollector, located
 from llbkit.frontends.kit.golang.text import parse_bool
 from llbkit.frontends.kit.image import DEFAULT_PATH
+from llbkit.frontends.kit.steps import configured
 
 SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
 
@@ -66,14 +67,12 @@ def _settings(stage: StageState) -> None:
     for item in image.env:
         key, _, value = item.partition("=")
         stage.set_env(key, value)
-    if options.hostname:
-        stage.state = stage.state.hostname(options.hostname)
+    stage.state = configured(stage.state, options)
     if image.working_dir:
         with located(stage.place):
             enter(stage, image.working_dir)
     if image.user:
         stage.state = stage.state.user(image.user)
-    stage.state = stage.state.network(options.network)
 
 
 def _lower(stage: StageState, step: Step) -> None:  # noqa: C901  (one line for each instruction)

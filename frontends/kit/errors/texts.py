@@ -6,9 +6,10 @@ Every message has one named constructor here, as those of a language have in its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.errors.suggest import did_you_mean, suggest
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.grammar import Span
@@ -49,6 +50,36 @@ def image_config(cause: str) -> ProgramError:
         f"failed to parse image config: {cause}",
         code="image-config",
         hint="the image is damaged or not a container image: rebuild and push it",
+    )
+
+
+def no_target(name: str, known: Sequence[str]) -> ProgramError:
+    """The wanted target does not exist, or none is wanted and there is no default."""
+    targets = f"defined targets: {', '.join(known)}" if known else "this file has no targets"
+    if not name:
+        return ProgramError(
+            "no target to build", code="no-target", hint=f"choose one with --target; {targets}"
+        )
+    message = f"target {go_quote(name)} could not be found{did_you_mean(name, known)}"
+    return ProgramError(message, code="no-target", hint=targets)
+
+
+def duplicate_target(name: str, first: Place) -> ProgramError:
+    """Two targets have one name."""
+    where = f" on line {first.lines[0][0]}" if first.lines else ""
+    return ProgramError(
+        f"target {go_quote(name)} is already defined{where}",
+        code="duplicate-target",
+        hint="rename one of them",
+    )
+
+
+def circular(names: Sequence[str]) -> ProgramError:
+    """Targets need each other."""
+    return ProgramError(
+        f"circular dependency: {' needs '.join(names)}",
+        code="circular",
+        hint="a target cannot stand on or copy from one that needs it",
     )
 
 

@@ -15,7 +15,8 @@ from llbkit.frontends.dockerfile.program.reading import chomp
 from llbkit.frontends.dockerfile.syntax.lines import heredoc_of
 from llbkit.frontends.kit.golang.text import plain_list
 from llbkit.frontends.kit.golang.utf8 import require_utf8
-from llbkit.llb import bind, scratch, tmpfs
+from llbkit.frontends.kit.steps import run
+from llbkit.llb import bind, scratch
 from llbkit.llb.builder.files import mkfile
 from llbkit.llb.builder.mounts import AnyMount, SecretSpec
 from llbkit.llb.ir.ops import CDIDevice, NetMode, SecurityMode
@@ -44,23 +45,13 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     platform = stage.state.settings.at(stage.conversion.target).platform
     step_options = stage.step_options(step, stage.numbered(shown, platform, stage.env, onbuild=step.onbuild))
     step_options["description"] = {COMMAND: command.code}
-    if options.resources is not None and options.supports("exec.meta.linux.resources"):
-        step_options["resources"] = options.resources
-    if options.shm_size > 0 and options.supports("exec.mount.tmpfs.size"):
-        mounts = [*mounts, tmpfs("/dev/shm", size=options.shm_size)]
-    before = stage.state
-    for host in options.extra_hosts:
-        before = before.add_extra_host(host.host, host.ip)
-    ran = before.run(
+    ran = run(
+        stage.state,
         args,
+        options,
         mounts=[*documents, *mounts],
         network={"host": NetMode.HOST, "none": NetMode.NONE}.get(command.network),
         security=SecurityMode.INSECURE if command.security == "insecure" else None,
-        ulimits=options.ulimits if options.supports("exec.meta.ulimit") else (),
-        cgroup_parent=(options.cgroup_parent or None)
-        if options.supports("exec.meta.cgroup.parent")
-        else None,
-        proxy=options.proxy,
         devices=devices,
         **step_options,
     )

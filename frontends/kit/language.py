@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of a language: it says how its programs are read and lowered, and has everything else from here.
+
+A language that gives `read`, `targets` and `lower` (and `lint`, if it has rules) is a `llbkit.frontends.base.Frontend`: main,
+named and remote contexts, ignore files, attributes, platforms, base images, errors at their place, and all subrequests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from datetime import datetime
+from typing import ClassVar, Generic, TypeVar
+
+from llbkit.frontends.base import Bridge, BuildResult
+from llbkit.frontends.kit.compilation import Compilation, LintReport
+from llbkit.frontends.kit.epoch import NAME as EPOCH
+from llbkit.frontends.kit.epoch import moment_of
+from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
+from llbkit.frontends.kit.options import read_options
+from llbkit.frontends.kit.outline import TargetFact, TargetOutline
+from llbkit.frontends.kit.target import LoweredTarget, Target
+from llbkit.grammar import Diagnostic, DiagnosticError, Source
+from llbkit.llb.builder.options import SourceText
+from llbkit.llb.ir.ops import Platform
+from llbkit.records import dataclass
+
+ProgramT = TypeVar("ProgramT")
+
+
+class Language(ABC, Generic[ProgramT]):
+    """A language. One object may build many times and concurrently, so it keeps nothing of a program.
+
+    ``name`` is what ``#syntax=`` and ``--frontend`` say; ``file`` is how its files are called.
+    """
+
+    name: ClassVar[str]
+    file: ClassVar[ProgramFile]
+
+    @abstractmethod
+    def read(self, source: Source) -> ProgramT:
+        """Return a program. Raises DiagnosticError: it is not in the language."""
+
+    @abstractmethod
+    def targets(self, program: ProgramT) -> Sequence[TargetFact]:
+        """Return what can be built, in order, at least one; the default one is marked."""
+
+    @abstractmethod
+    async def lower(self, program: ProgramT, target: Target) -> None:
+        """Lower the target of that name by calling its methods. Raises DiagnosticError: the program is wrong."""
+
+    def lint(self, program: ProgramT) -> Iterable[Diagnostic]:
+        """Return warnings about a program, in its order."""
+        return ()
+
+    async def build(self, bridge: Bridge) -> BuildResult:
+        """Read the program through ``bridge`` and return lazy results, or the answer to a subrequest.
+
+        Raises:
+            DiagnosticError: the program is wrong, or an image cannot be found.
+        """
+        options = read_options(bridge.options, bridge.build_platforms, bridge.caps, filename=self.file.name)
+        compilation = Compilation.of(Contexts(bridge, options, self.file))
+        return await compilation.run(_Work(self, compilation))
+
+
+@dataclass(slots=True)
+class _Work(Generic[ProgramT]):
+    """A `Compiler` of any language: one program, read once, and what was found in it."""
+
+    language: Language[ProgramT]
+    compilation: Compilation
+    warnings: Sequence[Diagnostic] = ()
+    _program: list[ProgramT] = field(default_factory=list)
+    _paths: set[str] = field(default_factory=set)
+
+    async def program(self) -> ProgramT:
+        if not self._program:
+            text = await self.compilation.text()
+            program = self.language.read(text.source)
+            self._program.append(program)
+            self.warnings = tuple(self.language.lint(program))
+        return self._program[0]
+
+    async def targets(self) -> Sequence[TargetFact]:
+        facts = self.language.targets(await self.program())
+        known: dict[str, TargetFact] = {}
+        for fact in facts:
+            if (first := known.setdefault(fact.name, fact)) is not fact:
+                raise errors.duplicate_target(fact.name, first.place).locate(fact.place)
+        return facts
+
+    def outline(self, lowered: LoweredTarget) -> TargetOutline:
+        return lowered.outline
+
+    async def lint(self) -> LintReport:
+        problem: DiagnosticError | None = None
+        try:
+            facts = await self.targets()
+            wanted = [self._chosen(facts)] if self.compilation.options.target else facts
+            lowering = await self._lowering(None)
+            for fact in wanted:
+                await lowering.target(fact)
+        except DiagnosticError as error:
+            problem = error
+        return LintReport(warnings=self.warnings, error=problem)
+
+    async def lower(self, wanted: Sequence[Platform | None]) -> Sequence[LoweredTarget]:
+        """Lower for all platforms at once; the error of the first that has one is raised."""
+        chosen = self._chosen(await self.targets())
+        outcomes: dict[int, LoweredTarget | DiagnosticError] = {}
+
+        async def one(number: int, platform: Platform | None) -> None:
+            try:
+                outcomes[number] = (await (await self._lowering(platform)).target(chosen)).finish()
+            except DiagnosticError as error:
+                outcomes[number] = error
+
+        async with asyncio.TaskGroup() as group:
+            for number, platform in enumerate(wanted):
+                group.create_task(one(number, platform), name=f"lower for platform {number}")
+        return [_unwrapped(outcomes[number]) for number in range(len(wanted))]
+
+    def _chosen(self, facts: Sequence[TargetFact]) -> TargetFact:
+        name = self.compilation.options.target
+        for fact in facts:
+            if fact.name == name if name else fact.default:
+                return fact
+        raise errors.no_target(name, [fact.name for fact in facts])
+
+    async def _lowering(self, platform: Platform | None) -> _Lowering[ProgramT]:
+        compilation, program = self.compilation, await self.program()
+        value = compilation.options.build_args.get(EPOCH, "")
+        return _Lowering(
+            language=self.language,
+            program=program,
+            compilation=compilation,
+            text=await compilation.text(),
+            facts={fact.name: fact for fact in self.language.targets(program)},
+            platform=platform,
+            paths=self._paths,
+            epoch=await moment_of(value, compilation.contexts, compilation.times),
+        )
+
+
+def _unwrapped(outcome: LoweredTarget | DiagnosticError) -> LoweredTarget:
+    if isinstance(outcome, DiagnosticError):
+        raise outcome
+    return outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lowering(Generic[ProgramT]):
+    """The targets of a program for one platform, each lowered once."""
+
+    language: Language[ProgramT]
+    program: ProgramT
+    compilation: Compilation
+    text: SourceText
+    facts: Mapping[str, TargetFact]
+    platform: Platform | None
+    paths: set[str]
+    epoch: datetime | None
+    _done: dict[str, Target] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+
+    async def target(self, fact: TargetFact) -> Target:
+        if fact.name not in self._done:
+            target = Target(
+                compilation=self.compilation,
+                text=self.text,
+                fact=fact,
+                language=self.language.name,
+                wanted=self.platform,
+                platform=self.platform or self.compilation.options.build_platforms[0],
+                paths=self.paths,
+                others=self._needed,
+                epoch=self.epoch,
+            )
+            self._open.append(fact.name)
+            await self.language.lower(self.program, target)
+            self._open.pop()
+            self._done[fact.name] = target
+        return self._done[fact.name]
+
+    async def _needed(self, name: str, by: Target) -> Target | None:
+        """A target's own name is that of what it replaces: an image or a context."""
+        if name not in self.facts or name == by.name:
+            return None
+        if name in self._open:
+            raise errors.circular([*self._open[self._open.index(name) :], name])
+        return await self.target(self.facts[name])
