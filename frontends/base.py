@@ -143,11 +143,15 @@ class Bridge(Protocol):
 
 
 class ResolveError(Exception):
-    """An image or source could not be resolved. Message and ``help`` (the next step) are for users."""
+    """An image or source could not be resolved. Message and ``help`` (the next step) are for users.
 
-    def __init__(self, message: str, *, help: str = "") -> None:  # noqa: A002
+    ``unreachable`` tells that nobody could be asked: it may exist.
+    """
+
+    def __init__(self, message: str, *, help: str = "", unreachable: bool = False) -> None:  # noqa: A002
         super().__init__(message)
         self.help = help
+        self.unreachable = unreachable
 
 
 class Frontend(Protocol):

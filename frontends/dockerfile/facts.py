@@ -181,6 +181,11 @@ class BaseUnresolved(InstructionFact):
     name: str
     cause: str
 
+    @property
+    def base(self) -> str:
+        """The image."""
+        return self.name
+
 
 # -- while stages are lowered
 

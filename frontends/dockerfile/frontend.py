@@ -127,18 +127,19 @@ class _Reading:
         """Return what the rules find in the target's stages, or in all if no target is named."""
         problem: DiagnosticError | None = None
         try:
-            await self.lower([None], every_stage=not self.options.target)
+            await self.lower([None], every_stage=not self.options.target, tolerant=True)
         except DiagnosticError as error:
             problem = error
-        notes = list(unknown_rules(self.file)) if self.file is not None else []
+        notes = [*self.findings.notes(), *(unknown_rules(self.file) if self.file is not None else ())]
         return LintReport(warnings=self.findings.warnings, error=problem, notes=notes)
 
     async def lower(
-        self, wanted: Sequence[Platform | None], *, every_stage: bool = False
+        self, wanted: Sequence[Platform | None], *, every_stage: bool = False, tolerant: bool = False
     ) -> Sequence[Converted]:
         """Lower for all platforms at once; only the first one's findings are kept.
 
-        ``every_stage`` lowers also what the target does not need.
+        ``every_stage`` lowers also what the target does not need; ``tolerant`` goes on without images that cannot be reached,
+        and fails in the end.
         """
         text = await self.compilation.text()
         source = text.source
@@ -165,6 +166,7 @@ class _Reading:
                 times=self.compilation.times,
                 facts=facts,
                 every_stage=every_stage,
+                tolerant=tolerant,
             )
             try:
                 converted = await convert(request, platform)

@@ -22,6 +22,7 @@ from llbkit.solver.passes import run as run_passes
 from llbkit.solver.ports import Result
 from llbkit.worker.base import Session, WorkerError
 from llbkit.worker.reader import PathInfo
+from llbkit.worker.registry.http_errors import is_unreachable
 from llbkit.worker.worker import LocalWorker
 
 T = TypeVar("T")
@@ -191,7 +192,11 @@ class EngineBridge:
         try:
             return await as_display_step(f"{name} {platform}", name, self.progress, lambda _: ask())
         except WorkerError as refusal:
-            raise ResolveError(str(refusal).removeprefix(f"{about}: "), help=refusal.help) from refusal
+            raise ResolveError(
+                str(refusal).removeprefix(f"{about}: "),
+                help=refusal.help,
+                unreachable=is_unreachable(refusal),
+            ) from refusal
 
 
 async def _value(ref: Ref) -> Result | None:

@@ -25,6 +25,22 @@ def test_a_registry_that_is_not_there_is_told_in_words(cli, project) -> None:
     assert "Dockerfile:1" in said
 
 
+def test_checks_are_made_without_the_registry(cli, project) -> None:
+    lines = ["FROM 127.0.0.1:1/x AS Base", "WORKDIR app", "CMD run", "FROM scratch", "COPY --from=base $A /"]
+    folder = project("\n".join(lines) + "\n", base=False)
+    done = cli.run("build", "--check", folder, code=1)
+    told = [line for line in done.stdout.splitlines() if line.startswith("WARNING")]
+    assert [line.split()[1] for line in told] == ["StageNameCasing", "WorkdirRelativePath", "UndefinedVar"]
+    assert "cannot connect to 127.0.0.1:1" in done.stderr
+    assert "note: checks skipped without the config of 127.0.0.1:1/x:latest" in done.stderr
+    assert "InvalidBaseImagePlatform, JSONArgsRecommended" in done.stderr
+    answer = json.loads(cli.run("build", "--call=lint,format=json", folder, code=1).stdout)
+    assert len(answer["warnings"]) == 3
+    built = cli.build(folder, code=1).stderr
+    assert "StageNameCasing" in built
+    assert "WorkdirRelativePath" not in built, "a build stops at the image, as before"
+
+
 @pytest.mark.parametrize(
     "line", ["FROM {}/x", "FROM scratch\nADD http://{}/f /", "FROM scratch\nADD http://{}/r.git /"]
 )

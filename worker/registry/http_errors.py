@@ -40,6 +40,18 @@ class UnreachableError(SourceError):
         self.timed_out = timed_out
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether an error came of a host that did not answer, or could not for now: what it has is not known."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UnreachableError):
+            return True
+        if isinstance(cause, HttpError) and (cause.status == 429 or cause.status >= 500):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def unreachable(
     endpoint: Endpoint, url: str, error: Exception, *, waited: float = 0.0, proxy: str = ""
 ) -> UnreachableError:

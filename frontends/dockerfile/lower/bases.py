@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Collection
 from functools import partial
 
+from llbkit.frontends.base import ResolveError
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.facts import BaseResolved
+from llbkit.frontends.dockerfile.facts import BaseResolved, BaseUnresolved
 from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
 from llbkit.frontends.dockerfile.syntax.words import where
@@ -25,8 +26,16 @@ from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
 
 
-async def resolve_bases(stages: Stages, images: Images, reachable: Collection[StageState]) -> None:
+async def resolve_bases(
+    stages: Stages,
+    images: Images,
+    reachable: Collection[StageState],
+    missing: list[ProgramError] | None = None,
+) -> None:
     """Resolve the stages that stand on no other stage; of those that nothing needs only the name is checked.
+
+    With ``missing`` the errors of what cannot be reached are put there, and the stages stand on nothing: so they can be
+    looked at, but not built.
 
     Raises:
         ProgramError: a base is malformed or, if none is, cannot be found; the first one in the file's order.
@@ -49,8 +58,22 @@ async def resolve_bases(stages: Stages, images: Images, reachable: Collection[St
     # What is not a reference is known at once, before any answer can come.
     failed = [state for state in pending if state in failures]
     for state in sorted(failed, key=lambda state: failures[state].diagnostics[0].code != errors.REFERENCE):
-        collector.keep(failures[state])
+        cause = failures[state].__cause__
+        if missing is not None and isinstance(cause, ResolveError) and cause.unreachable:
+            missing.append(failures[state])
+            _stand_on_nothing(state, str(cause))
+        else:
+            collector.keep(failures[state])
     collector.raise_first()
+
+
+def _stand_on_nothing(state: StageState, cause: str) -> None:
+    """Have a stage go on without the image that cannot be reached."""
+    state.unknown_base = state.base_name
+    state.state = State()
+    state.image = Image.empty(state.conversion.target)
+    state.platform = state.runs_on
+    state.conversion.facts.tell(BaseUnresolved(state.stage, state.base_name, cause))
 
 
 @dataclass(slots=True)
@@ -62,6 +85,7 @@ class _Base:
 
     async def resolve(self) -> None:
         state = self.state
+        state.lowered = state.implicit
         if state.context is not None:
             if self.reachable:
                 await self._replaced()
@@ -71,15 +95,13 @@ class _Base:
             state.platform = state.conversion.target
         else:
             await self._image()
-        if state.implicit:
-            state.lowered = True
 
     async def _replaced(self) -> None:
         """Take a named context in the place of a whole stage."""
         state = self.state
         assert state.context is not None, "asked only for stages with one"
-        state.state, found = await state.context.loaded(state.paths)
         state.lowered = True
+        state.state, found = await state.context.loaded(state.paths)
         if found is None:
             return
         state.image = found.clone()

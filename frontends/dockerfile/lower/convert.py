@@ -71,7 +71,8 @@ class Converted(Lowered):
 class Request:
     """What is converted: the file with its text, the world around it, and who hears of it.
 
-    ``every_stage`` lowers also the stages that the target does not need.
+    ``every_stage`` lowers also the stages that the target does not need. A ``tolerant`` conversion looks at all of the
+    file before it fails for an image that cannot be reached.
     """
 
     file: ParsedFile
@@ -84,6 +85,7 @@ class Request:
     times: SourceTimes
     facts: Facts
     every_stage: bool = False
+    tolerant: bool = False
 
 
 def _tell_file(request: Request, predefined: Mapping[str, str]) -> None:
@@ -164,10 +166,11 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     )
     _tell_file(request, predefined)
     declared = frozenset(str(key) for command in request.program.args for key, _ in command.args)
+    missing: list[ProgramError] = []
     try:
         conversion = await _conversion(request, platform, target_platform, predefined)
         stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
-        target = await _target(stages, request)
+        target = await _target(stages, request, missing)
     except ProgramError as error:
         request.facts.failed()
         error.add(later_errors(request.program.stages))
@@ -179,12 +182,19 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
         for state in stages.states:
             if state.needed and not state.lowered:
                 lower_stage(state, collector)
+    if missing:
+        missing[0].add(one for error in (*missing[1:], *collector.errors) for one in error.diagnostics)
+        missing[0].add(later_errors(request.program.stages))
+        raise missing[0]
     collector.raise_first()
     return _finish(stages, target, platform)
 
 
-async def _target(stages: Stages, request: Request) -> StageState:
-    """Return the stage to build, with the bases of all that it needs resolved and their triggers added."""
+async def _target(stages: Stages, request: Request, missing: list[ProgramError]) -> StageState:
+    """Return the stage to build, with the bases of all that it needs resolved and their triggers added.
+
+    A tolerant request has the errors of images that cannot be reached in ``missing``.
+    """
     with no_garbage():
         stages.add_all(request.program)
         target = stages.target(stages.conversion.options.target)
@@ -192,7 +202,7 @@ async def _target(stages: Stages, request: Request) -> StageState:
     while True:
         needed = stages.reachable(target)
         reachable = set(stages.states) if request.every_stage else needed
-        await resolve_bases(stages, request.images, reachable)
+        await resolve_bases(stages, request.images, reachable, missing if request.tolerant else None)
         if not add_triggers(stages, needed):
             break
     for state in reachable:

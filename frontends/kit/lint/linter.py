@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 
 from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.lint.config import Config
 from llbkit.frontends.kit.lint.facts import Fact
 from llbkit.frontends.kit.lint.rule import Finding, Rule
@@ -19,13 +19,30 @@ from llbkit.records import dataclass
 class Findings:
     """What rules found. ``muted`` counts rules for ``error=true`` but keeps no warnings.
 
-    ``skipped`` are rules that could not tell, by the image that they would have needed.
+    ``skipped`` are the images that could not be reached, each with the place that it is first missed at and the rules that
+    would have needed it.
     """
 
     warnings: list[Diagnostic] = field(default_factory=list)
     fired: list[str] = field(default_factory=list)
-    skipped: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+    skipped: dict[str, tuple[Place, dict[str, None]]] = field(default_factory=dict)
     muted: bool = False
+
+    def skip(self, rule: str, fact: Fact) -> None:
+        """Note that a rule cannot tell without the image that a fact lacks."""
+        _, rules = self.skipped.setdefault(fact.base, (fact.place, {}))
+        rules[rule] = None
+
+    def notes(self) -> Iterator[Diagnostic]:
+        """Yield a note for each image that could not be reached: which rules were skipped for it."""
+        for base, (place, rules) in self.skipped.items():
+            yield Diagnostic(
+                code="skipped-checks",
+                message=f"checks skipped without the config of {base}: {', '.join(rules)}",
+                spans=place.spans,
+                severity="note",
+                help="all other checks were made",
+            )
 
 
 class Linter:
@@ -58,12 +75,12 @@ class Linter:
     def tell(self, fact: Fact) -> None:
         """Have the rules look at a fact."""
         for rule, look in self._heard.get(type(fact), ()):
-            if rule.needs_image and fact.base:
-                if self._config(rule, fact).is_on(type(rule)):
-                    self.findings.skipped[fact.base][rule.name] = None
-                continue
             for finding in look(fact):
-                if self._config(rule, fact).is_on(type(rule)):
+                if not self._config(rule, fact).is_on(type(rule)):
+                    continue
+                if rule.needs_image and fact.base:
+                    self.findings.skip(rule.name, fact)
+                else:
                     self._keep(rule, fact, finding)
 
     def _config(self, rule: Rule, fact: Fact) -> Config:

@@ -80,7 +80,8 @@ class Rule:
     linked: ClassVar[bool] = True
     """Has a page of documentation at BuildKit's."""
     needs_image: ClassVar[bool] = False
-    """Cannot tell without what the base image's config says."""
+    """Cannot tell without what the base image's config says: what it finds where that is not known is not reported, but
+    that it was skipped."""
     heeds_comments: ClassVar[bool] = True
     """A comment above the instruction can switch it off."""
     handlers: ClassVar[tuple[tuple[type[Fact], str], ...]] = ()

@@ -41,4 +41,4 @@ class InvalidBaseImagePlatform(Rule):
     @hears(BaseUnresolved)
     def pass_over(self, fact: BaseUnresolved) -> Iterator[Finding]:
         """Be skipped for an image that is not known."""
-        return iter(())
+        yield Finding(f"The platform of base image {fact.name} is not known", where(fact.instruction.base))
