@@ -16,10 +16,11 @@ from llbkit.frontends.kit import platforms, requests
 from llbkit.frontends.kit.epoch import SourceTimes
 from llbkit.frontends.kit.image import Image
 from llbkit.frontends.kit.images import Images
+from llbkit.frontends.kit.includes import Includes
 from llbkit.frontends.kit.inputs.contexts import Contexts
 from llbkit.frontends.kit.options import Options
 from llbkit.frontends.kit.outline import TargetFact, TargetOutline
-from llbkit.grammar import Diagnostic, DiagnosticError
+from llbkit.grammar import Diagnostic, DiagnosticError, Source
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
@@ -84,6 +85,7 @@ class Compilation:
     contexts: Contexts
     images: Images
     times: SourceTimes
+    includes: Includes
 
     @classmethod
     def of(cls, contexts: Contexts) -> Compilation:
@@ -94,11 +96,16 @@ class Compilation:
             contexts,
             Images(contexts.bridge, contexts),
             SourceTimes(contexts.bridge),
+            Includes(contexts),
         )
 
     async def text(self) -> SourceText:
         """Return the program's text. Raises ProgramError: there is none."""
-        return await self.contexts.text()
+        return await self.includes.program()
+
+    @property
+    def _sources(self) -> Sequence[Source]:
+        return [text.source for text in self.includes.texts]
 
     async def run(self, compiler: Compiler[LoweredT]) -> BuildResult:
         """Return what the client asks for: lazy results, or the answer to a subrequest.
@@ -131,15 +138,15 @@ class Compilation:
         requests.check_id(request)
         if request == requests.DESCRIBE:
             return requests.describe()
-        text = await self.text()
+        await self.text()
         if request == requests.TARGETS:
-            return requests.targets(await compiler.targets(), text.source)
+            return requests.targets(await compiler.targets(), self._sources)
         if request == requests.LINT:
             report = await compiler.lint()
-            return requests.lint(report.warnings, text, report.error, report.notes)
+            return requests.lint(report.warnings, self.includes.texts, report.error, report.notes)
         (lowered,) = await compiler.lower([None])
         if request == requests.OUTLINE:
-            return requests.outline(compiler.outline(lowered), text.source)
+            return requests.outline(compiler.outline(lowered), self._sources)
         return requests.convert(lowered.state.graph(platform=lowered.target_platform, caps=self.bridge.caps))
 
 

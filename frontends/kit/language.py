@@ -19,12 +19,14 @@ from llbkit.frontends.kit.compilation import Compilation, LintReport
 from llbkit.frontends.kit.epoch import NAME as EPOCH
 from llbkit.frontends.kit.epoch import moment_of
 from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.errors.located import ProgramError
+from llbkit.frontends.kit.errors.places import Place
+from llbkit.frontends.kit.includes import Includes
 from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
 from llbkit.frontends.kit.options import read_options
 from llbkit.frontends.kit.outline import TargetFact, TargetOutline
 from llbkit.frontends.kit.target import LoweredTarget, Target
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
-from llbkit.llb.builder.options import SourceText
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
 
@@ -43,6 +45,14 @@ class Language(ABC, Generic[ProgramT]):
     @abstractmethod
     def read(self, source: Source) -> ProgramT:
         """Return a program. Raises DiagnosticError: it is not in the language."""
+
+    async def assemble(self, source: Source, includes: Includes) -> ProgramT:
+        """Return a program with what it includes, which is nothing if a language does not say otherwise.
+
+        Raises:
+            DiagnosticError: it is not in the language, or includes what cannot be read.
+        """
+        return self.read(source)
 
     @abstractmethod
     def targets(self, program: ProgramT) -> Sequence[TargetFact]:
@@ -80,7 +90,7 @@ class _Work(Generic[ProgramT]):
     async def program(self) -> ProgramT:
         if not self._program:
             text = await self.compilation.text()
-            program = self.language.read(text.source)
+            program = await self.language.assemble(text.source, self.compilation.includes)
             self._program.append(program)
             self.warnings = tuple(self.language.lint(program))
         return self._program[0]
@@ -105,7 +115,7 @@ class _Work(Generic[ProgramT]):
             for fact in wanted:
                 await lowering.target(fact)
         except DiagnosticError as error:
-            problem = error
+            problem = _placed(error)
         return LintReport(warnings=self.warnings, error=problem)
 
     async def lower(self, wanted: Sequence[Platform | None]) -> Sequence[LoweredTarget]:
@@ -138,12 +148,19 @@ class _Work(Generic[ProgramT]):
             language=self.language,
             program=program,
             compilation=compilation,
-            text=await compilation.text(),
             facts={fact.name: fact for fact in self.language.targets(program)},
             platform=platform,
             paths=self._paths,
             epoch=await moment_of(value, compilation.contexts, compilation.times),
         )
+
+
+def _placed(error: DiagnosticError) -> DiagnosticError:
+    """Return an error whose location is where it is shown, for clients that know lines only."""
+    span = error.diagnostics[0].span
+    if isinstance(error, ProgramError) and not error.locations and span is not None:
+        error.locate(Place.covering(span))
+    return error
 
 
 def _unwrapped(outcome: LoweredTarget | DiagnosticError) -> LoweredTarget:
@@ -159,37 +176,54 @@ class _Lowering(Generic[ProgramT]):
     language: Language[ProgramT]
     program: ProgramT
     compilation: Compilation
-    text: SourceText
     facts: Mapping[str, TargetFact]
     platform: Platform | None
     paths: set[str]
     epoch: datetime | None
     _done: dict[str, Target] = field(default_factory=dict)
-    _open: list[str] = field(default_factory=list)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _needs: dict[str, dict[str, None]] = field(default_factory=dict)
 
     async def target(self, fact: TargetFact) -> Target:
-        if fact.name not in self._done:
-            target = Target(
-                compilation=self.compilation,
-                text=self.text,
-                fact=fact,
-                language=self.language.name,
-                wanted=self.platform,
-                platform=self.platform or self.compilation.options.build_platforms[0],
-                paths=self.paths,
-                others=self._needed,
-                epoch=self.epoch,
-            )
-            self._open.append(fact.name)
-            await self.language.lower(self.program, target)
-            self._open.pop()
-            self._done[fact.name] = target
-        return self._done[fact.name]
+        async with self._locks.setdefault(fact.name, asyncio.Lock()):
+            if fact.name not in self._done:
+                target = Target(
+                    compilation=self.compilation,
+                    fact=fact,
+                    language=self.language.name,
+                    wanted=self.platform,
+                    platform=self.platform or self.compilation.options.build_platforms[0],
+                    paths=self.paths,
+                    others=self._needed,
+                    epoch=self.epoch,
+                )
+                await self.language.lower(self.program, target)
+                self._done[fact.name] = target
+            return self._done[fact.name]
 
     async def _needed(self, name: str, by: Target) -> Target | None:
         """A target's own name is that of what it replaces: an image or a context."""
         if name not in self.facts or name == by.name:
             return None
-        if name in self._open:
-            raise errors.circular([*self._open[self._open.index(name) :], name])
+        # Looked at before anything waits: two targets that wait for each other would wait forever.
+        self._needs.setdefault(by.name, {})[name] = None
+        if circle := self._way(name, by.name):
+            raise errors.circular([by.name, *circle])
         return await self.target(self.facts[name])
+
+    def _way(self, start: str, goal: str) -> list[str]:
+        """Return how a target needs another, both included; [] if it does not."""
+        came: dict[str, str] = {start: ""}
+        pending = [start]
+        while pending:
+            name = pending.pop()
+            if name == goal:
+                way = [name]
+                while came[way[-1]]:
+                    way.append(came[way[-1]])
+                return way[::-1]
+            for other in self._needs.get(name, ()):
+                if other not in came:
+                    came[other] = name
+                    pending.append(other)
+        return []

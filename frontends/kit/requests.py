@@ -93,8 +93,8 @@ def describe() -> Mapping[str, bytes]:
     return _answer(rows, answers.describe_text(rows))
 
 
-def targets(facts: Iterable[TargetFact], source: Source) -> Mapping[str, bytes]:
-    """Return the answer to `TARGETS`: every target in order."""
+def targets(facts: Iterable[TargetFact], sources: Sequence[Source]) -> Mapping[str, bytes]:
+    """Return the answer to `TARGETS`: every target in order; ``sources`` are the program's texts, the main one first."""
     rows = [
         {
             **_filled(
@@ -104,28 +104,28 @@ def targets(facts: Iterable[TargetFact], source: Source) -> Mapping[str, bytes]:
                 base=fact.base,
                 platform=fact.platform,
             ),
-            "location": _location(fact.place),
+            "location": _location(sources, fact.place),
         }
         for fact in facts
     ]
-    value = {"targets": rows or None, "sources": [_base64(source)]}
+    value = {"targets": rows or None, "sources": list(map(_base64, sources))}
     return _answer(value, answers.targets_text(value))
 
 
-def outline(target: TargetOutline, source: Source) -> Mapping[str, bytes]:
-    """Return the answer to `OUTLINE` for a target."""
+def outline(target: TargetOutline, sources: Sequence[Source]) -> Mapping[str, bytes]:
+    """Return the answer to `OUTLINE` for a target; ``sources`` as for `targets`."""
     summary = target.summary
     args = [
         {
             "name": fact.name,
             **_filled(description=fact.description, value=fact.value),
-            "location": _location(fact.place),
+            "location": _location(sources, fact.place),
         }
         for fact in summary.args
     ]
     mounts = [
         [
-            {"name": fact.name, **_filled(required=fact.required), "location": _location(fact.place)}
+            {"name": fact.name, **_filled(required=fact.required), "location": _location(sources, fact.place)}
             for fact in facts
         ]
         for facts in (summary.secrets, summary.agents)
@@ -136,44 +136,47 @@ def outline(target: TargetOutline, source: Source) -> Mapping[str, bytes]:
         args=args,
         secrets=mounts[0],
         ssh=mounts[1],
-        sources=[_base64(source)],
+        sources=list(map(_base64, sources)),
     )
     return _answer(value, answers.outline_text(value))
 
 
 def lint(
     warnings: Sequence[Diagnostic],
-    program: SourceText,
+    texts: Sequence[SourceText],
     error: DiagnosticError | None,
     notes: Sequence[Diagnostic] = (),
 ) -> Mapping[str, bytes]:
     """Return the answer to `LINT`, whose status code is 1 if there is anything to say.
 
-    The shape has room for one error. All of them, and ``notes`` that
-    BuildKit would not make, are in ``result.errors`` as text, which clients of BuildKit's do not look at.
+    ``texts`` are the program's, the main one first. The shape has room for one error. All of them, and ``notes`` that BuildKit
+    would not make, are in ``result.errors`` as text, which clients of BuildKit's do not look at.
     """
     from llbkit.llb.wire.readable import definition_json
 
-    source = program.source
+    sources = [text.source for text in texts]
     rows = [
         {
             "ruleName": one.code,
             **_filled(description=one.detail, url=one.rule_url, detail=one.message),
-            "location": _location(*(Place.covering(span) for span in one.spans)),
+            "location": _location(sources, *(Place.covering(span) for span in one.spans)),
         }
         for one in warnings
     ]
-    text = _filled(
-        filename=source.name,
-        data=_base64(source),
-        definition=definition_json((program.state or State()).graph()),
-        language=source.language,
-    )
-    value: dict[str, object] = {"warnings": rows or None, "sources": [text]}
+    shown = [
+        _filled(
+            filename=text.source.name,
+            data=_base64(text.source),
+            definition=definition_json((text.state or State()).graph()),
+            language=text.source.language,
+        )
+        for text in texts
+    ]
+    value: dict[str, object] = {"warnings": rows or None, "sources": shown}
     if error is not None:
         value["buildError"] = {
             "message": error.diagnostics[0].message,
-            "location": _error_location(error),
+            "location": _error_location(sources, error),
         }
     status = b"1" if warnings or error is not None else b"0"
     answer = {**_answer(value, answers.lint_text(value)), "result.statuscode": status}
@@ -191,19 +194,22 @@ def convert(graph: Graph) -> Mapping[str, bytes]:
     return {"result.json": go_json(value, indent=2), "version": _CONVERT_VERSION.encode()}
 
 
-def _error_location(error: DiagnosticError) -> Json:
+def _error_location(sources: Sequence[Source], error: DiagnosticError) -> Json:
     if isinstance(error, ProgramError):
-        return _location(*error.locations)
+        return _location(sources, *error.locations)
     # The parser's own errors have a place always; that of a directive on the first line is line 0.
     spans = error.diagnostics[0].spans
-    return _location(*map(Place.covering, spans)) or {"ranges": [{"start": {}, "end": {}}]}
+    return _location(sources, *map(Place.covering, spans)) or {"ranges": [{"start": {}, "end": {}}]}
 
 
-def _location(*places: Place) -> Json:
+def _location(sources: Sequence[Source], *places: Place) -> Json:
+    """Return the lines of places in one source; of a source that is not listed, as if they were in the first."""
     ranges = [
         {"start": {"line": first}, "end": {"line": last}} for place in places for first, last in place.lines
     ]
-    return _filled(ranges=ranges)
+    span = places[0].span if places else None
+    index = next((n for n, source in enumerate(sources) if span is not None and source is span.source), 0)
+    return _filled(sourceIndex=index, ranges=ranges)
 
 
 def _base64(source: Source) -> str:

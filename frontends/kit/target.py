@@ -22,7 +22,7 @@ from llbkit.frontends.kit.outline import ArgFact, Summary, TargetFact, TargetOut
 from llbkit.frontends.kit.steps import configured, run
 from llbkit.grammar import Span
 from llbkit.llb.builder.mounts import AnyMount
-from llbkit.llb.builder.options import At, SourceText
+from llbkit.llb.builder.options import At
 from llbkit.llb.builder.options import Options as StepOptions
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
@@ -45,7 +45,6 @@ class Target:
     """
 
     compilation: Compilation
-    text: SourceText
     fact: TargetFact
     language: str
     wanted: Platform | None
@@ -69,7 +68,7 @@ class Target:
 
     def at(self, span: Span) -> list[At]:
         """Return a place in the program, for the steps that come from it."""
-        return [At(self.text, Place.covering(span).lines)]
+        return [At(self.compilation.includes.text_of(span.source), Place.covering(span).lines)]
 
     def arg(self, name: str, span: Span, *, default: str | None = None, description: str = "") -> str | None:
         """Declare a build argument and return its value: the build's, or else the default."""

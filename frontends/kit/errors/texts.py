@@ -39,6 +39,38 @@ def not_found(name: str, cause: str, known: Iterable[str], hint: str = "") -> Pr
     return ProgramError(f"{name}: {cause}{did_you_mean(name, known)}", code="image", hint=hint)
 
 
+def no_include(name: str, span: Span) -> ProgramError:
+    """A file that the program includes does not exist."""
+    return ProgramError(
+        f"cannot include {name}: no such file",
+        code="include",
+        hint="paths start from the folder of the file that includes",
+        span=span,
+    )
+
+
+def include_outside(path: str, span: Span) -> ProgramError:
+    """A file that the program includes lies outside of what the program was sent with."""
+    return ProgramError(
+        f"cannot include {path}: it is outside the folder of the program",
+        code="include",
+        hint="move it there, and include it by a relative path",
+        span=span,
+    )
+
+
+def include_circle(names: Sequence[str], span: Span) -> ProgramError:
+    """A file includes itself, through others or not."""
+    return ProgramError(
+        f"circular include: {' includes '.join(names)}", code="include", hint="remove one of them", span=span
+    )
+
+
+def too_many_includes(most: int, span: Span) -> ProgramError:
+    """The program includes more files than there may be."""
+    return ProgramError(f"a program may include {most:,} files", code="include", span=span)
+
+
 def image_name(name: str, cause: str, hint: str = "") -> ProgramError:
     """A base is not a valid image reference."""
     return ProgramError(f"invalid image reference {go_quote(name)}: {cause}", code="reference", hint=hint)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from typing import Literal
@@ -124,11 +124,19 @@ class Contexts:
             self._text = await self._read()
         return self._text
 
+    async def beside(self, path: str) -> SourceText:
+        """Return another text from where the program is. Raises FileNotFoundError, IsADirectoryError."""
+        await self._find()
+        state = self._remote_program() or self._local_texts([path], path)
+        data = await self.bridge.read_file(await self.bridge.solve(state), path)
+        return SourceText(Source.from_bytes(path, data, self.file.language), state)
+
+    def _remote_program(self) -> State | None:
+        return None if "dockerfilekey" in self._attrs else self._program
+
     async def _read(self) -> SourceText:
         await self._find()
-        state = self._program
-        if state is None or "dockerfilekey" in self._attrs:
-            state = self._local_program()
+        state = self._remote_program() or self._local_program()
         ref = await self.bridge.solve(state)
         causes = []
         for name in self.file.candidates(self._filename):
@@ -144,16 +152,18 @@ class Contexts:
         raise errors.no_file(self.file.noun, self._filename, causes[0])
 
     def _local_program(self) -> State:
-        name = self._attrs.get("dockerfilekey") or _PROGRAM
         first, *others = self.file.candidates(self._filename)
-        paths = [first, f"{first}{IGNORE_FILE}", *others]
+        return self._local_texts([first, f"{first}{IGNORE_FILE}", *others], first)
+
+    def _local_texts(self, paths: Sequence[str], shown: str) -> State:
+        name = self._attrs.get("dockerfilekey") or _PROGRAM
         return local(
             name,
             session_id=self._session(name),
             follow_paths=paths,
             shared_key_hint=name,
             differ="none",
-            name=f"[internal] load build definition from {self._filename}",
+            name=f"[internal] load build definition from {shown}",
         )
 
     async def _try(self, state: State, path: str) -> bytes | None:

@@ -82,7 +82,7 @@ def test_the_language_stands_on_the_kit_alone() -> None:
             "invalid image reference",
             "copy . to / from B@d",
         ),
-        ("target a from b\ntarget b from a\n", "circular dependency: b needs a needs b", "b"),
+        ("target a from b\ntarget b from a\n", "circular dependency: a needs b needs a", "b"),
         ("target a from scratch\ntarget a from b\n", 'target "a" is already defined on line 1', None),
         ("", "no target to build", None),
     ],
