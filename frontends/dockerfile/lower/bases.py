@@ -10,7 +10,8 @@ from functools import partial
 from llbkit.frontends.base import ResolveError
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.facts import BaseResolved, BaseUnresolved
-from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState
+from llbkit.frontends.dockerfile.lower.conversion import COMMAND
+from llbkit.frontends.dockerfile.lower.stage import StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
@@ -40,7 +41,7 @@ async def resolve_bases(
     Raises:
         ProgramError: a base is malformed or, if none is, cannot be found; the first one in the file's order.
     """
-    pending = [s for s in stages.states if s.base is None and not s.lowered and not s.resolved]
+    pending = [s for s in stages.states if s.base is None and not s.lowered and s not in stages.resolved]
     failures: dict[StageState, ProgramError] = {}
 
     async def one(state: StageState) -> None:
@@ -52,7 +53,8 @@ async def resolve_bases(
 
     async with asyncio.TaskGroup() as group:
         for state in pending:
-            state.resolved = state in reachable
+            if state in reachable:
+                stages.resolved.add(state)
             group.create_task(one(state), name=f"resolve {state.base_name}")
     collector = ErrorCollector(stages.conversion.facts.failed)
     # What is not a reference is known at once, before any answer can come.
@@ -69,9 +71,9 @@ async def resolve_bases(
 
 def _stand_on_nothing(state: StageState, cause: str) -> None:
     """Have a stage go on without the image that cannot be reached."""
-    state.unknown_base = state.base_name
-    state.state = State()
-    state.image = Image.empty(state.conversion.target)
+    state.built.unknown_base = state.base_name
+    state.built.state = State()
+    state.built.image = Image.empty(state.conversion.target)
     state.platform = state.runs_on
     state.conversion.facts.tell(BaseUnresolved(state.stage, state.base_name, cause))
 
@@ -90,8 +92,8 @@ class _Base:
             if self.reachable:
                 await self._replaced()
         elif state.base_name == SCRATCH:
-            state.state = State()
-            state.image = Image.empty(state.conversion.target)
+            state.built.state = State()
+            state.built.image = Image.empty(state.conversion.target)
             state.platform = state.conversion.target
         else:
             await self._image()
@@ -101,11 +103,11 @@ class _Base:
         state = self.state
         assert state.context is not None, "asked only for stages with one"
         state.lowered = True
-        state.state, found = await state.context.loaded(state.paths)
+        state.built.state, found = await state.context.loaded(state.built.paths)
         if found is None:
             return
-        state.image = found.clone()
-        state.image.created = ""
+        state.built.image = found.clone()
+        state.built.image.created = ""
         if found.platform.architecture and found.platform.os:
             state.platform = platforms.normalize(found.platform)
 
@@ -127,16 +129,16 @@ class _Base:
                 return
             ref, platform, empty = await self._resolve(name, ref, platform)
         if empty:
-            state.state = State()
+            state.built.state = State()
         else:
-            state.state = self._state_of(ref, platform)
+            state.built.state = self._state_of(ref, platform)
         state.platform = platform
 
     async def _based_on_context(self, context: NamedContext, platform: Platform) -> None:
         state = self.state
         # Without a config of its own, it stands for an empty image of the target.
-        base = await self.images.replaced(context, platform, state.paths, empty=state.conversion.target)
-        state.base_image, state.image, state.state = base.found, base.config, base.state
+        base = await self.images.replaced(context, platform, state.built.paths, empty=state.conversion.target)
+        state.built.base_image, state.built.image, state.built.state = base.found, base.config, base.state
         state.platform = platform
 
     async def _resolve(
@@ -153,8 +155,8 @@ class _Base:
             known=self.stages.names,
         )
         found = answer.config
-        state.base_image, state.image = found, found.clone()
-        state.image.created = ""
+        state.built.base_image, state.built.image = found, found.clone()
+        state.built.image.created = ""
         if state.platform is None and conversion.implicit:
             platform = detected(found.platform, platform, conversion.options.build_platforms)
         conversion.facts.tell(BaseResolved(state.stage, name, platform, found.platform, answer.empty))
@@ -166,7 +168,7 @@ class _Base:
             str(ref),
             platform=platform,
             resolve_mode=conversion.options.resolve_mode,
-            name=state.numbered(f"FROM {ref}", platform, {}),
+            name=state.names.next(f"FROM {ref}", platform, {}),
             description={COMMAND: state.stage.code},
             at=conversion.at(state.place),
         )

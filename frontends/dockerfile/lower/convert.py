@@ -16,15 +16,16 @@ from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
 from llbkit.frontends.dockerfile.facts import DefaultBase, ProgramRead, StageNamed
 from llbkit.frontends.dockerfile.lower.bases import resolve_bases
+from llbkit.frontends.dockerfile.lower.conversion import Conversion
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
 from llbkit.frontends.dockerfile.lower.epoch import resolve_epoch
 from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs
-from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState
+from llbkit.frontends.dockerfile.lower.stage import StageState
 from llbkit.frontends.dockerfile.lower.stages import Stages
 from llbkit.frontends.dockerfile.lower.triggers import add_triggers
 from llbkit.frontends.dockerfile.options import DockerfileOptions
 from llbkit.frontends.dockerfile.outline import summarize
-from llbkit.frontends.dockerfile.program.instructions import Program
+from llbkit.frontends.dockerfile.program.instructions import SCAN_CONTEXT, SCAN_STAGE, Program
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.kit import platforms
@@ -170,7 +171,7 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     try:
         conversion = await _conversion(request, platform, target_platform, predefined)
         stages = Stages(conversion=conversion, contexts=request.contexts, declared=declared)
-        target = await _target(stages, request, missing)
+        target, needed = await _target(stages, request, missing)
     except ProgramError as error:
         request.facts.failed()
         error.add(later_errors(request.program.stages))
@@ -180,7 +181,7 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     collector = ErrorCollector(conversion.facts.failed)
     with no_garbage():
         for state in stages.states:
-            if state.needed and not state.lowered:
+            if state in needed and not state.lowered:
                 lower_stage(state, collector)
     if missing:
         missing[0].add(one for error in (*missing[1:], *collector.errors) for one in error.diagnostics)
@@ -190,8 +191,10 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     return _finish(stages, target, platform)
 
 
-async def _target(stages: Stages, request: Request, missing: list[ProgramError]) -> StageState:
-    """Return the stage to build, with the bases of all that it needs resolved and their triggers added.
+async def _target(
+    stages: Stages, request: Request, missing: list[ProgramError]
+) -> tuple[StageState, set[StageState]]:
+    """Return the stage to build and those to lower, with their bases resolved and the triggers of these added.
 
     A tolerant request has the errors of images that cannot be reached in ``missing``.
     """
@@ -205,9 +208,7 @@ async def _target(stages: Stages, request: Request, missing: list[ProgramError])
         await resolve_bases(stages, request.images, reachable, missing if request.tolerant else None)
         if not add_triggers(stages, needed):
             break
-    for state in reachable:
-        state.needed = True
-    return target
+    return target, reachable
 
 
 async def _conversion(
@@ -256,22 +257,22 @@ def _matcher(patterns: tuple[str, ...]) -> PatternMatcher | None:
 def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Converted:
     conversion = stages.conversion
     options = conversion.options
-    target.paths.add("/")
-    target.image.config.labels.update(options.labels)
-    target.image.settle(platform)
+    target.built.paths.add("/")
+    target.built.image.config.labels.update(options.labels)
+    target.built.image.settle(platform)
     sbom: dict[str, State] = {}
     ignore_cache = target.ignore_cache
-    if target.scan_context:
+    if SCAN_CONTEXT in target.scans:
         sbom["context"] = conversion.context
     reachable = stages.reachable(target)
     for state in stages.states:
-        if state is not target and state in reachable and state.scan_stage:
-            sbom[state.name] = state.state
+        if state is not target and state in reachable and SCAN_STAGE in state.scans:
+            sbom[state.name] = state.built.state
             ignore_cache = ignore_cache or state.ignore_cache
     return Converted(
-        state=target.state,
-        image=target.image,
-        base_image=target.base_image,
+        state=target.built.state,
+        image=target.built.image,
+        base_image=target.built.base_image,
         platform=platform,
         target_platform=conversion.target,
         epoch=conversion.epoch,

@@ -12,6 +12,7 @@ from llbkit.frontends.dockerfile.lower.steps.copy import lower_copy
 from llbkit.frontends.dockerfile.lower.steps.run import lower_run
 from llbkit.frontends.dockerfile.lower.steps.workdir import enter, lower_workdir
 from llbkit.frontends.dockerfile.program.instructions import (
+    SCAN_ARGS,
     Arg,
     Cmd,
     Copy,
@@ -34,8 +35,6 @@ from llbkit.frontends.kit.golang.text import parse_bool
 from llbkit.frontends.kit.image import DEFAULT_PATH
 from llbkit.frontends.kit.steps import configured
 
-SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
-
 
 def lower_stage(stage: StageState, collector: ErrorCollector) -> None:
     """Lower all instructions of a stage whose base is ready; those that are wrong are kept, located.
@@ -55,24 +54,23 @@ def lower_stage(stage: StageState, collector: ErrorCollector) -> None:
             break
     stage.seal_env()
     stage.lowered = True
-    stage.scan_context = _scans(stage, SCAN_CONTEXT)
-    stage.scan_stage = _scans(stage, SCAN_STAGE)
+    stage.scans = frozenset(name for name in SCAN_ARGS if _scans(stage, name))
 
 
 def _settings(stage: StageState) -> None:
     """Take environment, directory and user of the image."""
-    image, options = stage.image.config, stage.conversion.options
+    image, options = stage.built.image.config, stage.conversion.options
     if not image.has_env("PATH") and stage.runs_on.os != "windows":
         image.env.append(f"PATH={DEFAULT_PATH}")
     for item in image.env:
         key, _, value = item.partition("=")
-        stage.set_env(key, value)
-    stage.state = configured(stage.state, options)
+        stage.built.variables.set(key, value)
+    stage.built.state = configured(stage.built.state, options)
     if image.working_dir:
         with located(stage.place):
             enter(stage, image.working_dir)
     if image.user:
-        stage.state = stage.state.user(image.user)
+        stage.built.state = stage.built.state.user(image.user)
 
 
 def _lower(stage: StageState, step: Step) -> None:  # noqa: C901  (one line for each instruction)
@@ -116,7 +114,7 @@ def _lower(stage: StageState, step: Step) -> None:  # noqa: C901  (one line for 
 def _scans(stage: StageState, name: str) -> bool:
     """Return whether an argument asks for the bill of materials of this stage."""
     on = _is_on(stage, stage.conversion.global_args.get(name))
-    for key, value in stage.args:
+    for key, value in stage.built.variables.args:
         if key == name and value is not None:
             on = _is_on(stage, value)
     return on

@@ -29,8 +29,8 @@ def lower_arg(stage: StageState, step: Step, command: Arg) -> None:
         )
         stage.outline.declare(key, None if inherits else fact)
         if value is not None and key not in SCAN_ARGS:
-            stage.set_env(key, value)
-        stage.args.append((key, value))
+            stage.built.variables.set(key, value)
+        stage.built.variables.args.append((key, value))
         shown.append(key if value is None else f"{key}={value}")
     stage.commit("ARG " + " ".join(shown))
 
@@ -41,8 +41,8 @@ def lower_env(stage: StageState, step: Step, command: Env) -> None:
     shown = []
     for pair, (key, value) in zip(command.pairs, pairs, strict=True):
         stage.conversion.facts.tell(PairSet(command, stage.unknown_base, pair, key))
-        stage.set_env(key, value)
-        stage.image.config.set_env(key, value)
+        stage.built.variables.set(key, value)
+        stage.built.image.config.set_env(key, value)
         shown.append(f"{key}={value}")
     stage.commit("ENV " + " ".join(shown))
 
@@ -53,7 +53,7 @@ def lower_label(stage: StageState, step: Step, command: Label) -> None:
     shown = []
     for pair, (key, value) in zip(command.pairs, pairs, strict=True):
         stage.conversion.facts.tell(PairSet(command, stage.unknown_base, pair, key))
-        stage.image.config.labels[key] = value
+        stage.built.image.config.labels[key] = value
         shown.append(f"{key}={value}")
     stage.commit("LABEL " + " ".join(shown))
 

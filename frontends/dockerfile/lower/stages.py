@@ -9,7 +9,9 @@ from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.facts import FromVariableUnset, PlatformExpanded
-from llbkit.frontends.dockerfile.lower.stage import Conversion, StageState, Step
+from llbkit.frontends.dockerfile.lower.conversion import Conversion
+from llbkit.frontends.dockerfile.lower.naming import StepNames
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.outline import Outline
 from llbkit.frontends.dockerfile.program.instructions import (
     AnyInstruction,
@@ -33,12 +35,17 @@ from llbkit.records import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class Stages:
-    """All stages, those of the file first. ``declared`` are the names of the global arguments."""
+    """All stages, those of the file first. ``declared`` are the names of the global arguments.
+
+    ``resolved`` are those whose bases were looked up, ``triggered`` those that have the triggers of their bases.
+    """
 
     conversion: Conversion
     contexts: Contexts
     declared: frozenset[str]
     states: list[StageState] = field(default_factory=list)
+    resolved: set[StageState] = field(default_factory=set)
+    triggered: set[StageState] = field(default_factory=set)
     _named: dict[str, StageState] = field(default_factory=dict)
 
     def add_all(self, program: Program) -> None:
@@ -68,9 +75,12 @@ class Stages:
             self._check_circles()
         collector.raise_first()
         if len(self.states) == 1:
-            self.states[0].name = ""
+            self.states[0].names.stage = ""
 
     # -- adding
+
+    def _names(self, stage: str) -> StepNames:
+        return StepNames(stage=stage, several_platforms=self.conversion.options.multi_platform)
 
     def _add_stage(self, number: int, stage: Stage) -> None:
         with pointed(partial(where, stage.base)):
@@ -81,7 +91,7 @@ class Stages:
             conversion=self.conversion,
             stage=stage,
             base_name=base.text,
-            name=stage.name,
+            names=self._names(stage.name),
             ignore_cache=self.conversion.options.ignores_cache(stage.name),
         )
         used = set(base.matched)
@@ -95,10 +105,10 @@ class Stages:
             self._add(state)
             state.base = None
             return
-        state.name = stage.name or f"stage-{number}"
+        state.names.stage = stage.name or f"stage-{number}"
         self._add(state)
         from_image = state.base_name != SCRATCH and state.base is None
-        state.total = int(from_image) + sum(isinstance(c, Copy | Run | Workdir) for c in stage.commands)
+        state.names.total = int(from_image) + sum(isinstance(c, Copy | Run | Workdir) for c in stage.commands)
 
     def _add(self, state: StageState) -> None:
         self.states.append(state)
@@ -199,7 +209,7 @@ class Stages:
             conversion=self.conversion,
             stage=stage,
             base_name=name,
-            name="",
+            names=self._names(""),
             implicit=True,
         )
 

@@ -30,11 +30,11 @@ def add_triggers(stages: Stages, reachable: Collection[StageState]) -> bool:
     """
     found = False
     for state in [state for state in stages.states if state in reachable]:
-        if state.triggered:
+        if state in stages.triggered:
             continue
-        state.triggered = True
-        texts = _of_base(state.base) if state.base is not None else state.image.config.on_build
-        state.image.config.on_build = []
+        stages.triggered.add(state)
+        texts = _of_base(state.base) if state.base is not None else state.built.image.config.on_build
+        state.built.image.config.on_build = []
         if texts:
             found |= _add(stages, state, texts)
     return found
@@ -68,5 +68,5 @@ def _add(stages: Stages, state: StageState, texts: Iterable[str]) -> bool:
         except DiagnosticError as error:
             raise _located(error.diagnostics[0], text, state.place) from None
     state.steps = [*steps, *state.steps]
-    state.total += len(steps)
+    state.names.total += len(steps)
     return any(step.sources for step in steps)

@@ -53,7 +53,8 @@ class CommandLine:
     shell: bool
 
 
-SCAN_ARGS = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
+SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
+SCAN_ARGS = frozenset({SCAN_CONTEXT, SCAN_STAGE})
 """Arguments that only say what is scanned for the bill of materials: they are no variables, with or without ARG."""
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.lower import stage
+from llbkit.frontends.dockerfile.lower import conversion
 from llbkit.frontends.kit.image import Image
 from llbkit.grammar import Diagnostic, DiagnosticError
 from llbkit.llb import DefinitionError, scratch
@@ -127,7 +127,7 @@ def test_arguments_before_from_have_a_limit_too() -> None:
 
 
 def test_what_a_file_makes_of_its_variables_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "MOST_TEXT", 1_000_000)
+    monkeypatch.setattr(conversion, "MOST_TEXT", 1_000_000)
     text = f"ENV A={'a' * 10_000}\n" + "".join(f"ENV B{n}=$A$A\n" for n in range(60))
     found = refusal(text)
     assert found.code == "too-much"

@@ -38,25 +38,25 @@ def with_shell(stage: StageState, line: CommandLine) -> list[str]:
     """Return the arguments of a command, with the shell in front if it is in shell form."""
     if not line.shell:
         return list(line.words)
-    shell = stage.image.config.shell
+    shell = stage.built.image.config.shell
     if not shell:
-        shell = list(_WINDOWS_SHELL if stage.image.platform.os == "windows" else _DEFAULT_SHELL)
+        shell = list(_WINDOWS_SHELL if stage.built.image.platform.os == "windows" else _DEFAULT_SHELL)
     return [*shell, " ".join(line.words)]
 
 
 def _note(stage: StageState, command: Cmd | Entrypoint | Healthcheck) -> None:
     kind = command.keyword.lower()
-    earlier, has_shell = stage.seen.get(kind), bool(stage.image.config.shell)
+    earlier, has_shell = stage.processes.get(kind), bool(stage.built.image.config.shell)
     stage.conversion.facts.tell(ProcessSet(command, stage.unknown_base, earlier, has_shell))
-    stage.seen[kind] = command
+    stage.processes[kind] = command
 
 
 def lower_cmd(stage: StageState, command: Cmd) -> None:
     """CMD."""
     _note(stage, command)
     args = with_shell(stage, command.line)
-    stage.image.config.cmd = args
-    stage.image.config.args_escaped = True
+    stage.built.image.config.cmd = args
+    stage.built.image.config.args_escaped = True
     stage.commit(f"CMD {quoted_list(args)}")
 
 
@@ -64,16 +64,16 @@ def lower_entrypoint(stage: StageState, command: Entrypoint) -> None:
     """ENTRYPOINT: the base's CMD is dropped, one of this stage stays."""
     _note(stage, command)
     args = with_shell(stage, command.line)
-    stage.image.config.entrypoint = args
-    if "cmd" not in stage.seen:
-        stage.image.config.cmd = []
+    stage.built.image.config.entrypoint = args
+    if "cmd" not in stage.processes:
+        stage.built.image.config.cmd = []
     stage.commit(f"ENTRYPOINT {quoted_list(args)}")
 
 
 def lower_healthcheck(stage: StageState, command: Healthcheck) -> None:
     """HEALTHCHECK."""
     _note(stage, command)
-    stage.image.config.healthcheck = HealthConfig(
+    stage.built.image.config.healthcheck = HealthConfig(
         test=command.test,
         interval=command.interval,
         timeout=command.timeout,
@@ -108,15 +108,15 @@ def lower_expose(stage: StageState, command: Expose) -> None:
             found = parts.container_ports()
             stage.conversion.charge(_PORT_LENGTH * len(found))
             ports += found
-    stage.image.config.exposed_ports.update(ports)
+    stage.built.image.config.exposed_ports.update(ports)
     stage.commit(f"EXPOSE {plain_list(ports)}")
 
 
 def lower_user(stage: StageState, step: Step, command: User) -> None:
     """USER. Raises ProgramError."""
     user = stage.expand(step, command.user)
-    stage.state = stage.state.user(user)
-    stage.image.config.user = user
+    stage.built.state = stage.built.state.user(user)
+    stage.built.image.config.user = user
     stage.commit(f"USER {user}")
 
 
@@ -125,7 +125,7 @@ def lower_volume(stage: StageState, step: Step, command: Volume) -> None:
     paths = stage.expand_all(step, command.paths)
     if not all(paths):
         raise errors.arguments("VOLUME specified can not be an empty string")
-    stage.image.config.volumes.update(paths)
+    stage.built.image.config.volumes.update(paths)
     stage.commit(f"VOLUME {plain_list(paths)}")
 
 
@@ -135,22 +135,22 @@ def lower_stopsignal(stage: StageState, step: Step, command: StopSignal) -> None
     if not is_signal(signal):
         with pointed(partial(where, command.signal)):
             raise errors.signal(signal, likely_signal(signal))
-    stage.image.config.stop_signal = signal
+    stage.built.image.config.stop_signal = signal
     stage.commit(f"STOPSIGNAL {signal}")
 
 
 def lower_shell(stage: StageState, command: Shell) -> None:
     """SHELL."""
-    stage.image.config.shell = list(command.words)
+    stage.built.image.config.shell = list(command.words)
     stage.commit(f"SHELL {plain_list(command.words)}")
 
 
 def lower_onbuild(stage: StageState, command: Onbuild) -> None:
     """ONBUILD: kept for images built on this one."""
-    stage.image.config.on_build.append(command.expression)
+    stage.built.image.config.on_build.append(command.expression)
 
 
 def lower_maintainer(stage: StageState, command: Maintainer) -> None:
     """MAINTAINER."""
-    stage.image.author = command.name
+    stage.built.image.author = command.name
     stage.commit(f"MAINTAINER {command.name}")

@@ -8,7 +8,9 @@ from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.facts import ContextCopied
-from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step, progress_groups
+from llbkit.frontends.dockerfile.lower.conversion import COMMAND
+from llbkit.frontends.dockerfile.lower.naming import progress_groups
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
 from llbkit.frontends.dockerfile.program.instructions import Copy, Inline
@@ -87,7 +89,7 @@ class _Copying:
         with pointed(partial(command.flags.span, "checksum")):
             self._check_checksum()
         name = stage.display_text(command.code)
-        self.display_name = self._numbered(name)
+        self.display_name = stage.names.next(name, stage.runs_on, stage.env, onbuild=self.step.onbuild)
         actions: list[ActionSpec] = []
         for written, source in zip(command.sources, self.sources, strict=True):
             with pointed(partial(where, written)):
@@ -97,16 +99,13 @@ class _Copying:
         if command.link and not self.chmod and stage.conversion.options.supports("mergeop"):
             self._link(actions, options, name)
         else:
-            stage.state = stage.state.file(*actions, **options)
+            stage.built.state = stage.built.state.file(*actions, **options)
         stage.commit(self._message(), changed=True)
         self._note_paths()
 
-    def _numbered(self, name: str) -> str:
-        return self.stage.numbered(name, self.stage.runs_on, self.stage.env, onbuild=self.step.onbuild)
-
     def _link(self, actions: list[ActionSpec], options: StepOptions, name: str) -> None:
         """Copy to an empty filesystem and merge the result onto the stage's: both are shown as one step."""
-        stage = self.stage
+        stage, names = self.stage, self.stage.names
         weak, strong = progress_groups(new_id(), self.display_name)
         copied: StepOptions = {
             **options,
@@ -114,13 +113,12 @@ class _Copying:
             "progress_group": weak,
         }
         linked = scratch().file(*actions, **copied)
-        stage.index -= 1
         merged: StepOptions = {
             **options,
             "progress_group": strong,
-            "name": self._numbered(f"LINK {name}"),
+            "name": names.again(f"LINK {name}", stage.runs_on, stage.env, onbuild=self.step.onbuild),
         }
-        stage.state = stage.state.with_output(merge([stage.state, linked], **merged).output)
+        stage.built.state = stage.built.state.with_output(merge([stage.built.state, linked], **merged).output)
 
     def _check_checksum(self) -> None:
         if not self.checksum:
@@ -132,7 +130,7 @@ class _Copying:
 
     def _destination(self) -> str:
         system = self.stage.runs_on.os
-        folder = self.stage.state.settings.at(self.stage.conversion.target).dir
+        folder = self.stage.built.state.settings.at(self.stage.conversion.target).dir
         if not self.dest:
             return folder + "/"
         dest = paths.without_drive(self.dest, system, keep_slash=True)
@@ -226,7 +224,7 @@ class _Copying:
             include = (pattern.removeprefix("/"),)
         unpack = command.is_add if command.unpack is None else command.unpack
         return copy(
-            stage.conversion.context if self.source is None else self.source.state,
+            stage.conversion.context if self.source is None else self.source.built.state,
             paths.below_root(source, system),
             self.target,
             mode=self.mode,
@@ -270,7 +268,7 @@ class _Copying:
 
     def _note_paths(self) -> None:
         """Note what is read, for the source that provides it."""
-        read = self.stage.conversion.context_paths if self.source is None else self.source.paths
+        read = self.stage.conversion.context_paths if self.source is None else self.source.built.paths
         for source in self.sources:
             if not (self.command.is_add and gitref.is_http(source)):
                 read.add(paths.join("/", source))

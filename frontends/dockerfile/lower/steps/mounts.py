@@ -52,7 +52,7 @@ def _mount(stage: StageState, mount: Mount, source: StageState, place: Place) ->
         if not source.lowered:
             with pointed(partial(mount.span, "source_stage")):
                 raise errors.mount_before(mount.source_stage, mount.target)
-        state = source.state
+        state = source.built.state
     match mount.type:
         case "secret":
             secret = _secret(mount)
@@ -69,7 +69,7 @@ def _mount(stage: StageState, mount: Mount, source: StageState, place: Place) ->
 def _filesystem(stage: StageState, mount: Mount, source: StageState, state: State) -> MountSpec:
     target = mount.target
     if not paths.is_absolute(clean_path(target), "linux"):
-        target = paths.join("/", stage.state.settings.at(stage.conversion.target).dir, target)
+        target = paths.join("/", stage.built.state.settings.at(stage.conversion.target).dir, target)
     if target == "/":
         with pointed(partial(mount.span, "target")):
             raise errors.mount_target(target)
@@ -78,7 +78,7 @@ def _filesystem(stage: StageState, mount: Mount, source: StageState, state: Stat
         selector = ""
         if mount.has_owner:
             state, selector = _owned(mount, state), "/cache"
-    read = source.paths if mount.source_stage else stage.conversion.context_paths
+    read = source.built.paths if mount.source_stage else stage.conversion.context_paths
     read.add(paths.join("/", mount.source))
     no_output = not mount.readonly and mount.type == "bind" and stage.conversion.options.supports(_NO_OUTPUT)
     return MountSpec(

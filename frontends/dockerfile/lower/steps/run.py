@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.lower.stage import COMMAND, StageState, Step
+from llbkit.frontends.dockerfile.lower.conversion import COMMAND
+from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
 from llbkit.frontends.dockerfile.lower.steps.config import with_shell
 from llbkit.frontends.dockerfile.lower.steps.mounts import lower_mounts
@@ -34,7 +35,7 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     options = stage.conversion.options
     stage.seal_env()
     mounts = lower_mounts(stage, step, command)
-    stage.paths.add("/")
+    stage.built.paths.add("/")
     line, summary, documents = _line(stage, command)
     args = with_shell(stage, line)
     devices = _devices(stage, command)
@@ -42,11 +43,13 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
     require_utf8((command.code, *args, *(device.name for device in devices)), command.span)
     env = stage.env | {m.env: _MASK for m in mounts if isinstance(m, SecretSpec) and m.env}
     shown = stage.display_text(command.code + summary, raw=True, env=env)
-    platform = stage.state.settings.at(stage.conversion.target).platform
-    step_options = stage.step_options(step, stage.numbered(shown, platform, stage.env, onbuild=step.onbuild))
+    platform = stage.built.state.settings.at(stage.conversion.target).platform
+    step_options = stage.step_options(
+        step, stage.names.next(shown, platform, stage.env, onbuild=step.onbuild)
+    )
     step_options["description"] = {COMMAND: command.code}
     ran = run(
-        stage.state,
+        stage.built.state,
         args,
         options,
         mounts=[*documents, *mounts],
@@ -55,7 +58,7 @@ def lower_run(stage: StageState, step: Step, command: Run) -> None:
         devices=devices,
         **step_options,
     )
-    stage.state = stage.state.with_output(ran.output)
+    stage.built.state = stage.built.state.with_output(ran.output)
     stage.commit(f"RUN {_history(stage, args)}", changed=True)
 
 
@@ -73,7 +76,7 @@ def _line(stage: StageState, command: Run) -> tuple[CommandLine, str, list[AnyMo
     data = chomp(first.data) if first.chomp else first.data
     summary = f" ({_summary(first.data)})"
     # The tabs that <<- drops are gone before a shebang is looked for.
-    if not data.startswith("#!") or stage.image.platform.os == "windows":
+    if not data.startswith("#!") or stage.built.image.platform.os == "windows":
         return replace(line, words=(data,)), summary, []
     script = scratch().file(
         mkfile(first.name, data.encode("utf-8", "surrogateescape"), 0o755),
@@ -101,5 +104,5 @@ def _devices(stage: StageState, command: Run) -> list[CDIDevice]:
 
 
 def _history(stage: StageState, args: list[str]) -> str:
-    values = {key: f"{key}={stage.env.get(key, value or '')}" for key, value in stage.args}
+    values = {key: f"{key}={stage.env.get(key, value or '')}" for key, value in stage.built.variables.args}
     return " ".join([*([f"|{len(values)}", *values.values()] if values else ()), *args])

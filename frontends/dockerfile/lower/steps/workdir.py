@@ -14,11 +14,11 @@ def enter(stage: StageState, path: str) -> str:
     """Change the working directory and return it, with slashes. Raises ProgramError."""
     system = stage.runs_on.os
     try:
-        folder = paths.normalize(stage.image.config.working_dir, path, system, keep_slash=False)
+        folder = paths.normalize(stage.built.image.config.working_dir, path, system, keep_slash=False)
     except ProgramError as error:
         raise error.prefixed("normalizing workdir: normalizing working directory: ") from None
-    stage.image.config.working_dir = paths.from_slash(folder, system)
-    stage.state = stage.state.dir(folder)
+    stage.built.image.config.working_dir = paths.from_slash(folder, system)
+    stage.built.state = stage.built.state.dir(folder)
     return folder
 
 
@@ -26,19 +26,19 @@ def lower_workdir(stage: StageState, step: Step, command: Workdir) -> None:
     """WORKDIR: the directory is made, as a layer of its own, unless it is the root. Raises ProgramError."""
     path = stage.expand(step, command.path)
     absolute = paths.is_absolute(path, stage.runs_on.os)
-    first = not stage.workdir_set
+    first = not stage.built.workdir_set
     stage.conversion.facts.tell(WorkdirEntered(command, stage.unknown_base, path, absolute, first))
-    stage.workdir_set = True
+    stage.built.workdir_set = True
     folder = enter(stage, path)
     if folder != "/":
-        name = stage.numbered(
+        name = stage.names.next(
             stage.display_text(command.code), stage.runs_on, stage.env, onbuild=step.onbuild
         )
-        stage.state = stage.state.mkdir(
+        stage.built.state = stage.built.state.mkdir(
             folder,
             0o755,
             parents=True,
-            owner=stage.image.config.user or None,
+            owner=stage.built.image.config.user or None,
             created=stage.conversion.created_ns,
             name=name,
             at=stage.conversion.at(command.place),
