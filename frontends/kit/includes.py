@@ -35,7 +35,7 @@ class Includes:
         """Return the file that ``span`` includes; ``path`` starts from the folder of the file that says so.
 
         Raises:
-            ProgramError: it does not exist, lies outside, includes itself, or is one too many; shown at ``span``.
+            ProgramError: it does not exist, lies outside, includes itself, is not UTF-8, or is one too many.
         """
         asking = span.source.name
         name = posixpath.normpath(posixpath.join(posixpath.dirname(asking), path))
@@ -52,6 +52,8 @@ class Includes:
             except (FileNotFoundError, IsADirectoryError):
                 raise errors.no_include(name, span) from None
             self._by[name] = asking
+            if (error := errors.not_text(self._texts[name].source)) is not None:
+                raise error
         return self._texts[name].source
 
     def _chain(self, name: str) -> list[str]:

@@ -44,7 +44,7 @@ class Language(ABC, Generic[ProgramT]):
 
     @abstractmethod
     def read(self, source: Source) -> ProgramT:
-        """Return a program. Raises DiagnosticError: it is not in the language."""
+        """Return a program; its text is UTF-8. Raises DiagnosticError: it is not in the language."""
 
     async def assemble(self, source: Source, includes: Includes) -> ProgramT:
         """Return a program with what it includes, which is nothing if a language does not say otherwise.
@@ -90,6 +90,8 @@ class _Work(Generic[ProgramT]):
     async def program(self) -> ProgramT:
         if not self._program:
             text = await self.compilation.text()
+            if (error := errors.not_text(text.source)) is not None:
+                raise error
             program = await self.language.assemble(text.source, self.compilation.includes)
             self._program.append(program)
             self.warnings = tuple(self.language.lint(program))

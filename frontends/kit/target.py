@@ -7,10 +7,10 @@ entry in the image's history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.compilation import Compilation, Lowered
@@ -18,15 +18,17 @@ from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.text import format_time
 from llbkit.frontends.kit.image import DEFAULT_PATH, Image
-from llbkit.frontends.kit.outline import ArgFact, Summary, TargetFact, TargetOutline
+from llbkit.frontends.kit.outline import ArgFact, MountFact, Summary, TargetFact, TargetOutline
 from llbkit.frontends.kit.steps import configured, run
 from llbkit.grammar import Span
-from llbkit.llb.builder.mounts import AnyMount
+from llbkit.llb.builder.mounts import AnyMount, SecretSpec, SSHSpec
 from llbkit.llb.builder.options import At
 from llbkit.llb.builder.options import Options as StepOptions
 from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
+
+FactT = TypeVar("FactT", ArgFact, MountFact)
 
 
 class Others(Protocol):
@@ -56,6 +58,8 @@ class Target:
     image: Image = field(init=False)
     base_image: Image | None = None
     args: dict[str, ArgFact] = field(default_factory=dict)
+    secrets: dict[str, MountFact] = field(default_factory=dict)
+    agents: dict[str, MountFact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """A target that stands on nothing begins as the empty image."""
@@ -137,7 +141,12 @@ class Target:
         self.commit(shown, layer=True)
 
     def run(self, args: Sequence[str], span: Span, *, mounts: Sequence[AnyMount] = ()) -> None:
-        """Run a process with the build's limits."""
+        """Run a process with the build's limits. Secrets and agents that it mounts are in the outline."""
+        for mount in mounts:
+            if isinstance(mount, SecretSpec):
+                self._note(self.secrets, mount.id, mount, span)
+            elif isinstance(mount, SSHSpec):
+                self._note(self.agents, mount.id or "default", mount, span)
         shown = f"RUN {' '.join(args)}"
         options = self.compilation.options
         ran = run(self.state, args, options, mounts=mounts, **self._step(shown, span))
@@ -170,7 +179,7 @@ class Target:
         """Return the target as it is now."""
         self.image.config.labels.update(self.compilation.options.labels)
         self.image.settle(self.wanted)
-        summary = Summary(args=tuple(sorted(self.args.values(), key=lambda fact: fact.place.lines)))
+        summary = Summary(_in_order(self.args), _in_order(self.secrets), _in_order(self.agents))
         return LoweredTarget(
             state=self.state,
             image=self.image,
@@ -181,10 +190,15 @@ class Target:
             outline=TargetOutline(name=self.name, description=self.fact.description, summary=summary),
         )
 
+    def _note(self, known: dict[str, MountFact], name: str, mount: SecretSpec | SSHSpec, span: Span) -> None:
+        fact = MountFact(name=name, required=not mount.optional, place=Place.covering(span))
+        known.setdefault(name, fact)
+
     def _takes(self, other: Target) -> None:
         """Note what a target that this one needs takes from outside; its own declarations count first."""
-        for name, fact in other.args.items():
-            self.args.setdefault(name, fact)
+        self.args = {**other.args, **self.args}
+        self.secrets = {**other.secrets, **self.secrets}
+        self.agents = {**other.agents, **self.agents}
 
     def _step(self, text: str, span: Span) -> StepOptions:
         options = self.compilation.options
@@ -193,6 +207,10 @@ class Target:
         if options.ignores_cache(self.name):
             step["ignore_cache"] = True
         return step
+
+
+def _in_order(facts: Mapping[str, FactT]) -> tuple[FactT, ...]:
+    return tuple(sorted(facts.values(), key=lambda fact: fact.place.lines))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.errors.suggest import did_you_mean, suggest
-from llbkit.frontends.kit.golang.quote import go_quote
-from llbkit.grammar import Span
+from llbkit.frontends.kit.golang.quote import UNDECODED, go_quote
+from llbkit.grammar import Source, Span
 
 
 def no_file(noun: str, name: str, cause: str) -> ProgramError:
@@ -21,6 +21,19 @@ def no_file(noun: str, name: str, cause: str) -> ProgramError:
         f"failed to read {noun}: {cause}",
         code=f"no-{noun}",
         hint=f"create {name} in the build context, or choose another file with --file",
+    )
+
+
+def not_text(source: Source) -> ProgramError | None:
+    """The file holds a byte that is not UTF-8, in a language that allows none; None if it holds none."""
+    found = None if source.text.isascii() else UNDECODED.search(source.text)
+    if found is None:
+        return None
+    return ProgramError(
+        f"{source.name} is not UTF-8: invalid byte 0x{ord(found[0]) & 0xFF:02x}",
+        code="utf-8",
+        hint="save the file as UTF-8",
+        span=source.span(*found.span()),
     )
 
 

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import re
+
+UNDECODED = re.compile("[\ud800-\udfff]")
+"""A byte that is not UTF-8 (as `llbkit.grammar.Source` keeps it), or half of a surrogate pair."""
+
 _GO_ESCAPES = {
     "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
     "\\": "\\\\", '"': '\\"',

@@ -8,14 +8,11 @@ it is written, such as the text of RUN, must be UTF-8, since protobuf's strings 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from llbkit.frontends.kit.errors import texts as errors
+from llbkit.frontends.kit.golang.quote import UNDECODED
 from llbkit.grammar import Span
-
-UNDECODED = re.compile("[\ud800-\udfff]")
-"""A byte that is not UTF-8 (as `llbkit.grammar.Source` keeps it), or half of a surrogate pair."""
 
 
 def is_utf8(text: str) -> bool:
