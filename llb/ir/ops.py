@@ -319,7 +319,7 @@ class Symlink:
 
 
 Action: TypeAlias = Copy | MkFile | MkDir | Rm | Symlink
-_ACTION = OneOf(
+ACTIONS = OneOf(
     "action",
     {Copy: (4, "copy"), MkFile: (5, "mkfile"), MkDir: (6, "mkdir"), Rm: (7, "rm"), Symlink: (8, "symlink")},
 )
@@ -333,7 +333,7 @@ class FileAction:
     number of op inputs). ``output`` is the op's result index, -1 for intermediate results.
     """
 
-    action: Annotated[Action, Wire(oneof=_ACTION), Spoken()]
+    action: Annotated[Action, Wire(oneof=ACTIONS), Spoken()]
     input: Annotated[int, Wire(1), InputNumber(), Spoken()] = 0
     secondary_input: Annotated[int, Wire(2, "secondaryInput"), InputNumber(), Spoken()] = 0
     output: Annotated[int, Wire(3), Spoken()] = 0

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llbkit.grammar.lift import Branch, Leaf
 from llbkit.llb.ir import ops
-from llbkit.llb.text.fields import made
+from llbkit.llb.text.fields import heads_of, made
 from llbkit.llb.text.inputs import Inputs
 from llbkit.llb.text.parts import Statement, content, value_of
 from llbkit.records import dataclass
 
 
-def file_op(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
-    """Return the op of a ``file`` statement."""
+def file_actions(statement: Statement, lines: Sequence[Any], inputs: Inputs) -> tuple[ops.FileAction, ...]:
+    """Return the actions of a ``file`` statement."""
     # Results of actions are numbered behind the inputs, whose number is known at the end only: until then they are -2, -3, ...
     drafts = [_action(statement, part, inputs) for part in lines]
     count = len(inputs.edges)
@@ -30,8 +30,10 @@ def file_op(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inpu
                 leaf = draft.leaves[key]
                 raise statement.fault(leaf, "llb-name", f"{leaf.text} is not an earlier action")
         output = (0 if number == len(drafts) - 1 else -1) if draft.output is None else draft.output
-        actions.append(ops.FileAction(action=draft.action, output=output, **places))
-    return ops.File(actions=tuple(actions))
+        actions.append(
+            made(ops.FileAction, {**draft.own, **places, "action": draft.action, "output": output})
+        )
+    return tuple(actions)
 
 
 @dataclass(slots=True)
@@ -40,28 +42,23 @@ class _Draft:
     places: dict[str, int]
     leaves: dict[str, Leaf]
     output: int | None
+    own: dict[str, Any]
 
 
 _PLACES: tuple[str, ...] = ("input", "secondary_input")
-_ACTIONS: Mapping[str, tuple[Callable[..., ops.Action], tuple[str, ...]]] = {
-    "copy": (ops.Copy, ("src", "dest")),
-    "mkfile": (ops.MkFile, ("path",)),
-    "mkdir": (ops.MkDir, ("path",)),
-    "rm": (ops.Rm, ("path",)),
-    "symlink": (ops.Symlink, ("newpath", "oldpath")),
-}
+_KINDS = {name: kind for kind, (_, name, *_rest) in ops.ACTIONS.members.items()}
 
 
 def _action(statement: Statement, line: Branch, inputs: Inputs) -> _Draft:
-    kind, positional = _ACTIONS[line.rule]
-    assert isinstance(kind, type)
+    kind = _KINDS[line.rule]
+    heads = [field.name for field in heads_of(kind)]
     leaves: dict[str, Leaf] = {}
     owners: dict[str, tuple[Leaf, ...]] = {}
     output: int | None = None
     parts = list(line.parts)
     if line.rule == "copy":
         leaves["secondary_input"] = parts.pop(0)
-    words = [statement.word(parts.pop(0)) for _ in positional]
+    words = [statement.word(parts.pop(0)) for _ in heads]
     for part in parts:
         match part:
             case Branch("on", (Leaf() as leaf,)):
@@ -77,7 +74,7 @@ def _action(statement: Statement, line: Branch, inputs: Inputs) -> _Draft:
             case Branch("output", (Leaf() as leaf,)):
                 output = int(leaf.text)
     places: dict[str, int] = {key: _place(leaves[key], inputs) for key in _PLACES if key in leaves}
-    given = _fields(statement, kind, parts, positional)
+    given, own = _fields(statement, kind, parts)
     if owners:
         users = {
             rule: _user(owners[rule], inputs, statement)
@@ -85,7 +82,8 @@ def _action(statement: Statement, line: Branch, inputs: Inputs) -> _Draft:
             if rule in owners
         }
         given["owner"] = ops.Chown(user=users.get("owner_user"), group=users.get("owner_group"))
-    return _Draft(made(kind, {**given, **dict(zip(positional, words, strict=True))}), places, leaves, output)
+    action: ops.Action = made(kind, {**given, **dict(zip(heads, words, strict=True))})
+    return _Draft(action, places, leaves, output, own)
 
 
 def _place(leaf: Leaf, inputs: Inputs) -> int:
@@ -93,10 +91,8 @@ def _place(leaf: Leaf, inputs: Inputs) -> int:
     return -2 - int(number) if word == "action" else inputs.of(leaf)
 
 
-def _fields(
-    statement: Statement, kind: type, parts: Sequence[Any], positional: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return the fields that options and lines of content give."""
+def _fields(statement: Statement, kind: type, parts: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of an action, and those of the step around it, that options and lines of content give."""
     data: bytes | None = None
     if kind is ops.MkFile:
         data = content(statement, parts)
@@ -104,12 +100,12 @@ def _fields(
             if isinstance(part, Leaf) and part.kind == "PAIR" and part.text.startswith("text="):
                 data += statement.word(value_of(part)).encode()
                 parts = [other for other in parts if other is not part]
-    (given,) = statement.options(parts, kind, without=(*positional, "owner", "data"))
+    given, own = statement.options(parts, kind, ops.FileAction)
     if data is not None:
         given["data"] = data
     if given.get("mode_str") and kind is ops.Copy:
         given.setdefault("mode", 0)
-    return dict(given)
+    return given, own
 
 
 def _user(who: tuple[Leaf, ...], inputs: Inputs, statement: Statement) -> ops.UserOpt:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fields of ops as words, and back: ``name=value`` for every value that is not the default.
 
-What is usual is the field's default, but for `USUAL`: there it is what the builder writes unless told otherwise.
+What is usual is the field's default, or what its declaration says: what the builder writes unless told otherwise.
 """
 
 from __future__ import annotations
@@ -9,26 +9,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, is_dataclass
 from enum import IntEnum
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from operator import itemgetter
+from typing import Any, TypeVar
 
-from llbkit.llb.ir import ops
-from llbkit.records import dataclass
+from llbkit.llb.ir.fields import Declared, declared
 
 T = TypeVar("T")
 
-USUAL: Mapping[type, Mapping[str, object]] = {
-    ops.Meta: {"cwd": "/", "remove_mount_stubs_recursive": True},
-    ops.Copy: {"mode": -1, "timestamp": -1},
-    ops.MkFile: {"mode": 0o644, "timestamp": -1},
-    ops.MkDir: {"mode": 0o755, "timestamp": -1},
-    ops.Symlink: {"timestamp": -1},
-    ops.SecretOpt: {"mode": 0o400},
-    ops.SSHOpt: {"mode": 0o600},
-}
 MODE = "mode"
 _BARE = re.compile(r"[\w./:=+,-][\w./:=@+,~%-]*")
 
@@ -80,56 +70,48 @@ def base64_bytes(text: str) -> bytes:
         raise ValueFault("invalid base64") from None
 
 
-def usual(kind: type[Any]) -> Mapping[str, object]:
-    """Return the usual value of each field of an op class; `MISSING` if there is none."""
-    return {name: shape.usual for name, shape in shapes(kind).items()}
+def options_of(kind: type[Any]) -> Mapping[str, Declared]:
+    """Return the fields of an op class that are options, by name, in their order."""
+    return {name: field for name, field in declared(kind).items() if field.is_option}
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A field: what it holds, once or many times, and its usual value."""
-
-    kind: type[Any]
-    many: bool
-    usual: object
+def heads_of(kind: type[Any]) -> Sequence[Declared]:
+    """Return the fields of an op class that are words at the head of its line, in the order of the words."""
+    heads = [(field.head.place, field) for field in declared(kind).values() if field.head is not None]
+    return [field for _, field in sorted(heads, key=itemgetter(0))]
 
 
-def shapes(kind: type[Any]) -> Mapping[str, Shape]:
-    """Return the fields of an op class by name, in their order."""
-    found = _SHAPES.get(kind)
-    if found is None:
-        found = _SHAPES[kind] = _shapes(kind)
-    return found
+def lines_of(kind: type[Any]) -> Sequence[tuple[str, Declared]]:
+    """Return the fields of an op class that have lines of their own, with their keywords, in the order of the lines.
+
+    Single values stand before lists and maps, and before embedded messages.
+    """
+    found = [(field.line.keyword, field) for field in declared(kind).values() if field.line is not None]
+    return sorted(found, key=lambda item: (_is_embedded(item[1]), item[1].many or item[1].mapping))
 
 
-_SHAPES: dict[type[Any], Mapping[str, Shape]] = {}
+def _is_embedded(field: Declared) -> bool:
+    return field.wire is not None and bool(field.wire.embeds)
 
 
-def _shapes(kind: type[Any]) -> Mapping[str, Shape]:
-    hints = get_type_hints(kind)
-    out = {}
-    for item in fields(kind):
-        hint = hints[item.name]
-        many = get_origin(hint) is tuple
-        if many:
-            hint = get_args(hint)[0]
-        if get_origin(hint) in (Union, UnionType):
-            hint = next((one for one in get_args(hint) if one is not NoneType), hint)
-        default: object = item.default
-        if item.default_factory is not MISSING:
-            default = item.default_factory()
-        default = USUAL.get(kind, {}).get(item.name, default)
-        out[item.name] = Shape(hint if isinstance(hint, type) else object, many, default)
-    return out
+def head_words(value: Any) -> list[str]:
+    """Return the words at the head of a value's line."""
+    return [word(str(getattr(value, field.name))) for field in heads_of(type(value))]
 
 
-def field_words(value: Any, *said: str, but: Mapping[str, object] | None = None) -> list[str]:
-    """Return words for the fields that are neither ``said`` elsewhere nor have their usual value, or that of ``but``."""
+def field_words(
+    value: Any, *also: str, without: str = "", only: str = "", but: Mapping[str, object] | None = None
+) -> list[str]:
+    """Return words for the options, and ``also`` other fields, that have not their usual value, or that of ``but``.
+
+    ``without`` is an option that is said elsewhere, ``only`` the only option that is asked for.
+    """
     words = []
-    for name, shape in shapes(type(value)).items():
-        found = getattr(value, name)
-        if name not in said and found != (but[name] if but and name in but else shape.usual):
-            words += _value_words(name, found)
+    for name, field in declared(type(value)).items():
+        if (field.is_option and name != without and only in ("", name)) or name in also:
+            found = getattr(value, name)
+            if found != (but[name] if but and name in but else field.usual):
+                words += _value_words(name, found)
     return words
 
 
@@ -176,7 +158,7 @@ def parse_value(kind: type[Any], text: str) -> Any:
 def made(kind: Callable[..., T], values: Mapping[str, object]) -> T:
     """Return an op class's value: with what is usual for the fields that are not given. Raises `ValueFault`."""
     assert isinstance(kind, type)
-    given: dict[str, Any] = {**usual(kind), **values}
+    given: dict[str, Any] = {**{name: field.usual for name, field in declared(kind).items()}, **values}
     lacking = [name for name, value in given.items() if value is MISSING]
     if lacking:
         raise ValueFault(f"missing {lacking[0]}=", help=f"add {lacking[0]}=VALUE")
@@ -185,16 +167,17 @@ def made(kind: Callable[..., T], values: Mapping[str, object]) -> T:
 
 
 __all__ = [
-    "Shape",
     "ValueFault",
     "base64_bytes",
     "base64_word",
     "field_words",
+    "head_words",
+    "heads_of",
+    "lines_of",
     "made",
+    "options_of",
     "parse_value",
     "quoted",
-    "shapes",
     "unquote",
-    "usual",
     "word",
 ]

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span, nearest
 from llbkit.grammar.lift import Branch, Leaf
+from llbkit.llb.ir.fields import Declared, declared
 from llbkit.llb.ir.graph import LinuxResources, Metadata, ProgressGroup
 from llbkit.llb.ir.sourcemap import Location
-from llbkit.llb.text.fields import ValueFault, base64_bytes, made, parse_value, shapes, unquote
+from llbkit.llb.text.fields import ValueFault, base64_bytes, made, parse_value, unquote
 from llbkit.records import dataclass
 
 T = TypeVar("T")
@@ -94,14 +95,29 @@ class Statement:
         return int(leaf.text)
 
     def options(
-        self, parts: Sequence[object], *kinds: type, without: Collection[str] = ()
+        self,
+        parts: Sequence[object],
+        *kinds: type,
+        also: Collection[str] = (),
+        without: Collection[str] = (),
     ) -> list[dict[str, Any]]:
         """Return the options among ``parts`` as fields, one mapping for each kind of op part.
+
+        ``also`` are fields that the text form says otherwise, but here as options; ``without`` are options that it does not
+        say here.
 
         Raises:
             DiagnosticError: an option is unknown, given twice, or has a wrong value.
         """
         out: list[dict[str, Any]] = [{} for _ in kinds]
+        known = [
+            {
+                name: field
+                for name, field in declared(kind).items()
+                if (field.is_option or name in also) and name not in without
+            }
+            for kind in kinds
+        ]
         for part in parts:
             match part:
                 case Leaf("FLAG", name):
@@ -113,31 +129,31 @@ class Statement:
                     name = key.text[:-1]
                 case _:
                     continue
-            for kind, fields in zip(kinds, out, strict=True):
-                if name in shapes(kind) and name not in without:
-                    self._option(part, key, name, kind, fields)
+            for options, fields in zip(known, out, strict=True):
+                if name in options:
+                    self._option(part, key, options[name], fields)
                     break
             else:
-                known = [one for kind in kinds for one in shapes(kind) if one not in without]
-                close = nearest(name, known)
-                hint = f"did you mean {close}?" if close else f"known options: {', '.join(known) or 'none'}"
+                names = [one for options in known for one in options]
+                close = nearest(name, names)
+                hint = f"did you mean {close}?" if close else f"known options: {', '.join(names) or 'none'}"
                 raise self.fault(key, "llb-option", f"unknown option {name!r}", hint)
         return out
 
-    def _option(self, part: Leaf | Branch, key: Leaf, name: str, kind: type, fields: dict[str, Any]) -> None:
-        shape = shapes(kind)[name]
-        nested = is_dataclass(shape.kind)
+    def _option(self, part: Leaf | Branch, key: Leaf, option: Declared, fields: dict[str, Any]) -> None:
+        name = option.name
+        nested = is_dataclass(option.kind)
         bare = isinstance(part, Leaf) and part.kind == "FLAG"
-        if nested != isinstance(part, Branch) or (bare and shape.kind is not bool):
+        if nested != isinstance(part, Branch) or (bare and option.kind is not bool):
             form = f"{name}(...)" if nested else f"{name}=VALUE"
             raise self.fault(key, "llb-option", f"{name} requires a value", f"write {form}")
         value: Any
         if isinstance(part, Branch):
-            (given,) = self.options(part.parts[1:], shape.kind)
-            value = self.made(key, shape.kind, given)
+            (given,) = self.options(part.parts[1:], option.kind)
+            value = self.made(key, option.kind, given)
         else:
-            value = True if bare else self.value(value_of(part), lambda text: parse_value(shape.kind, text))
-        if shape.many:
+            value = True if bare else self.value(value_of(part), lambda text: parse_value(option.kind, text))
+        if option.many:
             fields[name] = (*fields.get(name, ()), value)
         elif name in fields:
             raise self.fault(key, "llb-option", f"duplicate option {name}")
@@ -194,7 +210,7 @@ def metadata_of(statement: Statement, parts: Sequence[object]) -> Metadata | Non
             case Branch("export", (Leaf() as choice,)):
                 given["export_cache"] = choice.text == "yes"
             case Branch("progress", (Leaf() as leaf, *options)):
-                (values,) = statement.options(options, ProgressGroup, without=("id",))
+                (values,) = statement.options(options, ProgressGroup)
                 given["progress_group"] = ProgressGroup(id=statement.word(leaf), **values)
             case Branch("limits", options):
                 (values,) = statement.options(options, LinuxResources)

@@ -6,12 +6,23 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 from llbkit.llb.ir import ops
+from llbkit.llb.ir.fields import Declared
 from llbkit.llb.ir.graph import Edge, Graph, Metadata, Vertex
 from llbkit.llb.ir.sourcemap import Location, SourceInfo
-from llbkit.llb.text.fields import MODE, base64_word, field_words, quoted, word
+from llbkit.llb.text.fields import (
+    MODE,
+    base64_word,
+    field_words,
+    head_words,
+    heads_of,
+    lines_of,
+    quoted,
+    word,
+)
+from llbkit.llb.text.mounts import mount_words
 from llbkit.llb.text.naming import text_names, vertex_names
 from llbkit.llb.tools.names import name_of
 
@@ -156,11 +167,12 @@ def _ranges(place: Location) -> list[str]:
 
 
 def _platform(platform: ops.Platform) -> list[str]:
+    heads = [field.name for field in heads_of(ops.Platform)]
     parts = [platform.os, platform.architecture, *([platform.variant] if platform.variant else [])]
     if all(_SIMPLE.fullmatch(part) for part in parts):
-        rest = field_words(platform, "os", "architecture", "variant")
+        rest = field_words(platform)
         return [" ".join(["platform", word("/".join(parts)), *rest])]
-    return [" ".join(["platform", '""', *field_words(platform)])]
+    return [" ".join(["platform", '""', *field_words(platform, *heads)])]
 
 
 def _side(metadata: Metadata) -> list[str]:
@@ -178,7 +190,7 @@ def _side(metadata: Metadata) -> list[str]:
     if metadata.export_cache is not None:
         lines.append(f"export-cache {'yes' if metadata.export_cache else 'no'}")
     if (group := metadata.progress_group) is not None:
-        lines.append(" ".join(["group", word(group.id), *field_words(group, "id")]))
+        lines.append(" ".join(["group", *head_words(group), *field_words(group)]))
     if metadata.linux_resources is not None:
         lines.append(" ".join(["limits", *field_words(metadata.linux_resources)]))
     if metadata.unknown:
@@ -189,77 +201,66 @@ def _side(metadata: Metadata) -> list[str]:
 def _op(op: ops.Op, inputs: Inputs) -> list[str]:
     match op:
         case ops.Source():
-            return [f"source {word(op.identifier)}", *_attrs(op.attrs)]
+            return [" ".join(["source", *head_words(op)]), *_body(op, inputs)]
         case ops.Exec():
-            return [" ".join(["exec", *map(word, op.meta.args)]), *_exec(op, inputs)]
+            head = " ".join(["exec", *map(word, op.meta.args)])
+            return [head, *_lines(op.meta, inputs), *_with(op.meta), *_body(op, inputs)]
         case ops.File():
-            return ["file", *_file(op, inputs)]
+            return ["file", *_body(op, inputs), *_file(op, inputs)]
         case ops.Merge():
-            return [" ".join(["merge", *map(inputs.of, op.inputs)])]
+            return [" ".join(["merge", *map(inputs.of, op.inputs)]), *_body(op, inputs)]
         case ops.Diff():
-            return [f"diff from {inputs.of(op.lower)} to {inputs.of(op.upper)}"]
+            return [f"diff from {inputs.of(op.lower)} to {inputs.of(op.upper)}", *_body(op, inputs)]
         case ops.Build():
-            return ["build", *_build(op, inputs)]
+            return ["build", *_body(op, inputs)]
         case ops.Passthrough():
-            words = ["passthrough", word(op.id), *map(inputs.of, op.outputs)]
+            words = ["passthrough", *head_words(op), *map(inputs.of, op.outputs)]
             rest = [n for n in range(len(inputs)) if n not in op.outputs]
-            return [" ".join([*words, *(["after", *map(inputs.of, rest)] if rest else [])])]
+            head = " ".join([*words, *(["after", *map(inputs.of, rest)] if rest else [])])
+            return [head, *_body(op, inputs)]
         case _:
             assert_never(op)
 
 
-def _attrs(attrs: Mapping[str, str]) -> Iterator[str]:
-    return (f"attr {word(key)} {word(attrs[key])}" for key in sorted(attrs))
+def _body(op: ops.Op, inputs: Inputs) -> Iterator[str]:
+    yield from _with(op)
+    yield from _lines(op, inputs)
 
 
-def _build(op: ops.Build, inputs: Inputs) -> Iterator[str]:
-    if op.builder != -1:
-        yield f"builder {inputs.of(op.builder)}"
-    yield from (f"input {word(name)} {inputs.of(op.inputs[name])}" for name in sorted(op.inputs))
-    yield from _attrs(op.attrs)
-    if op.definition is not None:
-        yield "definition"
-        yield from (f"  {line}" for line in _base64(op.definition))
+def _with(value: Any) -> Iterator[str]:
+    return (f"with {item}" for item in field_words(value))
 
 
-def _exec(op: ops.Exec, inputs: Inputs) -> Iterator[str]:
-    meta = op.meta
-    if meta.cwd != "/":
-        yield f"cwd {word(meta.cwd)}"
-    if meta.user:
-        yield f"user {word(meta.user)}"
-    yield from (f"env {word(item)}" for item in meta.env)
-    yield from (f"host {word(entry.host)} {word(entry.ip)}" for entry in meta.extra_hosts)
-    yield from (f"ulimit {word(item.name)} {item.soft} {item.hard}" for item in meta.ulimit)
-    more = field_words(meta, "args", "cwd", "user", "env", "extra_hosts", "ulimit")
-    more += field_words(op, "meta", "mounts", "secret_env", "cdi_devices")
-    yield from (f"with {item}" for item in more)
-    yield from (_mount(mount, inputs) for mount in op.mounts)
-    for secret in op.secret_env:
-        yield " ".join(["secret-env", word(secret.name), *field_words(secret, "name")])
-    for device in op.cdi_devices:
-        yield " ".join(["device", word(device.name), *field_words(device, "name")])
+def _lines(value: Any, inputs: Inputs) -> Iterator[str]:
+    """Yield the lines of the fields that have lines of their own and not their usual value."""
+    for keyword, field in lines_of(type(value)):
+        held = getattr(value, field.name)
+        if held == field.usual:
+            continue
+        if field.wire is not None and field.wire.embeds:
+            yield keyword
+            yield from (f"  {line}" for line in _base64(held))
+        elif field.many:
+            yield from (" ".join([keyword, *_said(field, one, inputs)]) for one in held)
+        elif field.mapping:
+            yield from (
+                " ".join([keyword, word(key), *_said(field, held[key], inputs)]) for key in sorted(held)
+            )
+        else:
+            yield " ".join([keyword, *_said(field, held, inputs)])
 
 
-def output_of_none(kind: ops.MountType) -> int:
-    """Return the output of mounts that have none: secrets and agents are written with 0 all the same."""
-    return 0 if kind in (ops.MountType.SECRET, ops.MountType.SSH) else -1
-
-
-def _mount(mount: ops.Mount, inputs: Inputs) -> str:
-    kind = mount.mount_type
-    option = kind.name.lower()
-    words = ["mount", word(mount.dest)]
-    if kind is not ops.MountType.BIND:
-        words.append(option)
-    if kind is ops.MountType.BIND or mount.input != -1:
-        words += ["from", inputs.of(mount.input)]
-    if kind is not ops.MountType.BIND and (given := getattr(mount, option)) is not None:
-        words += field_words(given) or (["size=0"] if kind is ops.MountType.TMPFS else [])
-    words += field_words(mount, "dest", "input", "output", "mount_type", option)
-    if mount.output != output_of_none(kind):
-        words.append(f"-> {mount.output}")
-    return " ".join(words)
+def _said(field: Declared, value: Any, inputs: Inputs) -> list[str]:
+    """Return the words of one value behind the keyword."""
+    if field.number:
+        return [inputs.of(value)]
+    match value:
+        case str():
+            return [word(value)]
+        case ops.Mount():
+            return mount_words(value, inputs.of)
+        case _:
+            return [*head_words(value), *field_words(value)]
 
 
 def _file(op: ops.File, inputs: Inputs) -> Iterator[str]:
@@ -276,40 +277,31 @@ def _file(op: ops.File, inputs: Inputs) -> Iterator[str]:
         match item.action:
             case ops.Copy():
                 head = ["copy", "from", place(item.secondary_input)]
-                head += [word(item.action.src), "to", word(item.action.dest)]
+                head += [*_heads(item.action)]
                 beside = []
             case _:
-                head = _action(item.action)
+                head = [type(item.action).__name__.lower(), *_heads(item.action)]
                 beside = [] if item.secondary_input == -1 else ["beside", place(item.secondary_input)]
         output = [] if item.output == (0 if number == last else -1) else [f"-> {item.output}"]
-        yield " ".join([*head, *on, *_options(item.action), *_owner(item.action, inputs), *beside, *output])
+        yield " ".join([*head, *on, *_options(item), *_owner(item.action, inputs), *beside, *output])
         if isinstance(item.action, ops.MkFile) and not _short(item.action.data):
             yield from (f"  {line}" for line in _content(item.action.data))
 
 
-def _action(action: ops.MkFile | ops.MkDir | ops.Rm | ops.Symlink) -> list[str]:
-    match action:
-        case ops.Symlink():
-            return ["symlink", word(action.newpath), "to", word(action.oldpath)]
-        case _:
-            return [type(action).__name__.lower(), word(action.path)]
+def _heads(action: ops.Action) -> list[str]:
+    """Return the words at the head of an action's line, two of them with ``to`` in between."""
+    first, *rest = head_words(action)
+    return [first, *(word for one in rest for word in ("to", one))]
 
 
-def _options(action: ops.Action) -> list[str]:
-    match action:
-        case ops.Copy():
-            but = {MODE: 0} if action.mode_str else None
-            return field_words(action, "src", "dest", "owner", but=but)
-        case ops.MkFile():
-            short = _short(action.data) and action.data
-            inline = [f"text={quoted(action.data.decode())}"] if short else []
-            return [*field_words(action, "path", "data", "owner"), *inline]
-        case ops.Symlink():
-            return field_words(action, "oldpath", "newpath", "owner")
-        case ops.MkDir() | ops.Rm():
-            return field_words(action, "path", "owner")
-        case _:
-            assert_never(action)
+def _options(item: ops.FileAction) -> list[str]:
+    words = field_words(item.action, but=_BY_LETTERS if getattr(item.action, "mode_str", "") else None)
+    if isinstance(item.action, ops.MkFile) and item.action.data and _short(item.action.data):
+        words.append(f"text={quoted(item.action.data.decode())}")
+    return words + field_words(item)
+
+
+_BY_LETTERS = {MODE: 0}  # a mode in letters wins: the number is usually not given then
 
 
 def _owner(action: ops.Action, inputs: Inputs) -> list[str]:

@@ -10,11 +10,11 @@ from llbkit.grammar.lift import Branch, Leaf
 from llbkit.llb.errors import DefinitionError
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Vertex
-from llbkit.llb.text.actions import file_op
-from llbkit.llb.text.fields import made
+from llbkit.llb.text.actions import file_actions
+from llbkit.llb.text.fields import heads_of, lines_of, made
 from llbkit.llb.text.inputs import Inputs, Names
+from llbkit.llb.text.lines import Lines
 from llbkit.llb.text.parts import Statement, content
-from llbkit.llb.text.printer import output_of_none
 
 _SIDE = frozenset(
     [
@@ -37,13 +37,20 @@ _SIDE = frozenset(
 _WORDS = {"ignore-cache", "export-cache", "group", "unknown", "metadata"} | _SIDE - {
     *("ignore", "export", "progress", "later", "nothing")
 }
-_LINES: Mapping[str, frozenset[str]] = {
-    "source": frozenset({"attr"}),
-    "exec": frozenset(["cwd", "user", "env", "host", "ulimit", "with", "mount", "secret-env", "device"]),
-    "file": frozenset({"copy", "mkfile", "mkdir", "rm", "symlink"}),
-    "build": frozenset({"builder", "input", "attr", "definition"}),
-    "raw": frozenset({"base64"}),
-}
+_ACTIONS = frozenset(name for _, name, *_rest in ops.ACTIONS.members.values())
+
+
+def _lines_of(rule: str) -> frozenset[str]:
+    """Return the words that lines of a kind of op may begin with."""
+    known = {"raw": frozenset({"base64"}), "file": _ACTIONS, "exec": _keywords(ops.Meta)}.get(
+        rule, frozenset()
+    )
+    kind = next((kind for kind, (_, name, *_rest) in ops.OPS.members.items() if name == rule), None)
+    return known | (_keywords(kind) | {"with"} if kind is not None else frozenset())
+
+
+def _keywords(kind: type) -> frozenset[str]:
+    return frozenset(keyword for keyword, _ in lines_of(kind))
 
 
 def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> Vertex:
@@ -67,7 +74,7 @@ def vertex_of(statement: Statement, name: Leaf, body: Branch, names: Names) -> V
             case Branch("unconstrained"):
                 constraints = None
             case Branch("stray"):
-                known = _LINES.get(body.rule, frozenset()) | _WORDS
+                known = _lines_of(body.rule) | _WORDS
                 raise statement.unknown_word(part, f"line of {body.rule!r}", known)
             case Branch(rule) if rule in _SIDE:
                 pass
@@ -95,165 +102,69 @@ def _platform(statement: Statement, text: Leaf, options: Sequence[object]) -> op
         raise statement.fault(
             text, "llb-value", f"invalid platform {said!r}", "write os/architecture[/variant]"
         )
-    (given,) = statement.options(options, ops.Platform, without=names)
+    also = {field.name for field in heads_of(ops.Platform)} - names.keys()
+    (given,) = statement.options(options, ops.Platform, also=also)
     return statement.made(text, ops.Platform, {**names, **given})
 
 
 def _source(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     identifier, *rest = lines
-    return ops.Source(identifier=statement.word(identifier), attrs=_attrs(statement, rest))
-
-
-def _attrs(statement: Statement, lines: Sequence[Any]) -> dict[str, str]:
-    out = {}
-    for part in lines:
-        if part.rule == "attr":
-            key, value = map(statement.word, part.parts)
-            if key in out:
-                raise statement.fault(part.parts[0], "llb-option", f"duplicate attr {key}")
-            out[key] = value
-    return out
+    (own,) = _fields(statement, rest, inputs, ops.Source)
+    return made(ops.Source, {**own, "identifier": statement.word(identifier)})
 
 
 def _exec(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
     words, *rest = lines
-    many: dict[str, list[Any]] = {
-        key: [] for key in ("env", "host", "ulimit", "mount", "secret_env", "device")
-    }
-    options: list[Any] = []
-    single: dict[str, str] = {}
-    word = statement.word
-    for part in rest:
-        match part:
-            case Branch("cwd" | "user" as key, (Leaf() as text,)):
-                if key in single:
-                    raise statement.fault(text, "llb-option", f"duplicate {key}")
-                single[key] = word(text)
-            case Branch("env", (Leaf() as text,)):
-                many["env"].append(word(text))
-            case Branch("host", (Leaf() as host, Leaf() as ip)):
-                many["host"].append(ops.HostIP(host=word(host), ip=word(ip)))
-            case Branch("ulimit", (Leaf() as limit, Leaf() as soft, Leaf() as hard)):
-                many["ulimit"].append(ops.Ulimit(name=word(limit), soft=int(soft.text), hard=int(hard.text)))
-            case Branch("with", parts):
-                options += parts
-            case Branch("mount", (Leaf() as dest, *parts)):
-                many["mount"].append(_mount(statement, dest, parts, inputs))
-            case Branch("secret_env", (Leaf() as variable, *parts)):
-                (given,) = statement.options(parts, ops.SecretEnv, without=("name",))
-                given["name"] = word(variable)
-                many["secret_env"].append(statement.made(variable, ops.SecretEnv, given))
-            case Branch("device", (Leaf() as device, *parts)):
-                (given,) = statement.options(parts, ops.CDIDevice, without=("name",))
-                many["device"].append(ops.CDIDevice(name=word(device), **given))
-    without = (
-        "args",
-        "env",
-        "cwd",
-        "user",
-        "extra_hosts",
-        "ulimit",
-        "meta",
-        "mounts",
-        "secret_env",
-        "cdi_devices",
-    )
-    meta, own = statement.options(options, ops.Meta, ops.Exec, without=without)
-    return ops.Exec(
-        meta=made(
-            ops.Meta,
-            {
-                **meta,
-                **single,
-                "args": tuple(map(word, words.parts)),
-                "env": tuple(many["env"]),
-                "extra_hosts": tuple(many["host"]),
-                "ulimit": tuple(many["ulimit"]),
-            },
-        ),
-        mounts=tuple(many["mount"]),
-        secret_env=tuple(many["secret_env"]),
-        cdi_devices=tuple(many["device"]),
-        **own,
-    )
+    meta, own = _fields(statement, rest, inputs, ops.Meta, ops.Exec)
+    meta["args"] = tuple(map(statement.word, words.parts))
+    return made(ops.Exec, {"mounts": (), **own, "meta": made(ops.Meta, meta)})
 
 
-_MOUNT_OPTIONS: Mapping[ops.MountType, type] = {
-    ops.MountType.CACHE: ops.CacheOpt,
-    ops.MountType.SECRET: ops.SecretOpt,
-    ops.MountType.SSH: ops.SSHOpt,
-    ops.MountType.TMPFS: ops.TmpfsOpt,
-}
-
-
-def _mount(statement: Statement, dest: Leaf, parts: Sequence[Any], inputs: Inputs) -> ops.Mount:
-    kind = ops.MountType.BIND
-    place: int | None = None
-    output: int | None = None
-    for part in parts:
-        match part:
-            case Leaf("KIND", text):
-                kind = ops.MountType[text.upper()]
-            case Branch("from", (Leaf() as leaf,)):
-                place = inputs.of(leaf)
-            case Branch("output", (Leaf() as leaf,)):
-                output = int(leaf.text)
-    if kind is ops.MountType.BIND and place is None:
-        raise statement.fault(
-            dest, "llb-option", "bind mount without a source", "add from %NAME, or from scratch"
-        )
-    option = kind.name.lower()
-    without = ("dest", "input", "output", "mount_type", option)
-    given: dict[str, Any]
-    if kind is ops.MountType.BIND:
-        (given,) = statement.options(parts, ops.Mount, without=without)
-    else:
-        own, given = statement.options(parts, _MOUNT_OPTIONS[kind], ops.Mount, without=without)
-        if own:
-            given[option] = statement.made(dest, _MOUNT_OPTIONS[kind], own)
-    return ops.Mount(
-        dest=statement.word(dest),
-        input=-1 if place is None else place,
-        output=output_of_none(kind) if output is None else output,
-        mount_type=kind,
-        **given,
-    )
+def _fields(statement: Statement, lines: Sequence[Any], inputs: Inputs, *kinds: type) -> list[dict[str, Any]]:
+    """Return the fields of op classes that lines give."""
+    found = Lines(statement, inputs, *kinds)
+    for line in lines:
+        found.take(line)
+    return found.fields()
 
 
 def _merge(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
-    return ops.Merge(inputs=tuple(map(inputs.of, lines[0].parts)))
+    places, *rest = lines
+    (own,) = _fields(statement, rest, inputs, ops.Merge)
+    return made(ops.Merge, {**own, "inputs": tuple(map(inputs.of, places.parts))})
 
 
 def _diff(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
-    lower = inputs.of(lines[0])
-    return ops.Diff(lower=lower, upper=inputs.of(lines[1]))
+    lower, upper, *rest = lines
+    (own,) = _fields(statement, rest, inputs, ops.Diff)
+    own["lower"] = inputs.of(lower)
+    return made(ops.Diff, {**own, "upper": inputs.of(upper)})
+
+
+def _file(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
+    (own,) = _fields(statement, [line for line in lines if line.rule == "with"], inputs, ops.File)
+    actions = file_actions(statement, [line for line in lines if line.rule != "with"], inputs)
+    return made(ops.File, {**own, "actions": actions})
 
 
 def _build(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
-    builder, named, definition = -1, {}, None
-    for part in lines:
-        match part:
-            case Branch("builder", (Leaf() as place,)):
-                builder = inputs.of(place)
-            case Branch("input", (Leaf() as text, Leaf() as place)):
-                named[statement.word(text)] = inputs.of(place)
-            case Branch("definition", parts):
-                definition = content(statement, parts)
-    return ops.Build(builder=builder, inputs=named, definition=definition, attrs=_attrs(statement, lines))
+    (own,) = _fields(statement, lines, inputs, ops.Build)
+    return made(ops.Build, own)
 
 
 def _passthrough(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs) -> ops.Op:
-    identity, outputs, after, *_ = lines
+    identity, outputs, after, *rest = lines
     numbers = tuple(map(inputs.of, outputs.parts))
     for place in after.parts:
         inputs.of(place)
-    return ops.Passthrough(id=statement.word(identity), outputs=numbers)
+    (own,) = _fields(statement, rest, inputs, ops.Passthrough)
+    return made(ops.Passthrough, {**own, "id": statement.word(identity), "outputs": numbers})
 
 
 _OPS: Mapping[str, Callable[[Statement, Leaf, Sequence[Any], Inputs], ops.Op]] = {
     "source": _source,
     "exec": _exec,
-    "file": file_op,
+    "file": _file,
     "merge": _merge,
     "diff": _diff,
     "build": _build,

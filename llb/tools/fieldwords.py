@@ -6,13 +6,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, TypeAlias, assert_never
+from typing import Any, TypeAlias
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir import platform as platforms
+from llbkit.llb.ir.fields import declared
 from llbkit.llb.ir.graph import Vertex
-from llbkit.llb.text.fields import field_words
+from llbkit.llb.text.fields import field_words, heads_of, lines_of
 from llbkit.records import dataclass
 
 _LONGEST = 120
@@ -64,40 +64,29 @@ def words_of(vertex: Vertex, named: Place) -> dict[str, str]:
 
     match vertex.op:
         case ops.Source() as op:
-            out |= _source(op)
+            out |= _source(op, place)
         case ops.Exec() as op:
             out |= _exec(op, place)
         case ops.File() as op:
+            out |= _with(op)
             for number, item in enumerate(op.actions):
                 out |= _action(item, f"action {number} " if len(op.actions) > 1 else "", place)
-        case ops.Merge() as op:
-            out["layers"] = ", ".join(map(place, op.inputs))
-        case ops.Diff() as op:
-            out |= {"lower": place(op.lower), "upper": place(op.upper)}
-        case ops.Build() as op:
-            out["builder"] = place(op.builder)
-            out |= {f"input {name}": place(number) for name, number in op.inputs.items()}
-            out |= {f"attr {name}": value for name, value in op.attrs.items()}
-            if op.definition is not None:
-                out["definition"] = _bytes(op.definition)
-        case ops.Passthrough() as op:
-            out |= {"id": op.id, "outputs": ", ".join(map(place, op.outputs))}
-        case _:
-            assert_never(vertex.op)
+        case op:
+            out |= _fields(op, place)
     if vertex.platform is not None:
-        rest = field_words(vertex.platform, "os", "architecture", "variant")
+        rest = field_words(vertex.platform)
         out["platform"] = " ".join([platforms.format(vertex.platform), *rest])
     out |= {f"require {number}": text for number, text in enumerate(vertex.constraints)}
     return out
 
 
-def _source(op: ops.Source) -> dict[str, str]:
+def _source(op: ops.Source, place: Place) -> dict[str, str]:
     scheme, _, rest = op.identifier.partition("://")
     out = {"source": op.identifier}
     if scheme == "docker-image" and (match := _IMAGE.fullmatch(rest)):
         out = {"image": match["repository"]}
         out |= {key: match[key] for key in ("tag", "digest") if match[key]}
-    return out | {f"attr {key}": value for key, value in op.attrs.items()}
+    return out | {key: value for key, value in _fields(op, place).items() if key != "identifier"}
 
 
 def _exec(op: ops.Exec, place: Place) -> dict[str, str]:
@@ -105,36 +94,76 @@ def _exec(op: ops.Exec, place: Place) -> dict[str, str]:
     args = meta.args
     shell = len(args) == 3 and args[0].endswith("sh") and args[1] == "-c"
     out = {"shell": " ".join(args[:2]), "args": args[2]} if shell else {"args": " ".join(args)}
-    if meta.cwd != "/":
-        out["cwd"] = meta.cwd
-    if meta.user:
-        out["user"] = meta.user
-    for item in meta.env:
-        key, _, value = item.partition("=")
-        out[f"env {key}"] = value
-    out |= {f"host {entry.host}": entry.ip for entry in meta.extra_hosts}
-    out |= {f"ulimit {item.name}": f"{item.soft}:{item.hard}" for item in meta.ulimit}
-    more = field_words(meta, "args", "cwd", "user", "env", "extra_hosts", "ulimit")
-    more += field_words(op, "meta", "mounts", "secret_env", "cdi_devices")
-    for item in more:
-        key, _, value = item.partition("=")
-        out[key] = f"{out[key]} {value}" if key in out else value or "yes"
-    for mount in op.mounts:
-        kind = mount.mount_type.name.lower()
-        words = [kind, *([place(mount.input)] if mount.input >= 0 else [])]
-        given = getattr(mount, kind, None)
-        words += field_words(given) if given is not None else []
-        words += field_words(mount, "dest", "input", "mount_type", kind)
-        out[f"mount {mount.dest}"] = " ".join(words)
-    out |= {f"secret-env {item.name}": " ".join(field_words(item, "name")) for item in op.secret_env}
-    out |= {f"device {item.name}": " ".join(field_words(item, "name")) or "yes" for item in op.cdi_devices}
+    return out | _fields(meta, place, op) | _lines(op, place)
+
+
+def _fields(value: Any, place: Place, *also: Any) -> dict[str, str]:
+    """Return the fields of a value, and the options of ``also`` others with its own."""
+    out: dict[str, str] = {}
+    for name, field in declared(type(value)).items():
+        held = getattr(value, name)
+        if field.line is not None or field.is_option:
+            continue
+        if field.number:
+            out[field.word] = ", ".join(map(place, held)) if field.many else place(held)
+        elif field.head is not None:
+            out[field.word] = str(held)
+    out |= _lines(value, place)
+    return out | _with(value, *also)
+
+
+def _with(*values: Any) -> dict[str, str]:
+    """Return the options of values."""
+    out: dict[str, str] = {}
+    for item in [word for value in values for word in field_words(value)]:
+        key, _, text = item.partition("=")
+        out[key] = f"{out[key]} {text}" if key in out else text or "yes"
     return out
+
+
+def _lines(value: Any, place: Place) -> dict[str, str]:
+    """Return what has lines of its own in the text form, under the keyword and what tells one line from the others."""
+    out: dict[str, str] = {}
+    for keyword, field in lines_of(type(value)):
+        held = getattr(value, field.name)
+        if field.mapping:
+            out |= {f"{keyword} {key}": place(one) if field.number else one for key, one in held.items()}
+        elif field.number:
+            out[keyword] = place(held)
+        elif held == field.usual:
+            continue
+        elif field.many:
+            out |= {f"{keyword} {key}": text for key, text in (_one(item, place) for item in held)}
+        else:
+            out[keyword] = held if isinstance(held, str) else _bytes(held)
+    return out
+
+
+def _one(item: Any, place: Place) -> tuple[str, str]:
+    """Return what tells one of many values from the others, and the rest of it."""
+    match item:
+        case str():
+            key, _, text = item.partition("=")
+            return key, text
+        case ops.Mount():
+            return item.dest, _mount(item, place)
+        case _:
+            key, *heads = (str(getattr(item, field.name)) for field in heads_of(type(item)))
+            return key, " ".join([*([":".join(heads)] if heads else []), *field_words(item)]) or "yes"
+
+
+def _mount(mount: ops.Mount, place: Place) -> str:
+    kind = mount.mount_type.name.lower()
+    words = [kind, *([place(mount.input)] if mount.input >= 0 else [])]
+    given = getattr(mount, kind, None)
+    words += field_words(given) if given is not None else []
+    return " ".join([*words, *field_words(mount, "output", without=kind)])
 
 
 def _action(item: ops.FileAction, prefix: str, place: Place) -> dict[str, str]:
     action = item.action
     out = {f"{prefix}kind": type(action).__name__.lower()}
-    for field in fields(action):
+    for field in declared(type(action)).values():
         value: Any = getattr(action, field.name)
         if field.name == "data":
             out[f"{prefix}data"] = _data(value)
@@ -144,15 +173,13 @@ def _action(item: ops.FileAction, prefix: str, place: Place) -> dict[str, str]:
         elif isinstance(value, str):
             if value:
                 out[f"{prefix}{field.name}"] = value
-        elif words := field_words(
-            action, *(other.name for other in fields(action) if other.name != field.name)
-        ):
+        elif words := field_words(action, only=field.name):
             out[f"{prefix}{field.name}"] = " ".join(word.partition("=")[2] or "yes" for word in words)
     out[f"{prefix}on"] = place(item.input)
     if item.secondary_input != -1:
         out[f"{prefix}from"] = place(item.secondary_input)
     out[f"{prefix}output"] = str(item.output)
-    return out
+    return out | {f"{prefix}{key}": text for key, text in _with(item).items()}
 
 
 def _who(user: ops.UserOpt | None, place: Place) -> str:
