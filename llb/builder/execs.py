@@ -11,6 +11,7 @@ from llbkit.llb.builder.options import Constraints
 from llbkit.llb.builder.settings import LazySettings, Settings
 from llbkit.llb.errors import StateError
 from llbkit.llb.ir import ops
+from llbkit.llb.ir.fields import caps_of
 from llbkit.llb.ir.graph import Edge
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
@@ -71,20 +72,14 @@ class ExecNode:
         caps = {"exec.meta.base"}
         meta = self._meta(settings, base, caps)
         inputs = EdgeList(edge)
-        mounts = self._binds(inputs, caps) + self._secrets(caps) + self._agents(caps)
+        mounts = self._binds(inputs, caps) + self._secrets() + self._agents()
         variables = [
             ops.SecretEnv(id=m.id, name=m.env, optional=m.optional)
             for m in self.mounts
             if isinstance(m, SecretSpec) and m.env is not None
         ]
         if variables:
-            caps.add("exec.secretenv")
-        if settings.network is not ops.NetMode.UNSET:
-            caps.add("exec.meta.network")
-        if settings.security is not ops.SecurityMode.SANDBOX:
-            caps.add("exec.meta.security")
-        if self.devices:
-            caps.add("exec.meta.cdi")
+            caps.add("exec.mount.secret")
         if self.constraints.metadata.linux_resources is not None:
             caps.add("exec.meta.linux.resources")
         op = ops.Exec(
@@ -95,6 +90,7 @@ class ExecNode:
             secret_env=tuple(variables),
             cdi_devices=self.devices,
         )
+        caps.update(caps_of(op))
         return VertexSpec(op=op, inputs=tuple(inputs.edges), caps=tuple(caps), platform=platform)
 
     def _meta(self, settings: Settings, base: Base, caps: set[str]) -> ops.Meta:
@@ -107,12 +103,6 @@ class ExecNode:
             elif base.platform.os != "windows" and not any(key == "PATH" for key, _ in settings.env):
                 # As in BuildKit, the graph's platform decides, not the step's own.
                 settings = settings.with_env("PATH", DEFAULT_PATH)
-        if self.proxy is not None:
-            caps.add("exec.meta.proxyenv")
-        if settings.ulimit:
-            caps.add("exec.meta.ulimit")
-        if self.valid_exit_codes:
-            caps.add("exec.validexitcode")
         return ops.Meta(
             args=self.args,
             env=tuple(f"{key}={value}" for key, value in settings.env),
@@ -137,16 +127,10 @@ class ExecNode:
             kind = ops.MountType.BIND
             if mount.cache is not None:
                 kind = ops.MountType.CACHE
-                caps |= {"exec.mount.cache", "exec.mount.cache.sharing"}
             elif mount.tmpfs is not None:
                 kind = ops.MountType.TMPFS
-                caps |= {"exec.mount.tmpfs"} | ({"exec.mount.tmpfs.size"} if mount.tmpfs.size else set())
             elif output is not None:
                 caps.add("exec.mount.bind")
-            if mount.selector:
-                caps.add("exec.mount.selector")
-            if mount.content_cache is not ops.ContentCache.DEFAULT:
-                caps.add("exec.mount.cache.content")
             out.append(
                 ops.Mount(
                     dest=mount.target,
@@ -163,12 +147,11 @@ class ExecNode:
             index += mount.is_output
         return out
 
-    def _secrets(self, caps: set[str]) -> list[ops.Mount]:
+    def _secrets(self) -> list[ops.Mount]:
         out = []
         for spec in self.mounts:
             if not isinstance(spec, SecretSpec):
                 continue
-            caps.add("exec.mount.secret")
             if spec.target:
                 opt = ops.SecretOpt(
                     id=spec.id, uid=spec.uid, gid=spec.gid, mode=spec.mode, optional=spec.optional
@@ -176,11 +159,10 @@ class ExecNode:
                 out.append(ops.Mount(dest=spec.target, input=-1, mount_type=ops.MountType.SECRET, secret=opt))
         return out
 
-    def _agents(self, caps: set[str]) -> list[ops.Mount]:
+    def _agents(self) -> list[ops.Mount]:
         specs = [m for m in self.mounts if isinstance(m, SSHSpec)]
         out = []
         for spec, target in zip(specs, self._agent_targets(), strict=True):
-            caps.add("exec.mount.ssh")
             opt = ops.SSHOpt(id=spec.id, uid=spec.uid, gid=spec.gid, mode=spec.mode, optional=spec.optional)
             out.append(ops.Mount(dest=target, input=-1, mount_type=ops.MountType.SSH, ssh=opt))
         return out
