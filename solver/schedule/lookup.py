@@ -8,7 +8,6 @@ becomes known later (content, the records of inputs) is asked for together with 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 
@@ -93,7 +92,7 @@ class _Further:
         return [self._answers.get(link, frozenset()) - self._gone for link in links]
 
     async def _ask(self, batch: dict[Link, None], warn: Warn) -> None:
-        await asyncio.sleep(0)  # let others that are ready add theirs
+        # A flight takes off in the next round of the loop: what else was ready has added its links.
         if self._batch is batch:
             self._batch = {}
         asked = [link for link in batch if link not in self._answers]

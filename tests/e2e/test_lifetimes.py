@@ -168,6 +168,24 @@ def test_builds_are_not_harmed_by_what_is_pruned_beside_them(tmp_path: Path, con
         assert usage(engine) == []
 
 
+def test_a_copy_of_a_local_directory_stays_for_all_steps_that_mount_it(tmp_path: Path, context: Path) -> None:
+    """What a step mounts is in nobody's result."""
+    files = bind(local("context", exclude_patterns=["busybox"]), "/in")
+    shell = ["/bin/busybox", "sh", "-ec"]
+    first = base().run([*shell, "/bin/busybox cat /in/file; /bin/busybox sleep 0.2"], mounts=[files]).root
+    state = first.run([*shell, "/bin/busybox cp /in/file /seen"], mounts=[files]).root
+
+    async def main(engine: Engine) -> bytes:
+        solving = asyncio.ensure_future(engine.solve(state, locals={"context": context}))
+        while not solving.done():
+            await engine.worker.pools.run("cpu", lambda _: engine.worker.collector.prune())
+            await asyncio.sleep(0.01)
+        return await (await solving).read_file("/seen")
+
+    with Engine(root=tmp_path / "state") as engine:
+        assert asyncio.run(main(engine)) == b"file"
+
+
 def test_a_released_solution_frees_its_files_and_cannot_be_read(tmp_path: Path) -> None:
     with Engine(root=tmp_path / "state") as engine:
         solution = asyncio.run(engine.solve(llb.scratch().mkfile("/a", "1")))

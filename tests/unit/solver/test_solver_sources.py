@@ -165,16 +165,31 @@ def test_links_of_two_sources_do_not_make_one_hit() -> None:
     assert bench.worker.calls["t"] == 1
 
 
-def test_what_becomes_known_at_the_same_time_is_asked_for_together() -> None:
+@pytest.mark.parametrize("delay", [0.0, 1.0])
+def test_what_becomes_known_at_the_same_time_is_asked_for_together(delay) -> None:
     parts = [total(f"p{i}", number(f"n{i}", i), content=[0]) for i in range(40)]
     others = [total(f"p{i}", number(f"m{i}", i), content=[0]) for i in range(40)]
     bench = Bench(remembered(total("all", *parts)))
-    bench.others[0].delay = 1.0
+    bench.others[0].delay = delay
     assert bench.solve(total("all", *others)) == sum(range(40))
     assert not any(name.startswith("p") for name in bench.worker.calls)
     assert len(bench.others[0].queries) <= 8
     asked = [link for links in bench.others[0].queries for link in links]
     assert len(asked) == len(set(asked)), "nothing is asked twice"
+
+
+def test_nothing_is_given_up_while_an_answer_is_under_way() -> None:
+    """The content of one input is asked for when the other turns out to have no further key."""
+
+    def head(name: str) -> Vertex:
+        return total("head", number(name, 5), total("b", number("c", 3), content=[0]), content=[0])
+
+    far = remembered(head("elsewhere"))
+    far.delete([record.id for record in far.records() if "head" not in record.name])
+    bench = Bench(far, delays={"here": 1.0}, look_delays={"b": 1.5}, unlookable=frozenset({"b"}))
+    bench.others[0].delay = 1.0
+    assert bench.solve(head("here")) == 8
+    assert bench.worker.calls == {"here": 1, "c": 1}, "the other input is not needed"
 
 
 @pytest.mark.parametrize("broken", ["query", "answers", "load"])
