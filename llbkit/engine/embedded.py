@@ -18,7 +18,6 @@ from llbkit import config
 from llbkit.engine.bridge import EngineBridge, EngineRef
 from llbkit.engine.export import check_outputs, export_all, seen_by
 from llbkit.engine.graphs import without_cache
-from llbkit.engine.solution import Solution
 from llbkit.frontends import registry
 from llbkit.frontends.base import BuildResult, PlatformResult
 from llbkit.llb import Graph, Platform, State, image
@@ -38,6 +37,7 @@ from llbkit.worker.worker import LocalWorker
 if TYPE_CHECKING:
     from llbkit.engine.images import Images
     from llbkit.engine.running import RunRequest
+    from llbkit.engine.solution import Solution
     from llbkit.request.building import BuildArguments
     from llbkit.worker.runtime.process import Attached
 
@@ -234,6 +234,7 @@ class Engine:
             llbkit.request.csvflags.FlagError: the text of an output makes no sense.
             TypeError: an argument has the wrong type.
         """
+        from llbkit.engine.solution import Solution
         from llbkit.request.building import entitlements_of, outputs_of, secrets_of
 
         expect("solve", "graph", graph, Graph, State)

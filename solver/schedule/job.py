@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from llbkit.grammar import Span
 from llbkit.llb.ir.graph import Edge, Graph, Vertex, merge_metadata
 from llbkit.llb.ir.walk import postorder
 from llbkit.llb.tools.names import name_of
 from llbkit.solver.events import Progress
-from llbkit.solver.explain import Miss
 from llbkit.solver.passes.rewrite import Part
 from llbkit.solver.ports import CacheSource, Result
 from llbkit.solver.reporting import Reporter, StepReporter
@@ -21,6 +20,9 @@ from llbkit.solver.schedule.execution import Tools
 from llbkit.solver.schedule.flight import together
 from llbkit.solver.schedule.vertex import Executions, VertexSolver
 from llbkit.solver.schedule.work import Work
+
+if TYPE_CHECKING:
+    from llbkit.solver.explain import Miss
 
 NO_PARTS: Mapping[str, tuple[Part, ...]] = MappingProxyType({})
 _GUESS = 1.0
@@ -102,6 +104,8 @@ class Job:
 
     def misses(self) -> tuple[Miss, ...]:
         """Return what was executed because no record was found, inputs first; `llbkit.solver.explain.explain` says why."""
+        from llbkit.solver.explain import Miss
+
         return tuple(
             Miss(
                 digest=work.vertex.digest,
