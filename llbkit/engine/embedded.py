@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Self, Unpack
 from llbkit import config
 from llbkit.engine.bridge import EngineBridge, EngineRef
 from llbkit.engine.export import check_outputs, export_all, seen_by
-from llbkit.engine.graphs import without_cache
 from llbkit.frontends import registry
 from llbkit.frontends.base import BuildResult, PlatformResult
 from llbkit.llb import Graph, Platform, State, image
@@ -257,6 +256,8 @@ class Engine:
             state, graph = graph, graph.graph(platform=platform)
             config = _laid_over(state.image_config(platform=platform), config)
         if no_cache:
+            from llbkit.engine.graphs import without_cache
+
             graph = without_cache(graph)
         if platform is None:
             platform = graph.head.vertex.platform if graph.head is not None else None

@@ -28,7 +28,6 @@ from llbkit.worker.base import (
     StorageError,
 )
 from llbkit.worker.fs.descent import remove_tree
-from llbkit.worker.fs.diskusage import disk_usage
 from llbkit.worker.host.pools import Token
 from llbkit.worker.snapshot.overlayfs import is_opaque
 from llbkit.worker.snapshot.table import PULLED, LayerTable, StoredBlob
@@ -277,6 +276,8 @@ class LayerStore:
         info = self.info(layer)
         if info.size >= 0 or not info.unpacked:
             return max(info.size, 0)
+        from llbkit.worker.fs.diskusage import disk_usage
+
         size = disk_usage(self.path(layer))
         self._table.set_size(layer, size)
         return size
