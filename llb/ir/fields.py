@@ -86,7 +86,7 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Called:
     """What users call the field in comparisons, if not by its name."""
 
     text: str
@@ -192,5 +192,5 @@ def _declared(kind: type[Any]) -> Iterator[Declared]:
             spoken=Spoken in by_kind,
             number=InputNumber in by_kind,
             needs=by_kind.get(Needs),
-            word=by_kind[Word].text if Word in by_kind else item.name,
+            word=by_kind[Called].text if Called in by_kind else item.name,
         )

@@ -17,7 +17,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Annotated, ClassVar, TypeAlias
 
-from llbkit.llb.ir.fields import Head, InputNumber, Line, Needs, OneOf, Spoken, Usual, Wire, Word
+from llbkit.llb.ir.fields import Called, Head, InputNumber, Line, Needs, OneOf, Spoken, Usual, Wire
 from llbkit.records import dataclass
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -352,7 +352,7 @@ class Merge:
     """Lay the inputs over each other, the first at the bottom."""
 
     MESSAGE: ClassVar[str] = "MergeOp"
-    inputs: Annotated[tuple[int, ...], Wire(1, box="MergeInput"), InputNumber(), Spoken(), Word("layers")]
+    inputs: Annotated[tuple[int, ...], Wire(1, box="MergeInput"), InputNumber(), Spoken(), Called("layers")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

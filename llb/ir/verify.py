@@ -12,7 +12,7 @@ from llbkit.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Invariant:
     """``holds`` must be true of every vertex whose op is a ``kind``; ``message`` describes the violation."""
 
     kind: type[object]
@@ -55,43 +55,45 @@ def _field(name: str) -> Callable[[Vertex], int]:
     return lambda vertex: int(getattr(vertex.op, name))
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(object, lambda v: all(edge.index >= 0 for edge in v.inputs), "inputs: negative output index"),
-    Rule(ops.Exec, lambda v: bool(_exec(v).meta.args), "exec.meta.args: must not be empty"),
-    Rule(
+RULES: tuple[Invariant, ...] = (
+    Invariant(object, lambda v: all(edge.index >= 0 for edge in v.inputs), "inputs: negative output index"),
+    Invariant(ops.Exec, lambda v: bool(_exec(v).meta.args), "exec.meta.args: must not be empty"),
+    Invariant(
         ops.Exec, lambda v: any(m.dest == "/" for m in _exec(v).mounts), 'exec.mounts: no mount with dest "/"'
     ),
-    Rule(ops.Exec, lambda v: _within(v, *(m.input for m in _exec(v).mounts)), "exec.mounts: no such input"),
-    Rule(
+    Invariant(
+        ops.Exec, lambda v: _within(v, *(m.input for m in _exec(v).mounts)), "exec.mounts: no such input"
+    ),
+    Invariant(
         ops.Exec,
         _mounts_have(ops.MountType.CACHE, "cache"),
         "exec.mounts: cache mount without cacheOpt",
     ),
-    Rule(
+    Invariant(
         ops.Exec,
         _mounts_have(ops.MountType.SECRET, "secret"),
         "exec.mounts: secret mount without secretOpt",
     ),
-    Rule(ops.Exec, _mounts_have(ops.MountType.SSH, "ssh"), "exec.mounts: ssh mount without SSHOpt"),
-    Rule(
+    Invariant(ops.Exec, _mounts_have(ops.MountType.SSH, "ssh"), "exec.mounts: ssh mount without SSHOpt"),
+    Invariant(
         ops.Source,
         # BuildKit's client writes addresses as they are given (http:name); what runs the graph refuses them.
         lambda v: ":" in str(getattr(v.op, "identifier", "")),
         "source.identifier: missing scheme",
     ),
-    Rule(ops.Source, lambda v: not v.inputs, "source: must not have inputs"),
-    Rule(ops.File, lambda v: bool(getattr(v.op, "actions", ())), "file.actions: must not be empty"),
-    Rule(ops.File, _actions_in_range, "file.actions: no such input or action"),
-    Rule(ops.File, _owners_in_range, "file.actions.owner: no such input"),
-    Rule(
+    Invariant(ops.Source, lambda v: not v.inputs, "source: must not have inputs"),
+    Invariant(ops.File, lambda v: bool(getattr(v.op, "actions", ())), "file.actions: must not be empty"),
+    Invariant(ops.File, _actions_in_range, "file.actions: no such input or action"),
+    Invariant(ops.File, _owners_in_range, "file.actions.owner: no such input"),
+    Invariant(
         ops.Merge, lambda v: _within(v, *getattr(v.op, "inputs", ()), least=0), "merge.inputs: no such input"
     ),
-    Rule(ops.Diff, lambda v: _within(v, _field("lower")(v), _field("upper")(v)), "diff: no such input"),
-    Rule(ops.Build, lambda v: _within(v, _field("builder")(v)), "build.builder: no such input"),
-    Rule(
+    Invariant(ops.Diff, lambda v: _within(v, _field("lower")(v), _field("upper")(v)), "diff: no such input"),
+    Invariant(ops.Build, lambda v: _within(v, _field("builder")(v)), "build.builder: no such input"),
+    Invariant(
         ops.Build, lambda v: _within(v, *getattr(v.op, "inputs", {}).values()), "build.inputs: no such input"
     ),
-    Rule(
+    Invariant(
         ops.Passthrough,
         lambda v: _within(v, *getattr(v.op, "outputs", ()), least=0),
         "passthrough.outputs: no such input",
@@ -109,7 +111,7 @@ class Problem:
 
 def problems(graph: Graph) -> Iterator[Problem]:
     """Yield every rule that a vertex breaks, in the order of the vertices."""
-    by_kind: dict[type[object], list[Rule]] = {}
+    by_kind: dict[type[object], list[Invariant]] = {}
     for vertex in graph:
         kind = type(vertex.op)
         if kind not in by_kind:

@@ -19,7 +19,7 @@ _SPOKEN: Mapping[type, _Read] = {ops.Mount: read_mount}
 """What has words of its own kind behind the first."""
 
 
-class Lines:
+class FieldLines:
     """The fields of some op classes that the lines of a statement give."""
 
     def __init__(self, statement: Statement, inputs: Inputs, *kinds: type) -> None:

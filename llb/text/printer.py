@@ -41,7 +41,7 @@ def render(graph: Graph) -> str:
     return _Printer(graph).text()
 
 
-class Inputs:
+class NamedInputs:
     """The inputs of one vertex, and which of them were named so far, in order."""
 
     def __init__(self, edges: Sequence[Edge], names: Mapping[str, str]) -> None:
@@ -124,7 +124,7 @@ class _Printer:
             if vertex.constraints or encode_op(vertex.op, keys, vertex.platform, None) != vertex.raw:
                 return None
             common.append("unconstrained")
-        inputs = Inputs(vertex.inputs, self._names)
+        inputs = NamedInputs(vertex.inputs, self._names)
         try:
             head, *body = _op(vertex.op, inputs)
         except NotExpressibleError:
@@ -198,7 +198,7 @@ def _side(metadata: Metadata) -> list[str]:
     return lines
 
 
-def _op(op: ops.Op, inputs: Inputs) -> list[str]:
+def _op(op: ops.Op, inputs: NamedInputs) -> list[str]:
     match op:
         case ops.Source():
             return [" ".join(["source", *head_words(op)]), *_body(op, inputs)]
@@ -222,7 +222,7 @@ def _op(op: ops.Op, inputs: Inputs) -> list[str]:
             assert_never(op)
 
 
-def _body(op: ops.Op, inputs: Inputs) -> Iterator[str]:
+def _body(op: ops.Op, inputs: NamedInputs) -> Iterator[str]:
     yield from _with(op)
     yield from _lines(op, inputs)
 
@@ -231,7 +231,7 @@ def _with(value: Any) -> Iterator[str]:
     return (f"with {item}" for item in field_words(value))
 
 
-def _lines(value: Any, inputs: Inputs) -> Iterator[str]:
+def _lines(value: Any, inputs: NamedInputs) -> Iterator[str]:
     """Yield the lines of the fields that have lines of their own and not their usual value."""
     for keyword, field in lines_of(type(value)):
         held = getattr(value, field.name)
@@ -250,7 +250,7 @@ def _lines(value: Any, inputs: Inputs) -> Iterator[str]:
             yield " ".join([keyword, *_said(field, held, inputs)])
 
 
-def _said(field: Declared, value: Any, inputs: Inputs) -> list[str]:
+def _said(field: Declared, value: Any, inputs: NamedInputs) -> list[str]:
     """Return the words of one value behind the keyword."""
     if field.number:
         return [inputs.of(value)]
@@ -263,7 +263,7 @@ def _said(field: Declared, value: Any, inputs: Inputs) -> list[str]:
             return [*head_words(value), *field_words(value)]
 
 
-def _file(op: ops.File, inputs: Inputs) -> Iterator[str]:
+def _file(op: ops.File, inputs: NamedInputs) -> Iterator[str]:
     count, last = len(inputs), len(op.actions) - 1
 
     def place(number: int) -> str:
@@ -304,7 +304,7 @@ def _options(item: ops.FileAction) -> list[str]:
 _BY_LETTERS = {MODE: 0}  # a mode in letters wins: the number is usually not given then
 
 
-def _owner(action: ops.Action, inputs: Inputs) -> list[str]:
+def _owner(action: ops.Action, inputs: NamedInputs) -> list[str]:
     owner = None if isinstance(action, ops.Rm) else action.owner
     if owner is None:
         return []
@@ -312,7 +312,7 @@ def _owner(action: ops.Action, inputs: Inputs) -> list[str]:
     return words or ["owner", "none"]
 
 
-def _who(role: str, user: ops.UserOpt | None, inputs: Inputs) -> list[str]:
+def _who(role: str, user: ops.UserOpt | None, inputs: NamedInputs) -> list[str]:
     match user:
         case None:
             return []

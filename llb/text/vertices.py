@@ -13,7 +13,7 @@ from llbkit.llb.ir.graph import Vertex
 from llbkit.llb.text.actions import file_actions
 from llbkit.llb.text.fields import heads_of, lines_of, made
 from llbkit.llb.text.inputs import Inputs, Names
-from llbkit.llb.text.lines import Lines
+from llbkit.llb.text.lines import FieldLines
 from llbkit.llb.text.parts import Statement, content
 
 _SIDE = frozenset(
@@ -122,7 +122,7 @@ def _exec(statement: Statement, name: Leaf, lines: Sequence[Any], inputs: Inputs
 
 def _fields(statement: Statement, lines: Sequence[Any], inputs: Inputs, *kinds: type) -> list[dict[str, Any]]:
     """Return the fields of op classes that lines give."""
-    found = Lines(statement, inputs, *kinds)
+    found = FieldLines(statement, inputs, *kinds)
     for line in lines:
         found.take(line)
     return found.fields()

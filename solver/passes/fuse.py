@@ -65,51 +65,63 @@ class Fuse:
         chains = _Chains(graph, self.head).find()
         if graph.head is None or not chains:
             return unchanged(graph)
-        became: dict[Vertex, Vertex] = {}
-        whole: dict[Vertex, Vertex] = {}
-        names: dict[str, str] = {}
-        parts: dict[str, tuple[Part, ...]] = {}
-        notes: list[Note] = []
+        fusion = _Fusion(graph)
         inside = {vertex for chain in chains.values() for vertex in chain[:-1]}
-
-        def edge(old: Edge) -> Edge:
-            return Edge(became[old.vertex], old.index) if old.vertex in became else old
-
         for vertex in graph.vertices:
-            chain = chains.get(vertex)
-            if chain is None:
-                if vertex not in inside and any(item.vertex in became for item in vertex.inputs):
-                    after = with_inputs(vertex, vertex.op, [edge(item) for item in vertex.inputs])
-                    if after is None:
-                        return unchanged(graph)  # it would keep the chain below it, beside the fused one
-                    became[vertex] = whole[vertex] = after
-                continue
-            op, inputs, origins = _joined(chain)
-            fused = Vertex.make(
-                op,
-                tuple(edge(item) for item in inputs),
-                platform=vertex.platform,
-                constraints=vertex.constraints,
-            )
-            became[vertex] = fused
-            whole |= dict.fromkeys(chain, fused)
-            names[fused.digest] = _name([title(graph, one) for one in chain])
-            parts[fused.digest] = tuple(
-                Part(title(graph, one), graph.spans_of(one.digest)) for one in origins
-            )
-            notes += [
-                Note(
-                    graph,
-                    one,
-                    f'merged into its only user, "{title(graph, chain[-1])}"',
-                )
-                for one in chain[:-1]
-            ]
-        rebuilt = rebuild(graph, edge(graph.head), whole, names)
-        moved_to = {old.digest: new.digest for old, new in whole.items()}
-        return Rewritten(
-            graph=rebuilt, moved=moved_to, hits={self.name: len(notes)}, notes=tuple(notes), parts=parts
+            if vertex in chains:
+                fusion.fuse(chains[vertex])
+            elif vertex not in inside and not fusion.move(vertex):
+                return unchanged(graph)  # it would keep the chain below it, beside the fused one
+        return fusion.rewritten(graph.head, self.name)
+
+
+@dataclass(slots=True)
+class _Fusion:
+    """The graph after fusing, as far as it is made: what vertices became, and how users learn of it."""
+
+    graph: Graph
+    _became: dict[Vertex, Vertex] = field(default_factory=dict)
+    _whole: dict[Vertex, Vertex] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+    _parts: dict[str, tuple[Part, ...]] = field(default_factory=dict)
+    _notes: list[Note] = field(default_factory=list)
+
+    def fuse(self, chain: Sequence[Vertex]) -> None:
+        """Make one vertex of a chain."""
+        graph, top = self.graph, chain[-1]
+        op, inputs, origins = _joined(chain)
+        edges = tuple(self._edge(item) for item in inputs)
+        fused = Vertex.make(op, edges, platform=top.platform, constraints=top.constraints)
+        self._became[top] = fused
+        self._whole |= dict.fromkeys(chain, fused)
+        self._names[fused.digest] = _name([title(graph, one) for one in chain])
+        self._parts[fused.digest] = tuple(
+            Part(title(graph, one), graph.spans_of(one.digest)) for one in origins
         )
+        into = f'merged into its only user, "{title(graph, top)}"'
+        self._notes += [Note(graph, one, into) for one in chain[:-1]]
+
+    def move(self, vertex: Vertex) -> bool:
+        """Put a vertex onto what its inputs became; false if it cannot stand there."""
+        if any(item.vertex in self._became for item in vertex.inputs):
+            after = with_inputs(vertex, vertex.op, [self._edge(item) for item in vertex.inputs])
+            if after is None:
+                return False
+            self._became[vertex] = self._whole[vertex] = after
+        return True
+
+    def rewritten(self, head: Edge, name: str) -> Rewritten:
+        """Return the new graph, made by the pass ``name``."""
+        return Rewritten(
+            graph=rebuild(self.graph, self._edge(head), self._whole, self._names),
+            moved={old.digest: new.digest for old, new in self._whole.items()},
+            hits={name: len(self._notes)},
+            notes=tuple(self._notes),
+            parts=self._parts,
+        )
+
+    def _edge(self, old: Edge) -> Edge:
+        return Edge(self._became[old.vertex], old.index) if old.vertex in self._became else old
 
 
 @dataclass(slots=True)
