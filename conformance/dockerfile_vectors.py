@@ -7,6 +7,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import field
 from datetime import datetime
 from typing import Any
@@ -14,13 +15,23 @@ from typing import Any
 from llbkit.conformance.opjson import ops_of, source_of
 from llbkit.conformance.report import Failure, difference, run_each
 from llbkit.conformance.world import NotRecordedError, recorded_image
-from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
+from llbkit.frontends import registry
+from llbkit.frontends.base import (
+    BuildResult,
+    PlatformResult,
+    ResolvedImage,
+    ResolvedSource,
+    ResolveError,
+    ResolveMode,
+    SolveRequest,
+    Stat,
+)
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 from llbkit.frontends.dockerfile.lower.convert import Converted
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.platforms import format_all
 from llbkit.grammar import Diagnostic, DiagnosticError, Span
-from llbkit.llb import LLBError, State
+from llbkit.llb import Graph, LLBError, State
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.caps import OFFERED
 from llbkit.llb.ir.ops import CDIDevice, Platform
@@ -28,10 +39,38 @@ from llbkit.llb.ir.ops import Source as SourceOp
 from llbkit.records import dataclass
 
 
-@dataclass(eq=False)
-class _Ref:
-    state: State
-    platform: Platform | None
+class RecordedRef:
+    """A result of which the files that a case gives can be read."""
+
+    def __init__(self, state: State, platform: Platform, bridge: RecordedBridge) -> None:
+        self._state = state
+        self._platform = platform
+        self._bridge = bridge
+
+    @property
+    def id(self) -> str:
+        """The digest of the head, "" for scratch."""
+        head = self.definition().head
+        return head.vertex.digest if head is not None else ""
+
+    def definition(self) -> Graph:
+        """Return the graph of the state."""
+        return self._state.graph(platform=self._platform, caps=self._bridge.caps)
+
+    async def evaluate(self) -> None:
+        """Do nothing: nothing is executed."""
+
+    async def read_file(self, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Return a file of the case."""
+        return await self._bridge.read_source(_source_name(self._state), path, offset, length)
+
+    async def read_dir(self, path: str, *, include: str = "") -> Sequence[Stat]:
+        """No directory is recorded."""
+        raise FileNotFoundError(path)
+
+    async def stat_file(self, path: str) -> Stat:
+        """No file is recorded besides those that can be read."""
+        raise FileNotFoundError(path)
 
 
 @dataclass
@@ -95,16 +134,23 @@ class RecordedBridge:
             moment = datetime.fromisoformat(self.images["http_last_modified"]).timestamp()
         return ResolvedSource(identifier=identifier, attrs=attrs, commit_object=commit, last_modified=moment)
 
-    async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
-        """Keep a state."""
-        return _Ref(state, platform)
+    async def solve(self, request: SolveRequest) -> BuildResult:
+        """Keep a state, or ask the frontend of that name."""
+        if request.frontend:
+            other = copy(self)
+            other.options = request.options
+            return await registry.load(request.frontend).build(other)
+        state = request.definition
+        assert isinstance(state, State), "recorded programs solve states"
+        platform = request.platform or self.build_platforms[0]
+        one = PlatformResult(id="", platform=platform, ref=RecordedRef(state, platform, self))
+        return BuildResult(results=(one,))
 
-    async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
-        """Return a file of the case."""
-        assert isinstance(ref, _Ref), "refs must come from this bridge"
+    async def read_source(self, source: str, path: str, offset: int, length: int) -> bytes:
+        """Return a file of the case, or the part asked for; ``source`` is the identifier of what it is read from."""
         if not path:
             raise IsADirectoryError(path)
-        found = self._files(_source_name(ref.state)).get(path)
+        found = self._files(source).get(path)
         if found is None:
             raise FileNotFoundError(path)
         return found[offset : offset + length if length else None]
@@ -128,14 +174,6 @@ class RecordedBridge:
             f"{filename}.dockerignore": text(self._given.get("dockerfile_dockerignore")),
             "context": base64.b64decode(encoded) if encoded else program,
         }
-
-    async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
-        """No directory is recorded."""
-        raise FileNotFoundError(path)
-
-    async def stat_file(self, ref: Ref, path: str) -> Stat:
-        """No file is recorded besides those that can be read."""
-        raise FileNotFoundError(path)
 
     async def inputs(self) -> Mapping[str, State]:
         """Return the recorded inputs."""

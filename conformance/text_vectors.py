@@ -12,9 +12,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llbkit.frontends.dockerfile.program.words import Expansion, Mode, WordError, environment, expand
-from llbkit.frontends.dockerfile.syntax import directives
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.kit.directives import detect_syntax
 from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.grammar import DiagnosticError, Source
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
@@ -107,7 +107,7 @@ def _ast_outcome(text: str) -> Case:
         lines = [[span.start_line, span.end_line] for span in diagnostic.spans] or [[0, 0]]
         return {"error": {"text": diagnostic.message, "locations": [lines]}}
     found = dict(file.directives)
-    syntax = directives.detect_syntax(source)
+    syntax = detect_syntax(source)
     if syntax is not None:
         found["syntax"] = syntax
     return {

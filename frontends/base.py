@@ -12,8 +12,9 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from llbkit.grammar import Diagnostic
+from llbkit.grammar import Diagnostic, DiagnosticError
 from llbkit.llb.builder.state import State
+from llbkit.llb.ir.graph import Graph
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
 
@@ -56,7 +57,46 @@ class Stat:
 
 
 class Ref(Protocol):
-    """A handle on a state given to `Bridge.solve`. Lazy: nothing is executed until it is read."""
+    """A handle on a result (BuildKit's ``Reference``). Lazy: nothing is executed until it is evaluated or read."""
+
+    @property
+    def id(self) -> str:
+        """Names the result in its build: the digest of its definition's head, "" for scratch."""
+
+    def definition(self) -> Graph:
+        """Return the graph that makes the result, as its frontend wrote it."""
+
+    async def evaluate(self) -> None:
+        """Make the result, if that has not happened."""
+
+    async def read_file(self, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Return a file's content; ``length`` 0 means to the end. Raises FileNotFoundError, IsADirectoryError."""
+
+    async def read_dir(self, path: str, *, include: str = "") -> Sequence[Stat]:
+        """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
+
+    async def stat_file(self, path: str) -> Stat:
+        """Return one path's metadata. Raises FileNotFoundError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolveRequest:
+    """What `Bridge.solve` is asked for: either a state or graph as ``definition``, or a ``frontend`` by its name.
+
+    A frontend gets ``options`` and ``inputs``, and nothing else of the build that asks. ``platform`` is that of a state
+    whose own is open; None is the engine's. ``evaluate`` makes the results before the answer comes.
+    """
+
+    definition: State | Graph | None = None
+    frontend: str = ""
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: Mapping[str, State] = field(default_factory=lambda: MappingProxyType({}))
+    platform: Platform | None = None
+    evaluate: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.definition is None) == (not self.frontend):
+            raise ValueError("a solve request has either a definition or a frontend")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +121,13 @@ class BuildResult:
     results: tuple[PlatformResult, ...]
     multi: bool = False
     metadata: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def ref(self) -> Ref:
+        """The handle of the only result. Raises ValueError: there are several, or it is scratch."""
+        if len(self.results) != 1 or self.results[0].ref is None:
+            raise ValueError("not a single result")
+        return self.results[0].ref
 
 
 class Bridge(Protocol):
@@ -123,17 +170,12 @@ class Bridge(Protocol):
     ) -> ResolvedSource:
         """Return what is known about a git or HTTP source without fetching it."""
 
-    async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
-        """Return a lazy handle on a state."""
+    async def solve(self, request: SolveRequest) -> BuildResult:
+        """Return lazy results: of a definition, or of another frontend.
 
-    async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
-        """Return a file's content; ``length`` 0 means to the end. Raises FileNotFoundError, IsADirectoryError."""
-
-    async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
-        """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
-
-    async def stat_file(self, ref: Ref, path: str) -> Stat:
-        """Return one path's metadata. Raises FileNotFoundError."""
+        Raises:
+            NoFrontendError: there is no frontend of that name.
+        """
 
     async def inputs(self) -> Mapping[str, State]:
         """Return the states that the caller passed in by name."""
@@ -152,6 +194,19 @@ class ResolveError(Exception):
         super().__init__(message)
         self.help = help
         self.unreachable = unreachable
+
+
+class NoFrontendError(DiagnosticError):
+    """There is no frontend of this ``name``."""
+
+    def __init__(self, name: str, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic)
+        self.name = name
+
+
+async def solve_state(bridge: Bridge, state: State, *, platform: Platform | None = None) -> Ref:
+    """Return a lazy handle on a state."""
+    return (await bridge.solve(SolveRequest(definition=state, platform=platform))).ref
 
 
 class Frontend(Protocol):
@@ -173,11 +228,14 @@ __all__ = [
     "Bridge",
     "BuildResult",
     "Frontend",
+    "NoFrontendError",
     "PlatformResult",
     "Ref",
     "ResolveError",
     "ResolveMode",
     "ResolvedImage",
     "ResolvedSource",
+    "SolveRequest",
     "Stat",
+    "solve_state",
 ]

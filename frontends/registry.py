@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from llbkit.frontends.base import Frontend
-from llbkit.grammar import Diagnostic, DiagnosticError, nearest
+from llbkit.frontends.base import Frontend, NoFrontendError
+from llbkit.grammar import Diagnostic, nearest
 
 GROUP = "llbkit.frontends"
 BUILTIN = {"dockerfile.v0": ("llbkit.frontends.dockerfile.frontend", "DockerfileFrontend")}
@@ -19,7 +19,7 @@ def load(name: str) -> Frontend:
     entry points of the group `GROUP`.
 
     Raises:
-        DiagnosticError: there is none of that name.
+        NoFrontendError: there is none of that name.
     """
     if _is_dockerfile(name):
         from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
@@ -41,7 +41,9 @@ def load(name: str) -> Frontend:
         if close
         else f"installed frontends: {', '.join(known)} (entry points of {GROUP})"
     )
-    raise DiagnosticError(Diagnostic(code="no-frontend", message=f"unknown frontend {name!r}", help=hint))
+    raise NoFrontendError(
+        name, Diagnostic(code="no-frontend", message=f"unknown frontend {name!r}", help=hint)
+    )
 
 
 def _is_dockerfile(name: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import field
 
 from llbkit.frontends.base import Bridge, BuildResult
-from llbkit.frontends.dockerfile import requested as syntax
 from llbkit.frontends.dockerfile.check.directive import check_config, unknown_rules
 from llbkit.frontends.dockerfile.check.profiles import BUILDKIT
 from llbkit.frontends.dockerfile.errors import texts as errors
@@ -18,7 +17,6 @@ from llbkit.frontends.dockerfile.program.instructions import Program
 from llbkit.frontends.dockerfile.program.programs import read_program
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.dockerfile.syntax.recovery import parse_on
-from llbkit.frontends.kit import requests
 from llbkit.frontends.kit.compilation import Compilation, LintReport
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
@@ -55,14 +53,7 @@ class DockerfileFrontend:
             grammar.DiagnosticError: the program is wrong, or an image cannot be found.
         """
         compilation = self._compilation(bridge)
-        labs = self.labs
-        if bridge.options.get("requestid") != requests.DESCRIBE:
-            text = await compilation.text()
-            other = syntax.asked_for(bridge.options, text.source)
-            if other is not None and not isinstance(other, DockerfileFrontend):
-                return await other.build(bridge)
-            labs = labs or (other is not None and other.labs)
-        return await compilation.run(replace(self, labs=labs)._reading(compilation))
+        return await compilation.run(self._reading(compilation))
 
     async def convert(self, bridge: Bridge) -> Sequence[Converted]:
         """Read the Dockerfile and lower it for every wanted platform; warnings are reported, also before an error.

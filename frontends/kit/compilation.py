@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from llbkit.frontends.base import Bridge, BuildResult, PlatformResult
+from llbkit.frontends.base import Bridge, BuildResult, PlatformResult, solve_state
 from llbkit.frontends.kit import platforms, requests
 from llbkit.frontends.kit.epoch import SourceTimes
 from llbkit.frontends.kit.image import Image
@@ -20,6 +20,7 @@ from llbkit.frontends.kit.includes import Includes
 from llbkit.frontends.kit.inputs.contexts import Contexts
 from llbkit.frontends.kit.options import Options
 from llbkit.frontends.kit.outline import TargetFact, TargetOutline
+from llbkit.frontends.kit.requested import handed_on
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State
@@ -110,9 +111,15 @@ class Compilation:
     async def run(self, compiler: Compiler[LoweredT]) -> BuildResult:
         """Return what the client asks for: lazy results, or the answer to a subrequest.
 
+        A program that asks for another frontend is answered by that one.
+
         Raises:
             DiagnosticError: the program is wrong, or a request is unknown.
         """
+        if self.bridge.options.get("requestid") != requests.DESCRIBE:
+            answer = await handed_on(self.bridge, (await self.text()).source)
+            if answer is not None:
+                return answer
         requests.check_caps(self.bridge.options.get("frontend.caps", ""))
         if request := self.bridge.options.get("requestid", ""):
             return BuildResult(results=(), metadata=await self._answer(request, compiler))
@@ -157,7 +164,7 @@ async def _result(bridge: Bridge, lowered: Lowered) -> PlatformResult:
     return PlatformResult(
         id=platforms.format_all(platform),
         platform=platform,
-        ref=await bridge.solve(lowered.state, platform=lowered.target_platform),
+        ref=await solve_state(bridge, lowered.state, platform=lowered.target_platform),
         config=lowered.image.encode(),
         base_config=lowered.base_image.encode() if lowered.base_image is not None else None,
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import field
 from datetime import UTC, datetime
 
-from llbkit.frontends.base import Bridge, Ref, ResolveError
+from llbkit.frontends.base import Bridge, Ref, ResolveError, solve_state
 from llbkit.frontends.kit.errors import texts as errors
 from llbkit.frontends.kit.golang.text import parse_int
 from llbkit.frontends.kit.inputs.contexts import Contexts, NamedContext
@@ -91,8 +91,8 @@ class SourceTimes:
         node = SourceNode(
             identifier=source.identifier, attrs=source.attrs, caps=(), constraints=Constraints()
         )
-        ref = await self.bridge.solve(state_of(node))
-        file = _Remote(self.bridge, ref, filename, asyncio.get_running_loop())
+        ref = await solve_state(self.bridge, state_of(node))
+        file = _Remote(ref, filename, asyncio.get_running_loop())
         try:
             seconds = await asyncio.to_thread(newest_time, io.BufferedReader(file, _PIECE))
         finally:
@@ -112,10 +112,9 @@ def _utc(seconds: int) -> datetime:
 
 
 class _Remote(io.RawIOBase):
-    """A file behind a bridge, read from another thread."""
+    """A file of a result, read from another thread."""
 
-    def __init__(self, bridge: Bridge, ref: Ref, path: str, loop: asyncio.AbstractEventLoop) -> None:
-        self._bridge = bridge
+    def __init__(self, ref: Ref, path: str, loop: asyncio.AbstractEventLoop) -> None:
         self._ref = ref
         self._path = path
         self._loop = loop
@@ -135,7 +134,7 @@ class _Remote(io.RawIOBase):
         if self._stopped:
             raise OSError(errno.ECANCELED, "read canceled")
         view = memoryview(buffer)  # type: ignore[arg-type]
-        reading = self._bridge.read_file(self._ref, self._path, offset=self._at, length=len(view))
+        reading = self._ref.read_file(self._path, offset=self._at, length=len(view))
         data = asyncio.run_coroutine_threadsafe(reading, self._loop).result()
         view[: len(data)] = data
         self._at += len(data)

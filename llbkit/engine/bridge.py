@@ -4,10 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TypeVar
 
-from llbkit.frontends.base import Ref, ResolvedImage, ResolvedSource, ResolveError, ResolveMode, Stat
+from llbkit.frontends import registry
+from llbkit.frontends.base import (
+    BuildResult,
+    PlatformResult,
+    ResolvedImage,
+    ResolvedSource,
+    ResolveError,
+    ResolveMode,
+    SolveRequest,
+    Stat,
+)
 from llbkit.grammar import Diagnostic
 from llbkit.llb import Graph, State
 from llbkit.llb.address.reference import parse
@@ -29,32 +39,41 @@ T = TypeVar("T")
 
 
 class EngineRef:
-    """A `llbkit.frontends.base.Ref`: a graph that is solved when somebody looks inside, once; it keeps the result.
+    """A `llbkit.frontends.base.Ref` on a graph, as the frontend made it; what is solved is what the passes make of it."""
 
-    ``graph`` is as the frontend made it; what is solved is what the passes make of it, unless ``optimizing`` is off.
-    """
+    def __init__(self, graph: Graph, bridge: EngineBridge) -> None:
+        self._graph = graph
+        self._bridge = bridge
 
-    def __init__(self, graph: Graph, job: Job, *, optimizing: bool = True) -> None:
-        self.graph = graph
-        self._job = job
-        self._optimizing = optimizing
-        self._value: Result | None = None
-        self._solved = False
+    @property
+    def id(self) -> str:
+        """The digest of the head, "" for scratch."""
+        return self._graph.head.vertex.digest if self._graph.head is not None else ""
 
-    def optimized(self, seen: Seen = Seen.LAYERS) -> Optimized:
-        """Return what the passes make of the graph; ``seen`` is what will be seen of its head."""
-        return optimized(self.graph, seen, optimizing=self._optimizing)
+    def definition(self) -> Graph:
+        """Return the graph."""
+        return self._graph
 
-    async def value(self, seen: Seen = Seen.LAYERS) -> Result | None:
-        """Return the worker's result, solving the graph first if that has not happened; None is scratch."""
-        if not self._solved:
-            # Asking twice at the same time is fine: the job solves equal vertices once.
-            done = self.optimized(seen)
-            result = await self._job.solve(done.graph, parts=done.parts)
-            if not self._solved:
-                self._value = result.clone() if result is not None else None
-                self._solved = True
-        return self._value
+    async def evaluate(self) -> None:
+        """Make the result, if that has not happened."""
+        await self._bridge.value(self._graph)
+
+    async def read_file(self, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        """Return a file's content. Raises FileNotFoundError, IsADirectoryError."""
+        value = await self._bridge.value(self._graph)
+        data = await self._bridge.worker.read_file(value, path, offset=offset, length=length)
+        if self.id:
+            self._bridge.origins[path] = self.id
+        return data
+
+    async def read_dir(self, path: str, *, include: str = "") -> Sequence[Stat]:
+        """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
+        value = await self._bridge.value(self._graph)
+        return [_stat(entry) for entry in await self._bridge.worker.read_dir(value, path, include=include)]
+
+    async def stat_file(self, path: str) -> Stat:
+        """Return one path's metadata. Raises FileNotFoundError."""
+        return _stat(await self._bridge.worker.stat_file(await self._bridge.value(self._graph), path))
 
 
 def optimized(graph: Graph, seen: Seen = Seen.LAYERS, *, optimizing: bool) -> Optimized:
@@ -74,7 +93,9 @@ class EngineBridge:
     progress: Progress
     frontend_inputs: Mapping[str, State]
     optimizing: bool = True
-    _read: dict[str, str] = field(default_factory=dict)  # paths that were read, the vertices that gave them
+    origins: dict[str, str] = field(default_factory=dict)
+    """The paths that were read, with the vertices that gave them."""
+    _values: dict[object, Result | None] = field(default_factory=dict)
 
     @property
     def build_platforms(self) -> Sequence[Platform]:
@@ -141,27 +162,48 @@ class EngineBridge:
 
         return await self._as_display_step(log_name or f"[internal] load metadata for {identifier}", ask)
 
-    async def solve(self, state: State, *, platform: Platform | None = None) -> Ref:
-        """Return a lazy handle on a state."""
-        graph = state.graph(platform=platform or self.worker.platforms[0], caps=self.caps)
-        return EngineRef(graph, self.job, optimizing=self.optimizing)
+    async def solve(self, request: SolveRequest) -> BuildResult:
+        """Return lazy results: of a definition, or of another frontend, which gets a bridge of its own to the same job.
 
-    async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
-        """Return a file's content. Raises FileNotFoundError, IsADirectoryError."""
-        data = await self.worker.read_file(await _value(ref), path, offset=offset, length=length)
-        if isinstance(ref, EngineRef) and ref.graph.head is not None:
-            self._read[path] = ref.graph.head.vertex.digest
-        return data
+        Raises:
+            NoFrontendError: there is no frontend of that name.
+            grammar.DiagnosticError: a frontend's program is wrong.
+        """
+        if request.frontend:
+            own = replace(self, options=request.options, frontend_inputs=request.inputs)
+            result = await registry.load(request.frontend).build(own)
+        else:
+            result = self._defined(request)
+        if request.evaluate:
+            for one in result.results:
+                if one.ref is not None:
+                    await one.ref.evaluate()
+        return result
 
-    async def read_dir(self, ref: Ref, path: str, *, include: str = "") -> Sequence[Stat]:
-        """Return a directory's entries, sorted by name. Raises FileNotFoundError."""
-        return [
-            _stat(entry) for entry in await self.worker.read_dir(await _value(ref), path, include=include)
-        ]
+    def _defined(self, request: SolveRequest) -> BuildResult:
+        platform = request.platform or self.worker.platforms[0]
+        graph = request.definition
+        if isinstance(graph, State):
+            graph = graph.graph(platform=platform, caps=self.caps)
+        assert graph is not None, "a request without a frontend has a definition"
+        one = PlatformResult(id=platforms.format(platform), platform=platform, ref=EngineRef(graph, self))
+        return BuildResult(results=(one,))
 
-    async def stat_file(self, ref: Ref, path: str) -> Stat:
-        """Return one path's metadata. Raises FileNotFoundError."""
-        return _stat(await self.worker.stat_file(await _value(ref), path))
+    async def value(self, graph: Graph, seen: Seen = Seen.LAYERS) -> Result | None:
+        """Return the worker's result of a graph of whose head ``seen`` is seen; None is scratch.
+
+        The bridge keeps it, so it outlives the job.
+        """
+        head = (graph.head.vertex.digest, graph.head.index) if graph.head is not None else None
+        for known in (seen, Seen.LAYERS):  # of which everything can be seen
+            if (head, known) in self._values:
+                return self._values[head, known]
+        done = optimized(graph, seen, optimizing=self.optimizing)
+        # Asking twice at the same time is fine: the job solves equal vertices once.
+        result = await self.job.solve(done.graph, parts=done.parts)
+        if (head, seen) not in self._values:
+            self._values[head, seen] = result.clone() if result is not None else None
+        return self._values[head, seen]
 
     async def inputs(self) -> Mapping[str, State]:
         """Return the states that the caller passed in by name."""
@@ -173,7 +215,7 @@ class EngineBridge:
         line = f" (line {diagnostic.span.start_line})" if diagnostic.span else ""
         self.progress(
             VertexWarning(
-                digest=self._read.get(name) or digest_of("[internal] load build definition"),
+                digest=self.origins.get(name) or digest_of("[internal] load build definition"),
                 short=f"{diagnostic.code}: {diagnostic.message}{line}",
                 detail=(diagnostic.detail,) if diagnostic.detail else (),
                 url=diagnostic.rule_url,
@@ -197,11 +239,6 @@ class EngineBridge:
                 help=refusal.help,
                 unreachable=is_unreachable(refusal),
             ) from refusal
-
-
-async def _value(ref: Ref) -> Result | None:
-    assert isinstance(ref, EngineRef), "refs must come from this bridge"
-    return await ref.value()
 
 
 def _stat(info: PathInfo) -> Stat:

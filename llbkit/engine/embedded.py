@@ -9,22 +9,21 @@ import resource
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self, Unpack
 
 from llbkit import config
-from llbkit.engine.bridge import EngineBridge, EngineRef
+from llbkit.engine.bridge import EngineBridge, optimized
 from llbkit.engine.export import check_outputs, export_all, seen_by
-from llbkit.frontends import registry
-from llbkit.frontends.base import BuildResult, PlatformResult
+from llbkit.frontends.base import BuildResult, SolveRequest
 from llbkit.llb import Graph, Platform, State, image
 from llbkit.llb.builder.arguments import expect, expect_all
 from llbkit.llb.builder.options import as_platform
 from llbkit.llb.builder.sources import ImageConfig
 from llbkit.llb.ids import new_id
-from llbkit.llb.ir import platform as platforms
 from llbkit.request.values import BuildOutcome, BuildRequest, Output, Secret
 from llbkit.solver import Solver
 from llbkit.solver.events import Progress, discard
@@ -154,7 +153,7 @@ class Engine:
             result = await self._frontend(request, bridge)
             if "result.txt" in result.metadata or "result.json" in result.metadata:
                 return BuildOutcome(response={}, metadata=result.metadata)
-            response = await export_all(result, request, self.worker, progress, stdout)
+            response = await export_all(result, request, self.worker, bridge.value, progress, stdout)
             size = self.images.size_of(response) if response else 0
         return BuildOutcome(response=response, metadata=result.metadata, size=size)
 
@@ -172,7 +171,9 @@ class Engine:
         async with self._bridge(request, progress) as bridge:
             result = await self._frontend(request, bridge)
             return {
-                one.id: one.ref.optimized() if isinstance(one.ref, EngineRef) else None
+                one.id: optimized(one.ref.definition(), optimizing=self._optimizing)
+                if one.ref is not None
+                else None
                 for one in result.results
             }
 
@@ -263,17 +264,13 @@ class Engine:
             platform = graph.head.vertex.platform if graph.head is not None else None
         platform = platform or self.worker.platforms[0]
         async with self._bridge(request, progress) as bridge:
-            ref = EngineRef(graph, bridge.job, optimizing=self._optimizing)
-            result = await ref.value(seen_by(request.outputs))
-            one = PlatformResult(
-                id=platforms.format(platform),
-                platform=platform,
-                ref=ref,
-                config=_on_platform(config, platform),
-            )
-            response = await export_all(BuildResult(results=(one,)), request, self.worker, progress, stdout)
+            result = await bridge.solve(SolveRequest(definition=graph, platform=platform))
+            (one,) = result.results
+            result = replace(result, results=(replace(one, config=_on_platform(config, platform)),))
+            value = await bridge.value(graph, seen_by(request.outputs))
+            response = await export_all(result, request, self.worker, bridge.value, progress, stdout)
             size = self.images.size_of(response) if response else 0
-        return Solution(result, response, self.worker, size=size)
+        return Solution(value, response, self.worker, size=size)
 
     async def run(self, request: RunRequest, attached: Attached, *, progress: Progress = discard) -> int:
         """Run a process in an image, attached to these file descriptors; return its exit code.
@@ -286,19 +283,20 @@ class Engine:
 
         async def solve(graph: Graph, progress: Progress) -> Result | None:
             async with self._bridge(BuildRequest(), progress) as bridge:
-                return await EngineRef(graph, bridge.job, optimizing=False).value(seen_by(()))
+                return await replace(bridge, optimizing=False).value(graph, seen_by(()))
 
         with self.worker.lease():
             return await run(request, attached, worker=self.worker, solve=solve, progress=progress)
 
     async def _frontend(self, request: BuildRequest, bridge: EngineBridge) -> BuildResult:
-        frontend = registry.load(request.frontend)
         if request.downloads or any(value.startswith("target:") for value in request.options.values()):
             from llbkit.engine.inputs import download, with_targets
 
             await download(bridge, request.downloads)
-            bridge = await with_targets(bridge, frontend)
-        return await frontend.build(bridge)
+            bridge = await with_targets(bridge, request.frontend)
+        return await bridge.solve(
+            SolveRequest(frontend=request.frontend, options=bridge.options, inputs=bridge.frontend_inputs)
+        )
 
     @asynccontextmanager
     async def _bridge(self, request: BuildRequest, progress: Progress) -> AsyncIterator[EngineBridge]:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from llbkit.engine.bridge import EngineRef
 from llbkit.frontends.base import BuildResult, PlatformResult
+from llbkit.llb import Graph
 from llbkit.progress.display_step import as_display_step
 from llbkit.request.csvflags import FlagError
 from llbkit.request.platformcheck import platform_warnings
@@ -20,6 +20,9 @@ from llbkit.solver.ports import Result
 from llbkit.solver.schedule.flight import together
 from llbkit.worker.base import StatusReport
 from llbkit.worker.worker import LocalWorker
+
+Value = Callable[[Graph, Seen], Awaitable[Result | None]]
+"""``value(graph, seen)`` solves a graph of whose head ``seen`` is seen; None is scratch."""
 
 if TYPE_CHECKING:
     from llbkit.worker.exporters.base import ExportRequest
@@ -83,6 +86,7 @@ async def export_all(
     result: BuildResult,
     request: BuildRequest,
     worker: LocalWorker,
+    value: Value,
     progress: Progress,
     stdout: BinaryIO | None,
 ) -> Mapping[str, str]:
@@ -93,7 +97,7 @@ async def export_all(
         WorkerError: an output cannot be written.
     """
     seen = seen_by(request.outputs)
-    values = await together(*(_value(one, seen) for one in result.results))
+    values = await together(*(_value(one, seen, value) for one in result.results))
     outputs = [output for output in request.outputs if output.type != "cacheonly"]
     if not outputs:
         if warnings := platform_warnings(request, result):
@@ -149,9 +153,8 @@ def _file(output: Output) -> Path | None:
     return Path(output.dest) if output.dest not in ("", "-") else None
 
 
-async def _value(one: PlatformResult, seen: Seen) -> Result | None:
-    assert one.ref is None or isinstance(one.ref, EngineRef), "results come from this engine's bridge"
-    return await one.ref.value(seen) if one.ref is not None else None
+async def _value(one: PlatformResult, seen: Seen, value: Value) -> Result | None:
+    return await value(one.ref.definition(), seen) if one.ref is not None else None
 
 
 async def _one(

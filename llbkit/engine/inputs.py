@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from llbkit.engine.bridge import EngineBridge, EngineRef
-from llbkit.frontends.base import Frontend, PlatformResult
+from llbkit.engine.bridge import EngineBridge
+from llbkit.frontends.base import PlatformResult, SolveRequest, solve_state
 from llbkit.llb import State, from_graph, http, scratch
 from llbkit.request.csvflags import FlagError
 
@@ -31,10 +31,10 @@ async def download(bridge: EngineBridge, files: Mapping[Path, str]) -> None:
     """
     for path, address in files.items():
         state = http(address, filename=path.name, name=f"[internal] load remote {path.name}")
-        path.write_bytes(await bridge.read_file(await bridge.solve(state), path.name))
+        path.write_bytes(await (await solve_state(bridge, state)).read_file(path.name))
 
 
-async def with_targets(bridge: EngineBridge, frontend: Frontend) -> EngineBridge:
+async def with_targets(bridge: EngineBridge, frontend: str) -> EngineBridge:
     """Return a bridge on which every context that is another target is an input.
 
     Raises:
@@ -52,11 +52,12 @@ async def with_targets(bridge: EngineBridge, frontend: Frontend) -> EngineBridge
     return bridge
 
 
-async def _linked(bridge: EngineBridge, frontend: Frontend, name: str, target: str) -> EngineBridge:
+async def _linked(bridge: EngineBridge, frontend: str, name: str, target: str) -> EngineBridge:
     key = _CONTEXT + name
     outer = {k: v for k, v in bridge.options.items() if k != key and not k.startswith("label:")}
     own = replace(bridge, options={**outer, "target": target})
-    result = await frontend.build(await with_targets(own, frontend))
+    own = await with_targets(own, frontend)
+    result = await own.solve(SolveRequest(frontend=frontend, options=own.options, inputs=own.frontend_inputs))
     options = {k: v for k, v in bridge.options.items() if k != key}
     inputs = dict(bridge.frontend_inputs)
     for one in result.results:
@@ -70,6 +71,4 @@ async def _linked(bridge: EngineBridge, frontend: Frontend, name: str, target: s
 
 
 def _state(one: PlatformResult) -> State:
-    assert one.ref is None or isinstance(one.ref, EngineRef), "results come from this engine's bridge"
-    graph = one.ref.graph if one.ref is not None else None
-    return from_graph(graph) if graph is not None else scratch()
+    return from_graph(one.ref.definition()) if one.ref is not None else scratch()

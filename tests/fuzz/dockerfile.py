@@ -22,9 +22,9 @@ from pathlib import Path
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
-from llbkit.frontends.dockerfile.syntax.directives import detect_syntax
 from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.frontends.dockerfile.syntax.printing import print_file
+from llbkit.frontends.kit.directives import detect_syntax
 from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.grammar import DiagnosticError, Source, render_all
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher

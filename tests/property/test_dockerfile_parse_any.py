@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
-from llbkit.frontends.dockerfile.syntax.directives import detect_syntax
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.kit.directives import detect_syntax
 from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.grammar import DiagnosticError, Source
 from llbkit.grammar.loader import load

@@ -27,23 +27,6 @@ def _names(words: Iterable[str], what: str) -> str:
 # -- the file
 
 
-def no_frontend(name: str, written: str, known: str, span: Span | None) -> ProgramError:
-    """The file or the build requests an unknown frontend; ``written`` is how, ``known`` lists the installed ones."""
-    if not name:
-        return ProgramError(
-            f"{written} does not name a frontend",
-            code="no-frontend",
-            hint="name a frontend or omit it",
-            span=span,
-        )
-    return ProgramError(
-        f"{written}: frontend images are not supported yet, and no frontend named {name} is installed",
-        code="no-frontend",
-        hint=f"omit it or use docker/dockerfile:1 for the built-in frontend; {known}",
-        span=span,
-    )
-
-
 def empty_file() -> ProgramError:
     """The file has no content."""
     return ProgramError("the Dockerfile cannot be empty", code="empty", hint="begin with FROM image")

@@ -17,7 +17,8 @@ from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.records import dataclass
 
 if TYPE_CHECKING:
-    from llbkit.grammar import Source, Span
+    from llbkit.frontends.kit.directives import Directive
+from llbkit.grammar import Source, Span
 
 ESCAPES = frozenset("\\`")
 """The characters that the ``escape`` directive may choose."""
@@ -96,22 +97,6 @@ class Node:
             parts.append(f"[{' '.join(map(go_quote, self.flags))}]")
         parts += [go_quote(token) if isinstance(token, str) else token.dump() for token in self.tokens]
         return f"({' '.join(parts)})"
-
-
-@dataclass(frozen=True, slots=True)
-class Directive:
-    """A parser directive (``# name=value``) at the top of a file."""
-
-    name: str
-    value: str
-    line: int
-    """1-based; 0 for a ``syntax`` key of a JSON file."""
-    span: Span
-
-    @property
-    def first_word(self) -> str:
-        """The value up to the first space: what ``syntax`` and ``check`` really use."""
-        return self.value.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

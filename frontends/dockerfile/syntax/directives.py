@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import json
-import re
-
-from llbkit.frontends.dockerfile.syntax.ast import ESCAPES, Directive
+from llbkit.frontends.dockerfile.syntax.ast import ESCAPES
+from llbkit.frontends.kit.directives import (
+    HASH,
+    NAMES,
+    Directive,
+    directive_line,
+    directive_value,
+    first_line,
+    has_shebang,
+)
 from llbkit.grammar import Diagnostic, DiagnosticError, Related, Source, Span
 from llbkit.grammar.patterns.match import SPACE
-
-NAMES = frozenset({"syntax", "escape", "check"})
-_GAP = r"[\t\n\f\r ]*"
-# Any space of Unicode may stand before the name, only that of ASCII around the value.
-_FORM = rf"[{SPACE}]*([a-zA-Z][a-zA-Z0-9]*){_GAP}={_GAP}(.+)$"
-_SPACE = "\t\n\f\r "
-_HASH = re.compile(f"#{_FORM}")
-_SLASHES = re.compile(f"//{_FORM}")
 
 
 def scan(source: Source) -> dict[str, Directive]:
@@ -26,11 +24,11 @@ def scan(source: Source) -> dict[str, Directive]:
         DiagnosticError: One is given twice, or ``escape`` is neither of its two characters.
     """
     found: dict[str, Directive] = {}
-    for number in range(_first_line(source), source.line_count + 1):
-        match = _HASH.match(_line(source, number))
+    for number in range(first_line(source), source.line_count + 1):
+        match = HASH.match(directive_line(source, number))
         if match is None or match[1].lower() not in NAMES:
             break
-        name, value = match[1].lower(), _value(match)
+        name, value = match[1].lower(), directive_value(match)
         span = source.lines(number, number)
         if name in found:
             raise _error(
@@ -54,8 +52,8 @@ def scan(source: Source) -> dict[str, Directive]:
 def first_of(source: Source, name: str) -> Directive | None:
     """Return the first directive of a name, whatever else is wrong with the file; None if the scan ends before one."""
     names: set[str] = set()
-    for number in range(_first_line(source), source.line_count + 1):
-        match = _HASH.match(_line(source, number))
+    for number in range(first_line(source), source.line_count + 1):
+        match = HASH.match(directive_line(source, number))
         if match is None or match[1].lower() not in NAMES - names:
             return None
         names.add(match[1].lower())
@@ -69,47 +67,10 @@ def escape_of(source: Source, found: dict[str, Directive]) -> str:
     return found["escape"].value if "escape" in found and not has_shebang(source) else "\\"
 
 
-def detect_syntax(source: Source) -> Directive | None:
-    """Return the ``syntax`` directive, which may also be a ``//`` comment or a key of a JSON file."""
-    for pattern in (_HASH, _SLASHES):
-        for number in range(_first_line(source), source.line_count + 1):
-            match = pattern.match(_line(source, number))
-            if match is None or match[1].lower() not in NAMES:
-                break
-            if match[1].lower() == "syntax":
-                return Directive("syntax", _value(match), number, source.lines(number, number))
-    try:
-        data = json.loads(source.text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(data, dict) and isinstance(data.get("syntax"), str):
-        return Directive("syntax", data["syntax"], 0, source.span(0, 0))
-    return None
-
-
-def _value(match: re.Match[str]) -> str:
-    """Return the value without the space after it; of a value of spaces one stays."""
-    return match[2].rstrip(_SPACE) or match[2]
-
-
 def is_directive(line: str) -> bool:
     """Return whether a line at the top of a file would be a directive."""
-    match = _HASH.match(line.lstrip(SPACE))
+    match = HASH.match(line.lstrip(SPACE))
     return match is not None and match[1].lower() in NAMES
-
-
-def has_shebang(source: Source) -> bool:
-    """Return whether the file starts with a ``#!`` line."""
-    return source.text.removeprefix("\ufeff").startswith("#!")
-
-
-def _first_line(source: Source) -> int:
-    return 2 if has_shebang(source) else 1
-
-
-def _line(source: Source, number: int) -> str:
-    text = source.line(number)
-    return (text.removeprefix("\ufeff") if number == 1 else text).lstrip(SPACE)
 
 
 def _error(

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from llbkit.frontends.dockerfile.syntax import directives
-from llbkit.frontends.dockerfile.syntax.ast import Directive, Node, ParsedFile, ParseWarning
+from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile, ParseWarning
 from llbkit.frontends.dockerfile.syntax.lexer import DockerfileLexer, Text
 from llbkit.frontends.dockerfile.syntax.lines import Joined
 from llbkit.frontends.dockerfile.syntax.words import Word
+from llbkit.frontends.kit.directives import Directive, has_shebang
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 from llbkit.grammar.loader import load
 from llbkit.llb.ir.walk import no_garbage
@@ -36,7 +37,7 @@ def parse(source: Source, *, any_length: bool = False) -> ParsedFile:
 
 def _first_line(source: Source, found: Mapping[str, Directive]) -> int:
     """The line after the directives, which are no comments. After a ``#!`` line they are, as in BuildKit."""
-    if directives.has_shebang(source):
+    if has_shebang(source):
         return 1
     return max((directive.line for directive in found.values()), default=0) + 1
 

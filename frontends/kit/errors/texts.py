@@ -15,6 +15,23 @@ from llbkit.frontends.kit.golang.quote import UNDECODED, go_quote
 from llbkit.grammar import Source, Span
 
 
+def no_frontend(name: str, written: str, known: str, span: Span | None) -> ProgramError:
+    """The file or the build requests an unknown frontend; ``written`` is how, ``known`` lists the installed ones."""
+    if not name:
+        return ProgramError(
+            f"{written} does not name a frontend",
+            code="no-frontend",
+            hint="name a frontend or omit it",
+            span=span,
+        )
+    return ProgramError(
+        f"{written}: frontend images are not supported yet, and no frontend named {name} is installed",
+        code="no-frontend",
+        hint=f"omit it or use docker/dockerfile:1 for the built-in frontend; {known}",
+        span=span,
+    )
+
+
 def no_file(noun: str, name: str, cause: str) -> ProgramError:
     """The program does not exist; ``noun`` is what its language calls one."""
     return ProgramError(

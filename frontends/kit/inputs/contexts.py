@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import field
 from typing import Literal
 
-from llbkit.frontends.base import Bridge, ResolveError
+from llbkit.frontends.base import Bridge, ResolveError, solve_state
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.errors import texts as errors
 from llbkit.frontends.kit.golang.quote import go_quote
@@ -107,7 +107,7 @@ class Contexts:
 
     async def _find_http(self, where: str) -> None:
         state = http(where, filename=_CONTEXT, name="[internal] load remote build context")
-        head = await self.bridge.read_file(await self.bridge.solve(state), _CONTEXT, length=archive.HEAD)
+        head = await (await solve_state(self.bridge, state)).read_file(_CONTEXT, length=archive.HEAD)
         if archive.is_archive(head):
             state = State().copy(state, f"/{_CONTEXT}", "/", unpack=True)
         else:
@@ -128,7 +128,7 @@ class Contexts:
         """Return another text from where the program is. Raises FileNotFoundError, IsADirectoryError."""
         await self._find()
         state = self._remote_program() or self._local_texts([path], path)
-        data = await self.bridge.read_file(await self.bridge.solve(state), path)
+        data = await (await solve_state(self.bridge, state)).read_file(path)
         return SourceText(Source.from_bytes(path, data, self.file.language), state)
 
     def _remote_program(self) -> State | None:
@@ -137,11 +137,11 @@ class Contexts:
     async def _read(self) -> SourceText:
         await self._find()
         state = self._remote_program() or self._local_program()
-        ref = await self.bridge.solve(state)
+        ref = await solve_state(self.bridge, state)
         causes = []
         for name in self.file.candidates(self._filename):
             try:
-                data = await self.bridge.read_file(ref, name)
+                data = await ref.read_file(name)
             except FileNotFoundError:
                 causes.append(f"open {name}: no such file or directory")
             except IsADirectoryError:
@@ -172,13 +172,13 @@ class Contexts:
         Raises:
             ProgramError: a link leads to none. To take everything then would be no answer.
         """
-        ref = await self.bridge.solve(state)
+        ref = await solve_state(self.bridge, state)
         try:
-            return await self.bridge.read_file(ref, path)
+            return await ref.read_file(path)
         except (FileNotFoundError, IsADirectoryError):
             folder, name = posixpath.split(path)
             with suppress(FileNotFoundError):
-                for entry in await self.bridge.read_dir(ref, folder):
+                for entry in await ref.read_dir(folder):
                     if entry.path == name and entry.linkname:
                         raise errors.ignore_link(path, entry.linkname) from None
             return None

@@ -106,10 +106,10 @@ def _local_hints(**attrs: str) -> list[str]:
     hints: list[str] = []
 
     class Bridge(RecordedBridge):
-        async def solve(self, state: Any, *, platform: Any = None) -> Any:
-            op = state.graph().vertices[0].op
+        async def solve(self, request: Any) -> Any:
+            op = request.definition.graph().vertices[0].op
             hints.append(op.attrs["local.sharedkeyhint"])
-            return await super().solve(state, platform=platform)
+            return await super().solve(request)
 
     bridge = Bridge({"dockerfile": "FROM q\n", "frontend_attrs": attrs}, IMAGES)
     (found,) = asyncio.run(DockerfileFrontend().convert(bridge))

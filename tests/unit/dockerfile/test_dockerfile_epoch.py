@@ -401,9 +401,9 @@ def test_a_time_that_no_calendar_has_is_refused() -> None:
     member.mtime = 1 << 60
 
     class Far(Timeless):
-        async def read_file(self, ref: Any, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+        async def read_source(self, source: str, path: str, offset: int, length: int) -> bytes:
             if path != "f":
-                return await super().read_file(ref, path, offset=offset, length=length)
+                return await super().read_source(source, path, offset, length)
             return member.tobuf(tarfile.GNU_FORMAT)[offset : offset + length]
 
     text = "FROM scratch AS s\nADD https://h.test/f /\nFROM scratch\n"
@@ -419,9 +419,9 @@ class Endless(Timeless):
     reads = 0
     reading: asyncio.Event
 
-    async def read_file(self, ref: Any, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+    async def read_source(self, source: str, path: str, offset: int, length: int) -> bytes:
         if path != "f":
-            return await super().read_file(ref, path, offset=offset, length=length)
+            return await super().read_source(source, path, offset, length)
         self.reads += 1
         if self.reads == 3:
             self.reading.set()

@@ -10,7 +10,8 @@ import pytest
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.dockerfile.frontend import DockerfileFrontend
-from llbkit.frontends.dockerfile.syntax.directives import detect_syntax, scan
+from llbkit.frontends.dockerfile.syntax.directives import scan
+from llbkit.frontends.kit.directives import detect_syntax
 from llbkit.grammar import Source
 from llbkit.llb.ir.graph import LinuxResources, Metadata
 from llbkit.llb.ir.ops import CDIDevice, Copy, Exec, File, MountType

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
-from llbkit.frontends.dockerfile.syntax.directives import detect_syntax
 from llbkit.frontends.dockerfile.syntax.parse import parse
+from llbkit.frontends.kit.directives import detect_syntax
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 
 

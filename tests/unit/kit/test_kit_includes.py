@@ -11,7 +11,7 @@ import pytest
 from languages.toy import Toy
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
-from llbkit.frontends.base import BuildResult, Ref
+from llbkit.frontends.base import BuildResult
 from llbkit.frontends.kit import Clause, requests
 from llbkit.frontends.kit import includes as kit_includes
 from llbkit.frontends.kit.includes import Includes
@@ -44,10 +44,10 @@ class Files(RecordedBridge):
 
     files: Mapping[str, str] | None = None
 
-    async def read_file(self, ref: Ref, path: str, *, offset: int = 0, length: int = 0) -> bytes:
+    async def read_source(self, source: str, path: str, offset: int, length: int) -> bytes:
         if self.files is not None and path in self.files:
             return self.files[path].encode()
-        return await RecordedBridge.read_file(self, ref, path, offset=offset, length=length)
+        return await RecordedBridge.read_source(self, source, path, offset, length)
 
 
 def build(files: Mapping[str, str], **attrs: str) -> BuildResult:
@@ -62,7 +62,7 @@ def test_included_targets_can_be_stood_on_and_have_their_own_lines() -> None:
         "parts/deep/tools.toy": "\n\n\ntarget tools from scratch\n  run a\n",
     }
     (one,) = build(files).results
-    graph = one.ref.state.graph(platform=one.platform)  # type: ignore[union-attr]
+    graph = one.ref.definition()  # type: ignore[union-attr]
     places = {str(span) for vertex in graph for span in graph.spans_of(vertex.digest)}
     assert places >= {"build.toy:3", "parts/deep/tools.toy:5"}
 

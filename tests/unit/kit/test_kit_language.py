@@ -45,7 +45,7 @@ def build(program: str = PROGRAM, **attrs: str) -> tuple[BuildResult, RecordedBr
 def found_ops(program: str = PROGRAM, **attrs: str) -> list[ops.Op]:
     result, _ = build(program, **attrs)
     (one,) = result.results
-    return [vertex.op for vertex in one.ref.state.graph(platform=one.platform)]  # type: ignore[union-attr]
+    return [vertex.op for vertex in one.ref.definition()]  # type: ignore[union-attr]
 
 
 def refused(program: str, **attrs: str) -> Diagnostic:

@@ -42,7 +42,7 @@ def run(lower: Lower, program: str = TWO, **attrs: str) -> Any:
 
 
 def steps(result: PlatformResult) -> list[ops.Exec]:
-    graph = result.ref.state.graph(platform=result.platform)  # type: ignore[union-attr]
+    graph = result.ref.definition()  # type: ignore[union-attr]
     return [vertex.op for vertex in graph if isinstance(vertex.op, ops.Exec)]
 
 
@@ -94,7 +94,7 @@ def test_a_stage_that_is_not_to_be_cached_is_named() -> None:
     results = {names: run(_everything, **{"no-cache": names}).results[0] for names in ("app", "base", "")}
     for names, wanted in (("app", [False, True]), ("base", [True, False]), ("", [True, True])):
         one = results[names]
-        graph = one.ref.state.graph(platform=one.platform)  # type: ignore[union-attr]
+        graph = one.ref.definition()  # type: ignore[union-attr]
         found = [
             graph.metadata_of(vertex.digest).ignore_cache
             for vertex in graph
