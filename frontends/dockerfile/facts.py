@@ -27,12 +27,12 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Workdir,
 )
 from llbkit.frontends.dockerfile.program.mounts import Mount
-from llbkit.frontends.dockerfile.program.ports import PortWord
 from llbkit.frontends.dockerfile.program.words import PLAIN, Expansion, Mode, Reference, references
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParseWarning
 from llbkit.frontends.dockerfile.syntax.words import Word, where
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.lint.facts import Fact
+from llbkit.frontends.kit.values.ports import PortWord
 from llbkit.grammar import Span
 from llbkit.grammar.patterns.match import PatternMatcher
 from llbkit.llb.ir.ops import Platform

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.llb.address.gourl import URLError, unescape
@@ -175,4 +176,19 @@ def _escaped(text: str) -> str:
     return re.sub("[%/()+]", lambda match: f"%{ord(match[0]):02X}", text)
 
 
-__all__ = ["SpecifierError", "format_all", "normalize", "parse"]
+def predefined_args(
+    build: Platform, target: Platform, stage: str, build_args: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the build arguments about platforms that every program has; ``stage`` is the wanted target."""
+    out: dict[str, str] = {}
+    for prefix, platform in (("BUILD", build), ("TARGET", target)):
+        out[f"{prefix}PLATFORM"] = format_all(platform)
+        out[f"{prefix}OS"] = platform.os
+        out[f"{prefix}OSVERSION"] = platform.os_version
+        out[f"{prefix}ARCH"] = platform.architecture
+        out[f"{prefix}VARIANT"] = platform.variant
+    out["TARGETSTAGE"] = stage or "default"
+    return {key: build_args.get(key, value) for key, value in out.items()}
+
+
+__all__ = ["SpecifierError", "format_all", "normalize", "parse", "predefined_args"]

@@ -75,8 +75,15 @@ class Target:
         return [At(self.compilation.includes.text_of(span.source), Place.covering(span).lines)]
 
     def arg(self, name: str, span: Span, *, default: str | None = None, description: str = "") -> str | None:
-        """Declare a build argument and return its value: the build's, or else the default."""
-        value = self.compilation.options.build_args.get(name, default)
+        """Declare a build argument and return its value: the build's, or else the default.
+
+        Without a default, those about platforms (``TARGETARCH`` ...) have the values that they have in Dockerfiles.
+        """
+        options = self.compilation.options
+        value = options.build_args.get(name, default)
+        if value is None:
+            build = options.build_platforms[0]
+            value = platforms.predefined_args(build, self.platform, options.target, {}).get(name)
         place = Place.covering(span)
         self.args[name] = ArgFact(name=name, value=value, description=description, place=place)
         return value

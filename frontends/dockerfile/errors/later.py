@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from llbkit.frontends.dockerfile.errors import texts as errors
-from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
-from llbkit.frontends.dockerfile.lower.steps.signals import is_signal, likely_signal
+from llbkit.frontends.dockerfile.program.chmod import read_mode
 from llbkit.frontends.dockerfile.program.instructions import (
     AnyInstruction,
     Copy,
@@ -22,10 +21,12 @@ from llbkit.frontends.dockerfile.program.instructions import (
     StopSignal,
 )
 from llbkit.frontends.dockerfile.program.mounts import read_mount
-from llbkit.frontends.dockerfile.program.ports import PortWord
+from llbkit.frontends.dockerfile.program.ports import ports_checked
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import MOST, ProgramError, pointed
 from llbkit.frontends.kit.errors.suggest import suggest
+from llbkit.frontends.kit.values.ports import PortWord
+from llbkit.frontends.kit.values.signals import is_signal, likely_signal
 from llbkit.grammar import Diagnostic
 
 
@@ -104,7 +105,7 @@ def _as_it_is(text: str) -> str:
 
 
 def _port(word: str) -> None:
-    with pointed(partial(where, word)):
+    with pointed(partial(where, word)), ports_checked():
         PortWord.cut(word).container_ports()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.suggest import did_you_mean, suggest
 from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.frontends.kit.values.modes import ModeError
 from llbkit.grammar import Diagnostic, Span
 
 REFERENCE = "reference"
@@ -249,20 +250,10 @@ def onbuild_trigger() -> ProgramError:
 # -- instructions
 
 
-def chmod(value: str) -> ProgramError:
-    """A mode is not octal, or too large."""
-    return ProgramError(
-        f"invalid chmod parameter: '{value}'. it should be octal string and between 0 and 07777",
-        code="chmod",
-        hint="write --chmod=755, or --chmod=u=rwX,go=rX",
-    )
-
-
-def symbolic_chmod() -> ProgramError:
-    """A symbolic mode is malformed."""
-    return ProgramError(
-        "invalid syntax", code="chmod", hint="write --chmod=755, or symbolically --chmod=u=rwX,go=rX"
-    )
+def chmod(cause: ModeError) -> ProgramError:
+    """A mode is neither octal nor symbolic, or too large."""
+    hint = "symbolically --chmod=u=rwX,go=rX" if cause.symbolic else "--chmod=u=rwX,go=rX"
+    return ProgramError(str(cause), code="chmod", hint=f"write --chmod=755, or {hint}")
 
 
 def checksum(message: str) -> ProgramError:

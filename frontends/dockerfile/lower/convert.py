@@ -139,21 +139,6 @@ def global_args(
     return out, facts
 
 
-def predefined_args(
-    build: Platform, target: Platform, stage: str, build_args: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the arguments that every file has without declaring them, for FROM and for ARG without a default."""
-    out: dict[str, str] = {}
-    for prefix, platform in (("BUILD", build), ("TARGET", target)):
-        out[f"{prefix}PLATFORM"] = platforms.format_all(platform)
-        out[f"{prefix}OS"] = platform.os
-        out[f"{prefix}OSVERSION"] = platform.os_version
-        out[f"{prefix}ARCH"] = platform.architecture
-        out[f"{prefix}VARIANT"] = platform.variant
-    out["TARGETSTAGE"] = stage or "default"
-    return {key: build_args.get(key, value) for key, value in out.items()}
-
-
 async def convert(request: Request, platform: Platform | None) -> Converted:
     """Lower what the target needs.
 
@@ -162,7 +147,7 @@ async def convert(request: Request, platform: Platform | None) -> Converted:
     """
     options = request.options
     target_platform = platform or options.build_platforms[0]
-    predefined = predefined_args(
+    predefined = platforms.predefined_args(
         options.build_platforms[0], target_platform, options.target, options.build_args
     )
     _tell_file(request, predefined)

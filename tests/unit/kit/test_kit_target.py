@@ -150,3 +150,14 @@ def test_parts_of_a_program_make_errors_and_warnings_that_point_at_them() -> Non
     )
     report = json.loads(run(lower, requestid=requests.LINT).metadata["result.json"])
     assert report["buildError"]["location"]["ranges"][0]["start"]["line"] == 1
+
+
+def test_arguments_about_platforms_are_known() -> None:
+    async def lower(target: Target, block: Clause) -> None:
+        assert target.arg("TARGETPLATFORM", block.span) == "linux/arm64"
+        assert target.arg("BUILDPLATFORM", block.span) == "linux/amd64"
+        assert target.arg("TARGETARCH", block.span, default="mine") == "mine"
+        assert target.arg("OTHER", block.span) is None
+
+    (one,) = run(lower, platform="linux/arm64").results
+    assert one.id == "linux/arm64"

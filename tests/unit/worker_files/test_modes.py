@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llbkit.frontends.dockerfile.errors.texts import ProgramError
-from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
+from llbkit.frontends.dockerfile.program.chmod import read_mode
 from llbkit.worker.base import FileOpError
 from llbkit.worker.fs.modes import parse_mode
 

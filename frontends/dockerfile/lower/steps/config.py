@@ -8,7 +8,6 @@ from functools import partial
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.facts import PortExposed, ProcessSet
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
-from llbkit.frontends.dockerfile.lower.steps.signals import is_signal, likely_signal
 from llbkit.frontends.dockerfile.program.instructions import (
     Cmd,
     CommandLine,
@@ -22,12 +21,14 @@ from llbkit.frontends.dockerfile.program.instructions import (
     User,
     Volume,
 )
-from llbkit.frontends.dockerfile.program.ports import PortWord
+from llbkit.frontends.dockerfile.program.ports import ports_checked
 from llbkit.frontends.dockerfile.program.words import WordError, expand
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.golang.text import format_duration, plain_list, quoted_list
 from llbkit.frontends.kit.image import HealthConfig
+from llbkit.frontends.kit.values.ports import PortWord
+from llbkit.frontends.kit.values.signals import is_signal, likely_signal
 
 _PORT_LENGTH = len("65535/tcp")
 _DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -103,9 +104,10 @@ def lower_expose(stage: StageState, command: Expose) -> None:
     ports: list[str] = []
     for word, written in words:
         with pointed(partial(where, written)):
-            parts = PortWord.cut(word)
-            stage.conversion.facts.tell(PortExposed(command, stage.unknown_base, parts, written))
-            found = parts.container_ports()
+            with ports_checked():
+                parts = PortWord.cut(word)
+                stage.conversion.facts.tell(PortExposed(command, stage.unknown_base, parts, written))
+                found = parts.container_ports()
             stage.conversion.charge(_PORT_LENGTH * len(found))
             ports += found
     stage.built.image.config.exposed_ports.update(ports)

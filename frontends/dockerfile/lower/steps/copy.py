@@ -12,7 +12,7 @@ from llbkit.frontends.dockerfile.lower.conversion import COMMAND
 from llbkit.frontends.dockerfile.lower.naming import progress_groups
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.lower.steps import paths
-from llbkit.frontends.dockerfile.lower.steps.chmod import read_mode
+from llbkit.frontends.dockerfile.program.chmod import read_mode
 from llbkit.frontends.dockerfile.program.instructions import Copy, Inline
 from llbkit.frontends.dockerfile.program.words import Mode
 from llbkit.frontends.dockerfile.syntax.words import where

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signal names and numbers that STOPSIGNAL accepts: Linux's, with the real-time ones."""
+"""Signal names and numbers that stop a container: Linux's, with the real-time ones."""
 
 from __future__ import annotations
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of image configs and steps, as any language writes them."""
