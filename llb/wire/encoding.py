@@ -31,7 +31,7 @@ def encode_op(
     """Return the bytes of one ``pb.Op``. ``inputs`` are (digest, output index); None constraints: not present."""
     plain = pb.Op(inputs=[pb.Input(digest=digest, index=index) for digest, index in inputs])
     if platform is not None:
-        plain.platform.CopyFrom(message_of(platform))
+        plain.platform.CopyFrom(_platform(platform))
     if constraints is not None:
         plain.constraints.SetInParent()
         plain.constraints.filter.extend(constraints)
@@ -39,6 +39,13 @@ def encode_op(
     if op is not None:
         out += delimited(ops.OPS.members[type(op)][0], encoded(op))
     return bytes(out)
+
+
+@lru_cache(64)
+def _platform(platform: ops.Platform) -> Message:
+    """Return the message of a platform, to be copied from; the steps of a graph have few different ones."""
+    message: Message = message_of(platform)
+    return message
 
 
 def encode(graph: Graph) -> bytes:
