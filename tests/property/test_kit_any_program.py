@@ -54,5 +54,5 @@ def test_any_program_is_built_or_refused(program: str, options: dict[str, str]) 
     else:
         rendered = "built"
         for one in result.results:
-            encode(one.ref.state.graph(platform=one.platform, caps=bridge.caps))  # type: ignore[union-attr]
+            encode(one.ref.definition())  # type: ignore[union-attr]
     assert rendered
