@@ -92,6 +92,8 @@ def guarded(path: Path) -> Iterator[GuardedFile]:
         sqlite3.OperationalError: the lock, a file beside the database, cannot be made or had.
     """
     lock = path.with_name(f"{path.name}.lock")
+    if not path.parent.is_dir():  # the lock would make it
+        raise _failure(f"{path.parent} does not exist", sqlite3.SQLITE_CANTOPEN)
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(lock, timeout=_PATIENCE))

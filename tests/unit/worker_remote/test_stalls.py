@@ -35,7 +35,7 @@ HANGS = 60.0
 def far_deadlines(monkeypatch):
     for name in ("exchange.CONNECT_SECONDS", "exchange.IDLE_SECONDS", "response._PIECE_SECONDS",
                  "response._SMALL_SECONDS", "response._DRAIN_SECONDS"):  # fmt: skip
-        monkeypatch.setattr(f"llbkit.worker.content.{name}", HOURS)
+        monkeypatch.setattr(f"llbkit.worker.registry.{name}", HOURS)
 
 
 class Clock:
