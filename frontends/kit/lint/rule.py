@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 from llbkit.frontends.kit.errors.places import Place
@@ -13,8 +11,6 @@ from llbkit.frontends.kit.lint.facts import Fact
 from llbkit.grammar import Fix, Span
 from llbkit.records import dataclass
 
-_URL = "https://docs.docker.com/go/dockerfile/rule/{}/"
-_NONE: Mapping[str, str] = MappingProxyType({})
 _OPEN, _CLOSE = "«", "»"
 
 
@@ -77,8 +73,6 @@ class Rule:
     bad: ClassVar[tuple[Example, ...]]
     experimental: ClassVar[bool] = False
     """Must be asked for."""
-    linked: ClassVar[bool] = True
-    """Has a page of documentation at BuildKit's."""
     needs_image: ClassVar[bool] = False
     """Cannot tell without what the base image's config says: what it finds where that is not known is not reported, but
     that it was skipped."""
@@ -95,9 +89,8 @@ class Rule:
 
     @classmethod
     def url(cls) -> str:
-        """Return where the rule is documented; "" if it is not. ``WorkdirRelativePath`` is ``workdir-relative-path`` there."""
-        slug = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.name).lower()
-        return _URL.format(slug) if cls.linked else ""
+        """Return where the rule is documented; "" if nowhere."""
+        return ""
 
 
 SomeRule = TypeVar("SomeRule", bound=Rule)

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import PortExposed
 from llbkit.frontends.dockerfile.syntax.words import where
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 
-class ExposeInvalidFormat(Rule):
+class ExposeInvalidFormat(BuildCheck):
     """EXPOSE holds an IP address or a host port.
 
     Why: EXPOSE says what the container listens on; the host side is chosen when it is run.

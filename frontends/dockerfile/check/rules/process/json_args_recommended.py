@@ -7,16 +7,17 @@ import json
 import re
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import ProcessSet
 from llbkit.frontends.dockerfile.program.instructions import Healthcheck
 from llbkit.frontends.dockerfile.syntax.words import where
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 _SIMPLE = re.compile(r"[\w@%+=:,./-]+(?: +[\w@%+=:,./-]+)*", re.ASCII)
 
 
-class JSONArgsRecommended(Rule):
+class JSONArgsRecommended(BuildCheck):
     """CMD or ENTRYPOINT is in shell form, and no SHELL was chosen.
 
     Why: the shell, not the program, is process 1 then and gets the signals.

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import ProcessSet
 from llbkit.frontends.dockerfile.syntax.words import where
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 
-class MultipleInstructionsDisallowed(Rule):
+class MultipleInstructionsDisallowed(BuildCheck):
     """CMD, ENTRYPOINT or HEALTHCHECK stands twice in a stage.
 
     Why: only the last one counts.

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import WorkdirEntered
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.golang.quote import go_quote
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 
-class WorkdirRelativePath(Rule):
+class WorkdirRelativePath(BuildCheck):
     """The first WORKDIR of a stage is relative.
 
     Why: it depends on the base image's working directory, which may change.

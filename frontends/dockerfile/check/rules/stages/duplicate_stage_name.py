@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import StageNamed
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 
-class DuplicateStageName(Rule):
+class DuplicateStageName(BuildCheck):
     """Two stages have the same name.
 
     Why: later instructions can only mean the last one.

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import InstructionSeen
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 
-class FromAsCasing(Rule):
+class FromAsCasing(BuildCheck):
     """FROM and its AS are not written in the same case.
 
     Why: mixed case in one instruction is a slip that distracts readers.

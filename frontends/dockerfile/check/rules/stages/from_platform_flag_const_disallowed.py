@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import PlatformExpanded
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 
-class FromPlatformFlagConstDisallowed(Rule):
+class FromPlatformFlagConstDisallowed(BuildCheck):
     """``FROM --platform`` is a constant, and the stage name does not say so.
 
     Why: the stage is then of that platform whatever the build is for.

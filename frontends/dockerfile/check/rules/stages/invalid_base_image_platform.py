@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import BaseResolved, BaseUnresolved
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit import platforms
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 
-class InvalidBaseImagePlatform(Rule):
+class InvalidBaseImagePlatform(BuildCheck):
     """A base image is of another platform than the stage.
 
     Why: its programs may not run, or only in emulation.

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import DefaultBase
 from llbkit.frontends.dockerfile.syntax.words import where
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.llb.address.reference import InvalidReferenceError
 from llbkit.llb.address.reference import parse as parse_reference
 
 
-class InvalidDefaultArgInFrom(Rule):
+class InvalidDefaultArgInFrom(BuildCheck):
     """Without build arguments, FROM names no valid image.
 
     Why: the file cannot be built as it is.

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import PlatformExpanded
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 _NAME = "TARGETPLATFORM"
 
 
-class RedundantTargetPlatform(Rule):
+class RedundantTargetPlatform(BuildCheck):
     """``FROM --platform=$TARGETPLATFORM``.
 
     Why: that is the default.

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import StageNamed
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 _RESERVED = frozenset({"context", "scratch"})
 
 
-class ReservedStageName(Rule):
+class ReservedStageName(BuildCheck):
     """A stage is called ``context`` or ``scratch``.
 
     Why: these words mean the build context and the empty image.

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import InstructionSeen
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 
-class StageNameCasing(Rule):
+class StageNameCasing(BuildCheck):
     """A stage name is not in lower case.
 
     Why: stage names are compared without case, so a capital letter only looks as if it told stages apart.

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import FromVariableUnset
 from llbkit.frontends.kit.errors.suggest import did_you_mean
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 
-class UndefinedArgInFrom(Rule):
+class UndefinedArgInFrom(BuildCheck):
     """FROM uses a variable that no ARG before the first FROM declares.
 
     Why: it expands to nothing.

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import InstructionRead
 from llbkit.frontends.dockerfile.program.instructions import Arg, Stage
 from llbkit.frontends.dockerfile.syntax.words import where
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 
-class InvalidDefinitionDescription(Rule):
+class InvalidDefinitionDescription(BuildCheck):
     """The comment above a named FROM or an ARG does not describe it.
 
     Why: tools show ``# NAME description`` as documentation of the stage or argument.

@@ -6,16 +6,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import PairSet
 from llbkit.frontends.dockerfile.syntax.words import Word
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_./-]+")
 _PLAIN_VALUE = re.compile(r"[^\"'\\`\n]*")
 
 
-class LegacyKeyValueFormat(Rule):
+class LegacyKeyValueFormat(BuildCheck):
     """ENV or LABEL is written ``KEY value``.
 
     Why: it can set one variable only, and quotes mean something else in it.

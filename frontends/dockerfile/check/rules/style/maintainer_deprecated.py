@@ -6,14 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import InstructionSeen
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 _PLAIN = re.compile(r"[^\"'\\`$\n]+")
 
 
-class MaintainerDeprecated(Rule):
+class MaintainerDeprecated(BuildCheck):
     """MAINTAINER is used.
 
     Why: it is deprecated; labels can be read by every tool.

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import ParserWarned
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar import Edit, Fix
 
 
-class NoEmptyContinuation(Rule):
+class NoEmptyContinuation(BuildCheck):
     """An empty line stands inside a continued instruction.
 
     Why: the empty line looks like the end of the instruction, but is not.

@@ -6,15 +6,16 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import ContextCopied
 from llbkit.frontends.dockerfile.syntax.words import where
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 from llbkit.grammar.patterns.match import PatternError
 
 _EVERYTHING = ("*", "**", "**/*")
 
 
-class CopyIgnoredFile(Rule):
+class CopyIgnoredFile(BuildCheck):
     """COPY or ADD takes a file that .dockerignore excludes.
 
     Why: it is not in the build context, so the instruction fails.

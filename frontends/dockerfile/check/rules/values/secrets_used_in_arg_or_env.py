@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import ArgDeclared, PairSet
 from llbkit.frontends.dockerfile.program.instructions import Env
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.golang.quote import go_quote
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 
 def _token(*words: str) -> re.Pattern[str]:
@@ -23,7 +24,7 @@ _DENIED = _token(
 _ALLOWED = _token("file", "public", "version")
 
 
-class SecretsUsedInArgOrEnv(Rule):
+class SecretsUsedInArgOrEnv(BuildCheck):
     """The name of an ARG or ENV sounds like a secret.
 
     Why: values stay in the image and its history, for everyone to read.

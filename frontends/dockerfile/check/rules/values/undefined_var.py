@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llbkit.frontends.dockerfile.check.buildcheck import BuildCheck
 from llbkit.frontends.dockerfile.facts import VariableUnset
 from llbkit.frontends.kit.errors.suggest import suggest
-from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
+from llbkit.frontends.kit.lint.rule import Example, Finding, hears
 
 _MOST_COMPARED = 500
 """After so many findings, names are not compared with all others any more."""
 
 
-class UndefinedVar(Rule):
+class UndefinedVar(BuildCheck):
     """A word uses a variable that neither ENV nor ARG defines.
 
     Why: it expands to nothing.
