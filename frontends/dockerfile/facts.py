@@ -74,6 +74,13 @@ class InstructionSeen(Fact):
     """An instruction stands in the file; what it says may still be wrong."""
 
     node: Node
+    word: str
+    """Its keyword in lower case."""
+
+    @property
+    def keyword(self) -> str:
+        """The instruction."""
+        return self.word
 
     @property
     def place(self) -> Place:
@@ -108,6 +115,13 @@ class InstructionRead(InstructionFact):
     """An instruction was read; nothing is expanded yet."""
 
     instruction: AnyInstruction | Stage
+    word: str
+    """Its keyword in lower case."""
+
+    @property
+    def keyword(self) -> str:
+        """The instruction."""
+        return self.word
 
 
 # -- when the whole file was read

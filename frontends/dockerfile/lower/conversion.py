@@ -54,6 +54,8 @@ class Conversion:
     context_paths: set[str] = field(default_factory=set)
     matcher: PatternMatcher | None = None
     epoch: datetime | None = None
+    tells_words: bool = False
+    """Whether somebody hears of every word that is expanded."""
     room: int = field(default_factory=lambda: MOST_TEXT)
     """How many characters may still be made of variables, ranges and environments."""
 

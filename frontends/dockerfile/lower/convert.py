@@ -14,7 +14,7 @@ from dataclasses import field
 from llbkit.frontends.base import Bridge
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
-from llbkit.frontends.dockerfile.facts import DefaultBase, ProgramRead, StageNamed
+from llbkit.frontends.dockerfile.facts import DefaultBase, ProgramRead, StageNamed, WordExpanded
 from llbkit.frontends.dockerfile.lower.bases import resolve_bases
 from llbkit.frontends.dockerfile.lower.conversion import Conversion
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
@@ -226,6 +226,7 @@ async def _conversion(
         global_args=values,
         declared_args=facts,
         epoch=epoch,
+        tells_words=request.facts.wants(WordExpanded),
     )
 
 

@@ -149,9 +149,9 @@ class StageState:
         """
         seen, mode = Expansion(), mode or self.conversion.mode
         try:
-            text = expand(word, self.env, mode, seen=seen).text
+            text = expand(word, self.built.variables.env, mode, seen=seen).text
             self.conversion.charge(len(text))
-            if self.conversion.facts.wants(WordExpanded):
+            if self.conversion.tells_words:
                 self.conversion.facts.tell(WordExpanded(step.instruction, self.unknown_base, word, seen))
             return text
         except WordError as error:

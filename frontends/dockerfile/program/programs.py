@@ -63,7 +63,8 @@ def _with_commands(stage: Stage, commands: list[AnyInstruction]) -> Stage:
 
 
 def _read_any(node: Node, facts: Facts) -> AnyInstruction | Stage:
-    facts.tell(InstructionSeen(node))
-    found = read_stage(node) if node.keyword == "from" else read_instruction(node)
-    facts.tell(InstructionRead(found))
+    keyword = node.keyword
+    facts.tell(InstructionSeen(node, keyword))
+    found = read_stage(node) if keyword == "from" else read_instruction(node)
+    facts.tell(InstructionRead(found, keyword))
     return found

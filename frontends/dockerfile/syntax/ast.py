@@ -9,7 +9,7 @@ the source, so that later stages can point at a character and not only at a line
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.errors.places import Place
@@ -82,7 +82,9 @@ class Node:
     @property
     def words(self) -> tuple[Word, ...]:
         """The tokens that are words; ONBUILD's child is left out."""
-        return () if self.child is not None else cast("tuple[Word, ...]", self.tokens)
+        if self.tokens and isinstance(self.tokens[0], Node):
+            return ()
+        return self.tokens  # type: ignore[return-value]  # ONBUILD's alone is no word
 
     @property
     def child(self) -> Node | None:

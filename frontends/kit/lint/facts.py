@@ -22,6 +22,11 @@ class Fact:
         return NOWHERE
 
     @property
+    def keyword(self) -> str:
+        """What kind of instruction that is, in lower case; "" if rules cannot choose by it."""
+        return ""
+
+    @property
     def comments(self) -> tuple[str, ...]:
         """The comments above that instruction, which may switch rules off."""
         return ()

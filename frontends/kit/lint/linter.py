@@ -45,6 +45,9 @@ class Findings:
             )
 
 
+_Look = Callable[[Fact], Iterator[Finding]]
+
+
 class Linter:
     """Hears the facts of one program for a profile of rules. What they find comes in the order of the facts.
 
@@ -56,13 +59,13 @@ class Linter:
     ) -> None:
         self.config = config or Config()
         self.findings = findings if findings is not None else Findings()
-        self._heard: dict[type[Fact], list[tuple[Rule, Callable[[Fact], Iterator[Finding]]]]] = {}
+        self._heard: dict[type[Fact], list[tuple[Rule, frozenset[str], _Look]]] = {}
         for kind in profile:
             if not (kind.experimental or self.config.is_on(kind)):
                 continue  # no comment can switch it on again
             rule = kind()
-            for fact, method in kind.handlers:
-                self._heard.setdefault(fact, []).append((rule, getattr(rule, method)))
+            for fact, keywords, method in kind.handlers:
+                self._heard.setdefault(fact, []).append((rule, keywords, getattr(rule, method)))
 
     def wants(self, kind: type[Fact]) -> bool:
         """Return whether a rule hears facts of this kind."""
@@ -74,7 +77,9 @@ class Linter:
 
     def tell(self, fact: Fact) -> None:
         """Have the rules look at a fact."""
-        for rule, look in self._heard.get(type(fact), ()):
+        for rule, keywords, look in self._heard.get(type(fact), ()):
+            if keywords and fact.keyword not in keywords:
+                continue
             for finding in look(fact):
                 if not self._config(rule, fact).is_on(type(rule)):
                     continue

@@ -78,13 +78,15 @@ class Rule:
     that it was skipped."""
     heeds_comments: ClassVar[bool] = True
     """A comment above the instruction can switch it off."""
-    handlers: ClassVar[tuple[tuple[type[Fact], str], ...]] = ()
-    """The facts it hears, and the names of the methods that do: those with `hears`."""
+    handlers: ClassVar[tuple[tuple[type[Fact], frozenset[str], str], ...]] = ()
+    """The facts it hears, of which instructions (none: of all), and the names of the methods that do: those with `hears`."""
 
     def __init_subclass__(cls) -> None:
         """Collect the handlers."""
         cls.handlers = tuple(
-            (kind, name) for name, method in vars(cls).items() for kind in getattr(method, "hears", ())
+            (kind, keywords, name)
+            for name, method in vars(cls).items()
+            for kind, keywords in getattr(method, "hears", ())
         )
 
     @classmethod
@@ -98,11 +100,11 @@ SomeFact = TypeVar("SomeFact", bound=Fact)
 Handler = Callable[[SomeRule, SomeFact], Iterator[Finding]]
 
 
-def hears(kind: type[SomeFact]) -> Callable[[Handler[Any, SomeFact]], Handler[Any, SomeFact]]:
-    """Have a method of a rule called with each fact of a kind; it yields what it finds."""
+def hears(kind: type[SomeFact], *keywords: str) -> Callable[[Handler[Any, SomeFact]], Handler[Any, SomeFact]]:
+    """Have a method of a rule called with each fact of a kind, or those of some instructions; it yields what it finds."""
 
     def mark(method: Handler[Any, SomeFact]) -> Handler[Any, SomeFact]:
-        method.hears = (*getattr(method, "hears", ()), kind)  # type: ignore[attr-defined]
+        method.hears = (*getattr(method, "hears", ()), (kind, frozenset(keywords)))  # type: ignore[attr-defined]
         return method
 
     return mark

@@ -104,5 +104,6 @@ def _devices(stage: StageState, command: Run) -> list[CDIDevice]:
 
 
 def _history(stage: StageState, args: list[str]) -> str:
-    values = {key: f"{key}={stage.env.get(key, value or '')}" for key, value in stage.built.variables.args}
+    env = stage.env
+    values = {key: f"{key}={env.get(key, value or '')}" for key, value in stage.built.variables.args}
     return " ".join([*([f"|{len(values)}", *values.values()] if values else ()), *args])

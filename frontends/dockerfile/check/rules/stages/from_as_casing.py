@@ -27,11 +27,11 @@ class FromAsCasing(BuildCheck):
         Example(text="from alpine:3.20 «AS» a\n", fixed="from alpine:3.20 as a\n"),
     )
 
-    @hears(InstructionSeen)
+    @hears(InstructionSeen, "from")
     def look(self, fact: InstructionSeen) -> Iterator[Finding]:
         """Look at the words of a FROM; a keyword in mixed case is ConsistentInstructionCasing's business."""
         keyword, words = fact.node.value, fact.node.words
-        if fact.node.keyword != "from" or len(words) < 3:
+        if len(words) < 3:
             return
         word = words[1]
         if keyword == keyword.lower():

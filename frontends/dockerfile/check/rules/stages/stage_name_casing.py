@@ -30,11 +30,11 @@ class StageNameCasing(BuildCheck):
         ),
     )
 
-    @hears(InstructionSeen)
+    @hears(InstructionSeen, "from")
     def look(self, fact: InstructionSeen) -> Iterator[Finding]:
         """Look at the words of a FROM."""
         words = fact.node.words
-        if fact.node.keyword == "from" and len(words) == 3 and words[2] != words[2].lower():
+        if len(words) == 3 and words[2] != words[2].lower():
             # COPY and mounts find a stage in any case.
             fix = Fix(title="Write the name in lower case", edits=(Edit(words[2].span, words[2].lower()),))
             yield Finding(f"Stage name '{words[2]}' should be lowercase", words[2].span, (fix,))

@@ -33,7 +33,7 @@ class InvalidDefinitionDescription(BuildCheck):
         Example(text="# check=experimental=all\n# good\nFROM alpine:3.20 AS «b»\n"),
     )
 
-    @hears(InstructionRead)
+    @hears(InstructionRead, "from", "arg")
     def look(self, fact: InstructionRead) -> Iterator[Finding]:
         """Look at the comments above a FROM or ARG that defines something."""
         match fact.instruction:

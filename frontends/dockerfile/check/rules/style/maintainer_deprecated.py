@@ -33,12 +33,10 @@ class MaintainerDeprecated(BuildCheck):
         Example(text='FROM alpine:3.20\n«MAINTAINER» "me"\n'),
     )
 
-    @hears(InstructionSeen)
+    @hears(InstructionSeen, "maintainer")
     def look(self, fact: InstructionSeen) -> Iterator[Finding]:
         """Look at a MAINTAINER."""
         node = fact.node
-        if node.keyword != "maintainer":
-            return
         fixes: tuple[Fix, ...] = ()
         if len(node.words) == 1 and _PLAIN.fullmatch(node.words[0]):
             edit = Edit(
