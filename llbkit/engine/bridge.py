@@ -30,6 +30,7 @@ from llbkit.solver.events import Progress, VertexWarning
 from llbkit.solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized, Seen
 from llbkit.solver.passes import run as run_passes
 from llbkit.solver.ports import Result
+from llbkit.solver.schedule.flight import together
 from llbkit.worker.base import Session, WorkerError
 from llbkit.worker.reader import PathInfo
 from llbkit.worker.registry.http_errors import is_unreachable
@@ -175,9 +176,7 @@ class EngineBridge:
         else:
             result = self._defined(request)
         if request.evaluate:
-            for one in result.results:
-                if one.ref is not None:
-                    await one.ref.evaluate()
+            await together(*(one.ref.evaluate() for one in result.results if one.ref is not None))
         return result
 
     def _defined(self, request: SolveRequest) -> BuildResult:
@@ -196,14 +195,15 @@ class EngineBridge:
         """
         head = (graph.head.vertex.digest, graph.head.index) if graph.head is not None else None
         for known in (seen, Seen.LAYERS):  # of which everything can be seen
-            if (head, known) in self._values:
-                return self._values[head, known]
+            if (head, known, self.optimizing) in self._values:
+                return self._values[head, known, self.optimizing]
         done = optimized(graph, seen, optimizing=self.optimizing)
         # Asking twice at the same time is fine: the job solves equal vertices once.
         result = await self.job.solve(done.graph, parts=done.parts)
-        if (head, seen) not in self._values:
-            self._values[head, seen] = result.clone() if result is not None else None
-        return self._values[head, seen]
+        key = (head, seen, self.optimizing)
+        if key not in self._values:
+            self._values[key] = result.clone() if result is not None else None
+        return self._values[key]
 
     async def inputs(self) -> Mapping[str, State]:
         """Return the states that the caller passed in by name."""
