@@ -22,7 +22,7 @@ from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
 from llbkit.frontends.kit.lint.facts import NOBODY
 from llbkit.frontends.kit.lint.linter import Findings, Linter
-from llbkit.frontends.kit.outline import TargetFact, TargetOutline, description_of
+from llbkit.frontends.kit.subrequests.outline import TargetFact, TargetOutline, description_of
 from llbkit.grammar import Diagnostic, DiagnosticError
 from llbkit.llb.ir.ops import CDIDevice, Platform
 from llbkit.llb.ir.walk import no_garbage

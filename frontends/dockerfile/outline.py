@@ -12,7 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from llbkit.frontends.kit.errors.places import Place
-from llbkit.frontends.kit.outline import ArgFact, MountFact, Summary
+from llbkit.frontends.kit.subrequests.outline import ArgFact, MountFact, Summary
 from llbkit.records import dataclass
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llbkit.frontends.kit.errors.places import Place
     from llbkit.frontends.kit.inputs.contexts import ProgramFile
     from llbkit.frontends.kit.language import Language
-    from llbkit.frontends.kit.outline import TargetFact
+    from llbkit.frontends.kit.subrequests.outline import TargetFact
     from llbkit.frontends.kit.target import Target
     from llbkit.frontends.kit.tree import Clause, GrammarLanguage, Part, Term
 
@@ -37,7 +37,7 @@ _HOMES = {
     "ProgramError": "errors.located",
     "ProgramFile": "inputs.contexts",
     "Target": "target",
-    "TargetFact": "outline",
+    "TargetFact": "subrequests.outline",
     "Term": "tree",
 }
 

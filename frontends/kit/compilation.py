@@ -12,15 +12,16 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from llbkit.frontends.base import Bridge, BuildResult, PlatformResult, solve_state
-from llbkit.frontends.kit import platforms, requests
-from llbkit.frontends.kit.epoch import SourceTimes
+from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.image import Image
 from llbkit.frontends.kit.images import Images
-from llbkit.frontends.kit.includes import Includes
 from llbkit.frontends.kit.inputs.contexts import Contexts
+from llbkit.frontends.kit.inputs.epoch import SourceTimes
+from llbkit.frontends.kit.inputs.includes import Includes
 from llbkit.frontends.kit.options import Options
-from llbkit.frontends.kit.outline import TargetFact, TargetOutline
 from llbkit.frontends.kit.requested import handed_on
+from llbkit.frontends.kit.subrequests import requests
+from llbkit.frontends.kit.subrequests.outline import TargetFact, TargetOutline
 from llbkit.grammar import Diagnostic, DiagnosticError, Source
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State

@@ -14,7 +14,7 @@ from llbkit.frontends.kit.golang.json import json_kind, read_json
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.text import parse_bool, read_int
 from llbkit.frontends.kit.golang.utf8 import is_utf8
-from llbkit.frontends.kit.limits import read_limits
+from llbkit.frontends.kit.values.limits import read_limits
 from llbkit.llb.builder.settings import canonical_ip
 from llbkit.llb.ir.graph import LinuxResources
 from llbkit.llb.ir.ops import HostIP, NetMode, Platform, ProxyEnv, Ulimit

@@ -18,8 +18,8 @@ from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.text import format_time
 from llbkit.frontends.kit.image import DEFAULT_PATH, Image
-from llbkit.frontends.kit.outline import ArgFact, MountFact, Summary, TargetFact, TargetOutline
 from llbkit.frontends.kit.steps import configured, run
+from llbkit.frontends.kit.subrequests.outline import ArgFact, MountFact, Summary, TargetFact, TargetOutline
 from llbkit.grammar import Span
 from llbkit.llb.builder.mounts import AnyMount, SecretSpec, SSHSpec
 from llbkit.llb.builder.options import At

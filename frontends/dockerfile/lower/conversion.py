@@ -14,7 +14,7 @@ from llbkit.frontends.dockerfile.program.words import Mode
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.text import format_time
 from llbkit.frontends.kit.lint.facts import Facts
-from llbkit.frontends.kit.outline import ArgFact
+from llbkit.frontends.kit.subrequests.outline import ArgFact
 from llbkit.grammar.patterns.match import PatternMatcher
 from llbkit.llb.builder.options import At, SourceText
 from llbkit.llb.builder.state import State

@@ -30,14 +30,14 @@ from llbkit.frontends.dockerfile.program.words import Mode, WordError, expand
 from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.kit import platforms
 from llbkit.frontends.kit.compilation import Lowered
-from llbkit.frontends.kit.epoch import NAME as EPOCH
-from llbkit.frontends.kit.epoch import SourceTimes
 from llbkit.frontends.kit.errors import texts as common
 from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError
 from llbkit.frontends.kit.images import Images
 from llbkit.frontends.kit.inputs.contexts import Contexts
+from llbkit.frontends.kit.inputs.epoch import NAME as EPOCH
+from llbkit.frontends.kit.inputs.epoch import SourceTimes
 from llbkit.frontends.kit.lint.facts import Facts
-from llbkit.frontends.kit.outline import ArgFact, TargetOutline, description_of
+from llbkit.frontends.kit.subrequests.outline import ArgFact, TargetOutline, description_of
 from llbkit.grammar.patterns.match import PatternError, PatternMatcher
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from llbkit.frontends.dockerfile.lower.epoch_stage import StageArgs, source_of_stage
 from llbkit.frontends.dockerfile.program.instructions import Stage
-from llbkit.frontends.kit.epoch import NAME, SourceTimes, moment_of
 from llbkit.frontends.kit.inputs.contexts import Contexts
+from llbkit.frontends.kit.inputs.epoch import NAME, SourceTimes, moment_of
 from llbkit.llb.builder.state import State
 
 

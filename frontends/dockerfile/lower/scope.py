@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from llbkit.frontends.dockerfile.facts import ArgDeclared, PairSet
 from llbkit.frontends.dockerfile.lower.stage import StageState, Step
 from llbkit.frontends.dockerfile.program.instructions import SCAN_ARGS, Arg, Env, Label, Pair
-from llbkit.frontends.kit.outline import ArgFact, description_of
+from llbkit.frontends.kit.subrequests.outline import ArgFact, description_of
 
 
 def lower_arg(stage: StageState, step: Step, command: Arg) -> None:

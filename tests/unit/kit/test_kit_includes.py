@@ -12,9 +12,10 @@ from languages.toy import Toy
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.base import BuildResult
-from llbkit.frontends.kit import Clause, requests
-from llbkit.frontends.kit import includes as kit_includes
-from llbkit.frontends.kit.includes import Includes
+from llbkit.frontends.kit import Clause
+from llbkit.frontends.kit.inputs import includes as kit_includes
+from llbkit.frontends.kit.inputs.includes import Includes
+from llbkit.frontends.kit.subrequests import requests
 from llbkit.grammar import DiagnosticError, Source
 from llbkit.records import dataclass
 

@@ -14,7 +14,7 @@ from languages.toy import Toy
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.base import BuildResult
-from llbkit.frontends.kit import requests
+from llbkit.frontends.kit.subrequests import requests
 from llbkit.grammar import Diagnostic, DiagnosticError
 from llbkit.llb.ir import ops
 

@@ -14,7 +14,8 @@ from languages.toy import Toy
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.base import PlatformResult
-from llbkit.frontends.kit import Clause, Target, requests
+from llbkit.frontends.kit import Clause, Target
+from llbkit.frontends.kit.subrequests import requests
 from llbkit.grammar import DiagnosticError
 from llbkit.llb import cache, secret, ssh
 from llbkit.llb.ir import ops

@@ -15,7 +15,7 @@ from llbkit.frontends.dockerfile.program.mounts import Mount, read_mount
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.images import SCRATCH
-from llbkit.frontends.kit.outline import MountFact
+from llbkit.frontends.kit.subrequests.outline import MountFact
 from llbkit.grammar.patterns.match import clean_path
 from llbkit.llb.builder.files import mkdir
 from llbkit.llb.builder.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec

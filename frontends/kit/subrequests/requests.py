@@ -16,7 +16,7 @@ from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.errors.suggest import suggest
 from llbkit.frontends.kit.golang.json import go_json
-from llbkit.frontends.kit.outline import TargetFact, TargetOutline
+from llbkit.frontends.kit.subrequests.outline import TargetFact, TargetOutline
 from llbkit.grammar import Diagnostic, DiagnosticError, Source, render_all
 from llbkit.llb.builder.options import SourceText
 from llbkit.llb.builder.state import State
