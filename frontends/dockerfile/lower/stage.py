@@ -151,7 +151,7 @@ class StageState:
         try:
             text = expand(word, self.built.variables.env, mode, seen=seen).text
             self.conversion.charge(len(text))
-            if self.conversion.tells_words:
+            if word and self.conversion.tells_words:
                 self.conversion.facts.tell(WordExpanded(step.instruction, self.unknown_base, word, seen))
             return text
         except WordError as error:
