@@ -21,6 +21,11 @@ def configured(state: State, options: Options) -> State:
     return state.network(options.network)
 
 
+def cache_id(options: Options, name: str) -> str:
+    """Return the id of a cache mount: its name in the build's namespace, so that languages share caches."""
+    return f"{options.cache_namespace}/{name}"
+
+
 def run(
     before: State,
     args: Sequence[str],

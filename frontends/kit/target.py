@@ -18,14 +18,14 @@ from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.text import format_time
 from llbkit.frontends.kit.image import DEFAULT_PATH, Image
-from llbkit.frontends.kit.steps import configured, run
+from llbkit.frontends.kit.steps import cache_id, configured, run
 from llbkit.frontends.kit.subrequests.outline import ArgFact, MountFact, Summary, TargetFact, TargetOutline
 from llbkit.grammar import Span
-from llbkit.llb.builder.mounts import AnyMount, SecretSpec, SSHSpec
+from llbkit.llb.builder.mounts import AnyMount, MountSpec, SecretSpec, SSHSpec, cache
 from llbkit.llb.builder.options import At
 from llbkit.llb.builder.options import Options as StepOptions
 from llbkit.llb.builder.state import State
-from llbkit.llb.ir.ops import Platform
+from llbkit.llb.ir.ops import CacheSharing, Platform
 from llbkit.records import dataclass
 
 FactT = TypeVar("FactT", ArgFact, MountFact)
@@ -159,6 +159,10 @@ class Target:
         ran = run(self.state, args, options, mounts=mounts, **self._step(shown, span))
         self.state = ran.root
         self.commit(shown, layer=True)
+
+    def cache(self, path: str, *, name: str = "", sharing: CacheSharing = CacheSharing.SHARED) -> MountSpec:
+        """Return a mount of a directory that outlives the build, for `run`; ``name`` is its path if it has none."""
+        return cache(path, id=cache_id(self.compilation.options, name or path), sharing=sharing)
 
     def shell(self, line: str, span: Span, *, mounts: Sequence[AnyMount] = ()) -> None:
         """Run a line with the image's shell."""

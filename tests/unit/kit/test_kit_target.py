@@ -17,7 +17,7 @@ from llbkit.frontends.base import PlatformResult
 from llbkit.frontends.kit import Clause, Target
 from llbkit.frontends.kit.subrequests import requests
 from llbkit.grammar import DiagnosticError
-from llbkit.llb import cache, secret, ssh
+from llbkit.llb import secret, ssh
 from llbkit.llb.ir import ops
 
 IMAGES = json.loads((Path(__file__).parents[3] / "conformance" / "vectors" / "images.json").read_text())
@@ -55,18 +55,19 @@ async def _everything(target: Target, block: Clause) -> None:
     target.env("A", "b")
     target.dir("/srv")
     target.dir("www")
-    mounts = [cache("/c"), secret("/s", id="token", optional=True)]
+    mounts = [target.cache("/c"), secret("/s", id="token", optional=True)]
     target.run(["make", "all"], block.span, mounts=mounts)
     target.image.config.cmd = ["serve"]
     target.commit('CMD ["serve"]', layer=False)
 
 
 def test_settings_hold_for_later_steps_and_the_image() -> None:
-    (one,) = run(_everything).results
+    (one,) = run(_everything, **{"build-arg:BUILDKIT_CACHE_MOUNT_NS": "team"}).results
     _, made = steps(one)
     assert made.meta.cwd == "/srv/www"
     assert "A=b" in made.meta.env
     assert {mount.dest for mount in made.mounts} == {"/", "/c", "/s"}
+    assert [mount.cache.id for mount in made.mounts if mount.cache is not None] == ["team//c"]
     config = json.loads(one.config or b"")
     assert config["config"]["WorkingDir"] == "/srv/www"
     assert config["config"]["Cmd"] == ["serve"]

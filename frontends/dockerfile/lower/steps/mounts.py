@@ -15,6 +15,7 @@ from llbkit.frontends.dockerfile.program.mounts import Mount, read_mount
 from llbkit.frontends.kit.errors.located import pointed
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.images import SCRATCH
+from llbkit.frontends.kit.steps import cache_id
 from llbkit.frontends.kit.subrequests.outline import MountFact
 from llbkit.grammar.patterns.match import clean_path
 from llbkit.llb.builder.files import mkdir
@@ -104,7 +105,7 @@ def _cache(stage: StageState, mount: Mount) -> CacheOpt | None:
         return None
     name = mount.id or clean_path(mount.target)
     return CacheOpt(
-        id=f"{stage.conversion.options.cache_namespace}/{name}",
+        id=cache_id(stage.conversion.options, name),
         sharing=CacheSharing[(mount.sharing or "shared").upper()],
     )
 
