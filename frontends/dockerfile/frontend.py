@@ -19,7 +19,8 @@ from llbkit.frontends.dockerfile.syntax.ast import ParsedFile
 from llbkit.frontends.dockerfile.syntax.recovery import parse_on
 from llbkit.frontends.kit.compilation import Compilation, LintReport
 from llbkit.frontends.kit.errors.located import ProgramError
-from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
+from llbkit.frontends.kit.inputs.contexts import Contexts
+from llbkit.frontends.kit.inputs.program import ProgramFile
 from llbkit.frontends.kit.lint.facts import NOBODY
 from llbkit.frontends.kit.lint.linter import Findings, Linter
 from llbkit.frontends.kit.subrequests.outline import TargetFact, TargetOutline, description_of

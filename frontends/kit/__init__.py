@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llbkit.frontends.kit.errors.located import ProgramError
     from llbkit.frontends.kit.errors.places import Place
-    from llbkit.frontends.kit.inputs.contexts import ProgramFile
+    from llbkit.frontends.kit.inputs.program import ProgramFile
     from llbkit.frontends.kit.language import Language
     from llbkit.frontends.kit.subrequests.outline import TargetFact
     from llbkit.frontends.kit.target import Target
@@ -35,7 +35,7 @@ _HOMES = {
     "Part": "tree",
     "Place": "errors.places",
     "ProgramError": "errors.located",
-    "ProgramFile": "inputs.contexts",
+    "ProgramFile": "inputs.program",
     "Target": "target",
     "TargetFact": "subrequests.outline",
     "Term": "tree",

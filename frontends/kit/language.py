@@ -19,10 +19,11 @@ from llbkit.frontends.kit.compilation import Compilation, LintReport
 from llbkit.frontends.kit.errors import texts as errors
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.places import Place
-from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
+from llbkit.frontends.kit.inputs.contexts import Contexts
 from llbkit.frontends.kit.inputs.epoch import NAME as EPOCH
 from llbkit.frontends.kit.inputs.epoch import moment_of
 from llbkit.frontends.kit.inputs.includes import Includes
+from llbkit.frontends.kit.inputs.program import ProgramFile
 from llbkit.frontends.kit.options import read_options
 from llbkit.frontends.kit.subrequests.outline import TargetFact, TargetOutline
 from llbkit.frontends.kit.target import LoweredTarget, Target

@@ -18,12 +18,14 @@ from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.text import parse_bool
 from llbkit.frontends.kit.image import Image
 from llbkit.frontends.kit.inputs import archive, gitref
+from llbkit.frontends.kit.inputs.gitref import git_state
 from llbkit.frontends.kit.inputs.ignore import read_patterns
 from llbkit.frontends.kit.inputs.localcontext import ContextNode, context_state
+from llbkit.frontends.kit.inputs.program import ProgramFile
 from llbkit.frontends.kit.options import Options
 from llbkit.grammar import Source
 from llbkit.grammar.patterns.match import PatternError
-from llbkit.llb import git, http, image, local, oci_layout
+from llbkit.llb import http, image, local, oci_layout
 from llbkit.llb.address.reference import InvalidReferenceError, Reference, parse_plain
 from llbkit.llb.address.reference import parse as parse_reference
 from llbkit.llb.builder.options import Constraints, SourceText
@@ -36,25 +38,6 @@ IGNORE_FILE = ".dockerignore"
 _CONTEXT = "context"
 _PROGRAM = "dockerfile"
 """The local directory with the program, in any language: so BuildKit's clients call it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgramFile:
-    """How a language calls its files: in options (``name``, where none is given), for editors and in errors.
-
-    ``spelling`` is how the base name may be spelt instead.
-    """
-
-    name: str
-    language: str
-    noun: str
-    spelling: str = ""
-
-    def candidates(self, path: str) -> list[str]:
-        """Return the paths at which a program may be, the given one first."""
-        folder, base = posixpath.split(path)
-        other = self.spelling and base == self.name
-        return [path, posixpath.join(folder, self.spelling)] if other else [path]
 
 
 @dataclass(slots=True)
@@ -370,30 +353,6 @@ class NamedContext:
             raise errors.context(f"invalid input {name} for {self.key}")
         config = _input_config(name, bridge.options.get(f"input-metadata:{name}", ""))
         return (state, None) if config is None else self._configured(state, config)
-
-
-def git_state(where: str, *, keep_git_dir: bool = False, mtime: Literal["", "commit"] = "") -> State | None:
-    """Return the state of a git context; None if the address is none of git.
-
-    ``keep_git_dir`` keeps ``.git``, whatever the address says; ``mtime`` counts where the address says none.
-
-    Raises:
-        ProgramError: the address contradicts itself.
-    """
-    found = gitref.parse(where)
-    if found is None:
-        return None
-    return git(
-        found.remote,
-        ref=found.ref,
-        subdir=found.subdir,
-        keep_git_dir=keep_git_dir or bool(found.keep_git_dir),
-        checksum=found.checksum,
-        skip_submodules=found.submodules is False,
-        mtime=found.mtime or mtime,
-        fetch_by_commit=bool(found.fetch_by_commit),
-        name=f"[internal] load git source {where}",
-    )
 
 
 def _patterns(data: bytes | None, name: str) -> tuple[str, ...]:

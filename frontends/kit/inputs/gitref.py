@@ -10,7 +10,9 @@ from typing import Literal, cast
 from llbkit.frontends.kit.errors import texts as errors
 from llbkit.frontends.kit.golang.quote import go_quote
 from llbkit.frontends.kit.golang.text import parse_bool
+from llbkit.llb import git
 from llbkit.llb.address import giturl
+from llbkit.llb.builder.state import State
 from llbkit.records import dataclass
 
 _BOOLEANS = ("keep-git-dir", "submodules", "fetch-by-commit")
@@ -117,3 +119,27 @@ def _mtime(asked: Mapping[str, str]) -> Literal["", "checkout", "commit"]:
         message = f'invalid mtime value: {go_quote(value)} (must be "checkout" or "commit")'
         raise errors.source(message, "write mtime=checkout or mtime=commit")
     return cast("Literal['', 'checkout', 'commit']", value)
+
+
+def git_state(where: str, *, keep_git_dir: bool = False, mtime: Literal["", "commit"] = "") -> State | None:
+    """Return the state of a git context; None if the address is none of git.
+
+    ``keep_git_dir`` keeps ``.git``, whatever the address says; ``mtime`` counts where the address says none.
+
+    Raises:
+        ProgramError: the address contradicts itself.
+    """
+    found = parse(where)
+    if found is None:
+        return None
+    return git(
+        found.remote,
+        ref=found.ref,
+        subdir=found.subdir,
+        keep_git_dir=keep_git_dir or bool(found.keep_git_dir),
+        checksum=found.checksum,
+        skip_submodules=found.submodules is False,
+        mtime=found.mtime or mtime,
+        fetch_by_commit=bool(found.fetch_by_commit),
+        name=f"[internal] load git source {where}",
+    )

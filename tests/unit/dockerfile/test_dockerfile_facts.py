@@ -39,7 +39,8 @@ from llbkit.frontends.dockerfile.program.programs import read_program
 from llbkit.frontends.dockerfile.syntax.parse import parse
 from llbkit.frontends.dockerfile.syntax.words import where
 from llbkit.frontends.kit.images import Images
-from llbkit.frontends.kit.inputs.contexts import Contexts, ProgramFile
+from llbkit.frontends.kit.inputs.contexts import Contexts
+from llbkit.frontends.kit.inputs.program import ProgramFile
 from llbkit.frontends.kit.lint.facts import Fact
 from llbkit.grammar import Source
 
