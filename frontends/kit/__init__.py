@@ -11,34 +11,50 @@ if TYPE_CHECKING:
     from llbkit.frontends.kit.errors.places import Place
     from llbkit.frontends.kit.inputs.program import ProgramFile
     from llbkit.frontends.kit.language import Language
+    from llbkit.frontends.kit.lint.facts import Fact, Facts
+    from llbkit.frontends.kit.lint.rule import Example, Finding, Rule, hears
     from llbkit.frontends.kit.subrequests.outline import TargetFact
     from llbkit.frontends.kit.target import Target
-    from llbkit.frontends.kit.tree import Clause, GrammarLanguage, Part, Term
+    from llbkit.frontends.kit.tree import Clause, ClauseSeen, GrammarLanguage, Part, Term
 
 __all__ = [
     "Clause",
+    "ClauseSeen",
+    "Example",
+    "Fact",
+    "Facts",
+    "Finding",
     "GrammarLanguage",
     "Language",
     "Part",
     "Place",
     "ProgramError",
     "ProgramFile",
+    "Rule",
     "Target",
     "TargetFact",
     "Term",
+    "hears",
 ]
 
 _HOMES = {
     "Clause": "tree",
+    "ClauseSeen": "tree",
+    "Example": "lint.rule",
+    "Fact": "lint.facts",
+    "Facts": "lint.facts",
+    "Finding": "lint.rule",
     "GrammarLanguage": "tree",
     "Language": "language",
     "Part": "tree",
     "Place": "errors.places",
     "ProgramError": "errors.located",
     "ProgramFile": "inputs.program",
+    "Rule": "lint.rule",
     "Target": "target",
     "TargetFact": "subrequests.outline",
     "Term": "tree",
+    "hears": "lint.rule",
 }
 
 

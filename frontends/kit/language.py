@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of a language: it says how its programs are read and lowered, and has everything else from here.
 
-A language that gives `read`, `targets` and `lower` (and `lint`, if it has rules) is a `llbkit.frontends.base.Frontend`: main,
+A language that gives `read`, `targets` and `lower` (and `rules`, if it has some) is a `llbkit.frontends.base.Frontend`: main,
 named and remote contexts, ignore files, attributes, platforms, base images, errors at their place, and all subrequests.
 """
 
@@ -24,6 +24,9 @@ from llbkit.frontends.kit.inputs.epoch import NAME as EPOCH
 from llbkit.frontends.kit.inputs.epoch import moment_of
 from llbkit.frontends.kit.inputs.includes import Includes
 from llbkit.frontends.kit.inputs.program import ProgramFile
+from llbkit.frontends.kit.lint.facts import Facts
+from llbkit.frontends.kit.lint.linter import Linter
+from llbkit.frontends.kit.lint.rule import Rule
 from llbkit.frontends.kit.options import read_options
 from llbkit.frontends.kit.subrequests.outline import TargetFact, TargetOutline
 from llbkit.frontends.kit.target import LoweredTarget, Target
@@ -42,6 +45,8 @@ class Language(ABC, Generic[ProgramT]):
 
     name: ClassVar[str]
     file: ClassVar[ProgramFile]
+    rules: ClassVar[Sequence[type[Rule]]] = ()
+    """What looks at a program, in this order where several rules hear the same fact."""
 
     @abstractmethod
     def read(self, source: Source) -> ProgramT:
@@ -64,8 +69,13 @@ class Language(ABC, Generic[ProgramT]):
         """Lower the target of that name by calling its methods. Raises DiagnosticError: the program is wrong."""
 
     def lint(self, program: ProgramT) -> Iterable[Diagnostic]:
-        """Return warnings about a program, in its order."""
-        return ()
+        """Return warnings about a program, in its order: what the `rules` of the language find in the facts of `tell`."""
+        linter = Linter(self.rules)
+        self.tell(program, linter)
+        return linter.findings.warnings
+
+    def tell(self, program: ProgramT, facts: Facts) -> None:
+        """Tell the facts of a program that its rules hear, in its order."""
 
     async def build(self, bridge: Bridge) -> BuildResult:
         """Read the program through ``bridge`` and return lazy results, or the answer to a subrequest.

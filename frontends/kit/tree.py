@@ -9,6 +9,7 @@ from typing import ClassVar
 from llbkit.frontends.kit.errors.located import ProgramError
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.language import Language
+from llbkit.frontends.kit.lint.facts import Fact, Facts
 from llbkit.grammar import Diagnostic, Leaf, Lifter, Source, Span, Syntax, load
 from llbkit.grammar.lift import Branch
 from llbkit.records import dataclass
@@ -62,6 +63,23 @@ class Clause(Part):
         return tuple(part.text for part in self.parts if isinstance(part, Term))
 
 
+@dataclass(frozen=True, slots=True)
+class ClauseSeen(Fact):
+    """A clause stands in a program; rules may choose by its grammar rule."""
+
+    clause: Clause
+
+    @property
+    def place(self) -> Place:
+        """All of the clause."""
+        return self.clause.place
+
+    @property
+    def keyword(self) -> str:
+        """The rule of the grammar."""
+        return self.clause.rule
+
+
 class GrammarLanguage(Language[Clause]):
     """A language whose program is the tree that its grammar makes; ``grammar`` is a package (or module) and a name in it.
 
@@ -73,6 +91,14 @@ class GrammarLanguage(Language[Clause]):
     def read(self, source: Source) -> Clause:
         """Return the tree. Raises DiagnosticError: the program is not in the language."""
         return spanned(_LIFTER.lift(_syntax(*self.grammar).parse(source)), source)
+
+    def tell(self, program: Clause, facts: Facts) -> None:
+        """Tell of every clause, in the program's order."""
+        pending = [program]
+        while pending:
+            clause = pending.pop()
+            facts.tell(ClauseSeen(clause))
+            pending += reversed(clause.clauses)
 
 
 _LIFTER = Lifter((), branches=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from languages.toy import Toy
 
 from llbkit.conformance.dockerfile_vectors import RecordedBridge
 from llbkit.frontends.base import BuildResult
+from llbkit.frontends.kit import ClauseSeen, Finding, Language, Rule, hears
 from llbkit.frontends.kit.subrequests import requests
-from llbkit.grammar import Diagnostic, DiagnosticError
+from llbkit.grammar import Diagnostic, DiagnosticError, Edit, Fix, apply_edits
 from llbkit.llb.ir import ops
 
 ROOT = Path(__file__).parents[3]
@@ -191,6 +193,36 @@ def test_warnings_are_reported_by_builds_and_by_lint() -> None:
         (one["ruleName"], one["location"]["ranges"][0]["start"]["line"]) for one in found["warnings"]
     ] == [("TargetCasing", 1)]
     assert found["sources"][0]["language"] == "toy"
+
+
+class ShortNames(Rule):
+    """A target's name is long."""
+
+    name, description = "ShortNames", "Names should be short"
+
+    @hears(ClauseSeen, "target")
+    def look(self, fact: ClauseSeen) -> Iterator[Finding]:
+        first = fact.clause.parts[0]
+        if len(fact.clause.words[0]) > 3:
+            fix = Fix(title="Cut the name", edits=(Edit(first.span, fact.clause.words[0][:3]),))
+            yield Finding(f"Name '{fact.clause.words[0]}' is long", first.span, (fix,))
+
+
+class StrictToy(Toy):
+    rules = (ShortNames,)
+    lint = Language.lint
+
+
+def test_rules_hear_the_clauses_of_any_language() -> None:
+    made = bridge(PROGRAM.replace("app", "application"))
+    asyncio.run(StrictToy().build(made))
+    assert [one.focus.text for one in made.warnings if one.focus] == ["base", "application"]
+    source = made.warnings[0].focus.source if made.warnings[0].focus else None
+    assert source is not None
+    edits = [edit for one in made.warnings for fix in one.fixes for edit in fix.edits]
+    assert apply_edits(source, edits).count("target app from") == 1
+    assert made.warnings[0].span is not None
+    assert made.warnings[0].span.start_line == 1
 
 
 def test_lint_looks_at_every_target_and_reports_the_error() -> None:
