@@ -36,7 +36,7 @@ def no_file(noun: str, name: str, cause: str) -> ProgramError:
     """The program does not exist; ``noun`` is what its language calls one."""
     return ProgramError(
         f"failed to read {noun}: {cause}",
-        code=f"no-{noun}",
+        code=f"no-{noun.replace(' ', '-')}",
         hint=f"create {name} in the build context, or choose another file with --file",
     )
 

@@ -101,7 +101,7 @@ def test_errors_point_at_the_source(program: str, message: str, pointed: str | N
 
 def test_a_missing_file_is_named() -> None:
     found = refused("", filename="")
-    assert (found.code, found.message) == ("no-toy file", "failed to read toy file: read /: is a directory")
+    assert (found.code, found.message) == ("no-toy-file", "failed to read toy file: read /: is a directory")
 
 
 def test_targets_stand_on_each_other_and_on_images() -> None:
