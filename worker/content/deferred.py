@@ -157,7 +157,7 @@ def _copy_file(source: str, status: os.stat_result, target: str) -> None:
     mode = status.st_mode
     if stat.S_ISREG(mode):
         with open(source, "rb", buffering=0) as reader, open(target, "xb", buffering=0) as writer:
-            BytesCopier().copy(reader.fileno(), writer.fileno())
+            BytesCopier().copy(reader.fileno(), writer.fileno(), status)
     elif stat.S_ISLNK(mode):
         os.symlink(os.readlink(source), target)
     else:

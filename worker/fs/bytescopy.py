@@ -29,19 +29,22 @@ class BytesCopier:
         self._check = check
         self._clone = self._range = True
 
-    def copy(self, source: int, out: int) -> None:
-        """Copy all of the regular file ``source`` to the empty regular file ``out``, both open.
+    def copy(self, source: int, out: int, status: os.stat_result | None = None) -> None:
+        """Copy all of the regular file ``source`` to the empty regular file ``out``, both just opened.
+
+        ``status`` is what is known of the source; None asks for it. No byte after its size is copied or looked for: whoever
+        copies files that others may write to compares the status afterwards.
 
         Raises:
             OSError: a system call failed.
         """
-        status = os.fstat(source)
+        status = status or os.fstat(source)
         if not status.st_size or (self._clone and self._cloned(source, out)):
             return
         if status.st_blocks * 512 < status.st_size and status.st_size > _CHUNK:
             self._copy_sparse(source, out, status.st_size)
         else:
-            self._copy_range(source, out, 0, None)
+            self._copy_range(source, out, status.st_size)
 
     def _cloned(self, source: int, out: int) -> bool:
         try:
@@ -62,14 +65,13 @@ class BytesCopier:
                 if error.errno != errno.ENXIO:  # ENXIO: nothing but a hole is left
                     raise
                 break
+            os.lseek(source, start, os.SEEK_SET)
             os.lseek(out, start, os.SEEK_SET)
-            self._copy_range(source, out, start, end - start)
+            self._copy_range(source, out, end - start)
         os.ftruncate(out, size)
 
-    def _copy_range(self, source: int, out: int, start: int, length: int | None) -> None:
-        """Copy ``length`` bytes, or all there are, from ``start`` to where ``out`` stands."""
-        os.lseek(source, start, os.SEEK_SET)
-        left = length if length is not None else 1 << 62
+    def _copy_range(self, source: int, out: int, left: int) -> None:
+        """Copy so many bytes, or what there is of them, from where ``source`` stands to where ``out`` does."""
         while self._range and left:
             self._check()
             try:

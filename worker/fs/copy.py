@@ -232,7 +232,7 @@ class _Copier:
     def _copy_content(self, pick: Pick, out: int) -> None:
         source = os.open(join(self._tree.base, pick.path), _READ)
         try:
-            self._bytes.copy(source, out)
+            self._bytes.copy(source, out, pick.node.stat)
             # What is copied must be what was digested: cache keys depend on it.
             if not self._tree.keeps_owners and identity(os.fstat(source)) != identity(pick.node.stat):
                 raise FileOpError(f"/{pick.path} changed while it was being copied", help="build again")

@@ -69,7 +69,7 @@ class _Active:
         make_root(self.path, layers.path(below.layers[-1]) if below.layers else None)
         self._before: dict[str, _State] = {}
         if below.layers:
-            _put_together(layers.paths(below), self.path, _copy)
+            _put_together(layers.paths(below), self.path, _copying())
             self._before = _scan(self.path)
             _let_the_clock_tick()
 
@@ -89,7 +89,7 @@ def copy_tree(source: Path, target: Path) -> None:
     Raises:
         OSError: the disk is full, or ``target`` is not empty.
     """
-    _put_together([source], target, _copy)
+    _put_together([source], target, _copying())
 
 
 # -- layers into a directory
@@ -157,20 +157,21 @@ def _link(source: str, status: os.stat_result, target: str) -> None:
     os.link(source, target, follow_symlinks=False)
 
 
-def _copy(source: str, status: os.stat_result, target: str) -> None:
-    mode = status.st_mode
-    if stat.S_ISREG(mode):
-        _copy_content(source, target)
-    elif stat.S_ISLNK(mode):
-        os.symlink(os.readlink(source), target)
-    else:
-        os.mknod(target, mode, status.st_rdev)
-    _copy_attributes(source, status, target)
+def _copying() -> _Transfer:
+    """Return a transfer that remembers how the file systems copy."""
+    copier = BytesCopier()
 
+    def copy(source: str, status: os.stat_result, target: str) -> None:
+        if stat.S_ISREG(status.st_mode):
+            with open(source, "rb", buffering=0) as reader, open(target, "xb", buffering=0) as writer:
+                copier.copy(reader.fileno(), writer.fileno(), status)
+        elif stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(source), target)
+        else:
+            os.mknod(target, status.st_mode, status.st_rdev)
+        _copy_attributes(source, status, target)
 
-def _copy_content(source: str, target: str) -> None:
-    with open(source, "rb", buffering=0) as reader, open(target, "xb", buffering=0) as writer:
-        BytesCopier().copy(reader.fileno(), writer.fileno())
+    return copy
 
 
 def _copy_attributes(source: str, status: os.stat_result, target: str) -> None:
