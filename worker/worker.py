@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from llbkit.worker.registry.push import Pusher
     from llbkit.worker.registry.transport import RegistryOptions, Transport
     from llbkit.worker.remote import BlobOptions, Remote
-    from llbkit.worker.runtime.detect import Finding
+    from llbkit.worker.runtime.detect import HostFinding
     from llbkit.worker.runtime.process import Containers
     from llbkit.worker.sources.image import ImageResolver, ResolvedImage, ResolveMode
     from llbkit.worker.sources.repositories import Repositories
@@ -240,7 +240,7 @@ class LocalWorker:
         """The OCI runtime in use. Raises EnvironmentLackError if none works here."""
         return self.pools.run_sync("exec", lambda _: self.containers.verdict().choose().name)
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[HostFinding]:
         """Return the report on this host."""
         from llbkit.worker.runtime.detect import check_host
 

@@ -27,7 +27,7 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Workdir,
 )
 from llbkit.frontends.dockerfile.program.mounts import Mount
-from llbkit.frontends.dockerfile.program.words import PLAIN, Expansion, Mode, Reference, references
+from llbkit.frontends.dockerfile.program.words import PLAIN, Expansion, Mode, VariableUse, references
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParseWarning
 from llbkit.frontends.dockerfile.syntax.words import Word, where
 from llbkit.frontends.kit.errors.places import Place
@@ -49,7 +49,7 @@ def variable_span(word: str, name: str, mode: Mode = PLAIN) -> Span | None:
 
 
 @lru_cache(maxsize=4)
-def _first_references(word: str, mode: Mode) -> Mapping[str, Reference]:
+def _first_references(word: str, mode: Mode) -> Mapping[str, VariableUse]:
     """Return the variables of a word by name; kept, as all that have no value are asked for one after the other."""
     return {found.name: found for found in reversed(references(word, mode))}
 

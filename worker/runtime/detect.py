@@ -64,7 +64,7 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class HostFinding:
     """One thing looked at on this host; ``help`` is the command or step that mends it, "" if none is known."""
 
     name: str
@@ -78,7 +78,7 @@ class Verdict:
     """What was found: runtimes that work, fastest first, and one finding for each attempt."""
 
     runtimes: tuple[Runtime, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[HostFinding, ...]
 
     def choose(self, *, cgroups: bool = False) -> Runtime:
         """Return the fastest runtime; with ``cgroups`` the fastest that can limit resources.
@@ -125,19 +125,19 @@ def detect(cache_file: Path | None = None, wanted: str = "") -> Verdict:
     return known
 
 
-def check_host(cache_file: Path | None = None) -> list[Finding]:
+def check_host(cache_file: Path | None = None) -> list[HostFinding]:
     """Return what a report on this host should say about containers; see `detect` for the calling thread."""
     verdict = detect(cache_file)
     findings = list(verdict.findings)
     if not verdict.runtimes:
-        findings.append(Finding(name="OCI runtime", ok=False, detail="none works", help=INSTALL))
+        findings.append(HostFinding(name="OCI runtime", ok=False, detail="none works", help=INSTALL))
         return findings
     best = verdict.choose()
     detail = f"{best.name} ({best.mode}), {best.seconds * 1000:.0f} ms to start"
-    findings.append(Finding(name="OCI runtime", ok=True, detail=detail))
+    findings.append(HostFinding(name="OCI runtime", ok=True, detail=detail))
     limits = any(runtime.manages_cgroups for runtime in verdict.runtimes)
     findings.append(
-        Finding(
+        HostFinding(
             name="resource limits",
             ok=limits,
             detail="can be set" if limits else "no runtime here manages cgroups",
@@ -221,7 +221,7 @@ def _load(file: Path | None, key: str) -> Verdict | None:
             return None
         return Verdict(
             runtimes=tuple(Runtime(**item) for item in data["runtimes"]),
-            findings=tuple(Finding(**item) for item in data["findings"]),
+            findings=tuple(HostFinding(**item) for item in data["findings"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -260,13 +260,13 @@ def _test_all(binaries: dict[str, str], place: Path | None) -> Verdict:
     return Verdict(runtimes=tuple(working), findings=tuple(findings))
 
 
-def _finding(name: str, installed: bool, working: Sequence[Runtime], refusals: Sequence[str]) -> Finding:
+def _finding(name: str, installed: bool, working: Sequence[Runtime], refusals: Sequence[str]) -> HostFinding:
     if not installed:
-        return Finding(
+        return HostFinding(
             name=name, ok=False, detail=f"{name} is not installed", help=f"apt-get install -y {name}"
         )
     good = [f"{r.mode}: works, {r.seconds * 1000:.0f} ms" for r in working if r.name == name]
-    return Finding(name=name, ok=bool(good), detail=f"{name} ({'; '.join((*good, *refusals))})")
+    return HostFinding(name=name, ok=bool(good), detail=f"{name} ({'; '.join((*good, *refusals))})")
 
 
 def _test(name: str, path: str, mode: Mode, place: Path | None) -> Runtime | str:

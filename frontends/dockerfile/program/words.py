@@ -92,7 +92,7 @@ def expand(
     return out
 
 
-class Reference(NamedTuple):
+class VariableUse(NamedTuple):
     """A variable in a word: its name, and the half-open range of ``$name`` or all of ``${name...}``."""
 
     name: str
@@ -100,7 +100,7 @@ class Reference(NamedTuple):
     end: int
 
 
-def references(word: str, mode: Mode = PLAIN) -> tuple[Reference, ...]:
+def references(word: str, mode: Mode = PLAIN) -> tuple[VariableUse, ...]:
     """Return the variables that a word expands, in their order; those inside of ``${...}`` come after the outer one.
 
     Cost: linear. A malformed word has those that can be read.
@@ -109,7 +109,7 @@ def references(word: str, mode: Mode = PLAIN) -> tuple[Reference, ...]:
     text = replaced(word[shift:])
     if "$" not in text:
         return ()
-    out: list[Reference] = []
+    out: list[VariableUse] = []
     pending: list[_Word | _Double | _Dollar | Leaf] = [
         _parse(text, mode.escape, not mode.skip_process_quotes)
     ]
@@ -128,11 +128,11 @@ def references(word: str, mode: Mode = PLAIN) -> tuple[Reference, ...]:
                 pending.append(inner)
                 end = parts[-1] if isinstance(parts[-1], tuple) else name
             case tuple() if part.kind == "VARIABLE":
-                out.append(Reference(part.text[1:], part.start + shift, part.end + shift))
+                out.append(VariableUse(part.text[1:], part.start + shift, part.end + shift))
                 continue
             case _:
                 continue
-        out.append(Reference(name.text, start.start + shift, end.end + shift))
+        out.append(VariableUse(name.text, start.start + shift, end.end + shift))
     return tuple(out)
 
 

@@ -18,7 +18,7 @@ from llbkit.worker.base import EnvironmentLackError
 from llbkit.worker.host.boot import boot_id
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.runtime import detect as detecting
-from llbkit.worker.runtime.detect import Finding, Runtime, Verdict, check_host, command, detect
+from llbkit.worker.runtime.detect import HostFinding, Runtime, Verdict, check_host, command, detect
 from llbkit.worker.runtime.rundir import RunDirectory
 
 _TIMEOUT = 20
@@ -49,8 +49,10 @@ def test_the_first_runtime_that_can_is_chosen() -> None:
 
 def test_what_is_missing_decides_the_advice(monkeypatch) -> None:
     """A user who is not root is not told to install what is there."""
-    missing = Finding(name="crun", ok=False, detail="crun is not installed", help="apt-get install -y crun")
-    refused = Finding(name="runc", ok=False, detail="runc (cgroups: not permitted)")
+    missing = HostFinding(
+        name="crun", ok=False, detail="crun is not installed", help="apt-get install -y crun"
+    )
+    refused = HostFinding(name="runc", ok=False, detail="runc (cgroups: not permitted)")
     for findings, user, message, advice in (
         ((missing,), 0, "no OCI runtime is installed", "apt-get install"),
         ((missing, refused), 0, "runc \\(cgroups: not permitted\\)$", "llbkit doctor"),
