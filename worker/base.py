@@ -12,9 +12,8 @@ A layer may be *lazy*: its blob is known but not fetched or unpacked until someb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -107,23 +106,6 @@ into the content store. Blocking; verified. ``progress(current, total)`` reports
 
 StatusReport = Callable[[str, str, int, int, bool], None]
 """``report(id, name, current, total, done)``: sub-progress, as `llbkit.solver.ports.Step.status`."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Session:
-    """The inputs of one build: directories, secrets, agents, stores, permissions. Never stored.
-
-    ``locals`` maps names to directories; ``secrets`` maps ids to functions that return the value;
-    ``ssh`` maps ids to agent socket paths; ``oci_stores`` maps store ids to OCI layout directories;
-    ``entitlements`` holds what was allowed ("network.host", "security.insecure", "device").
-    """
-
-    id: str
-    locals: Mapping[str, Path] = field(default_factory=dict)
-    secrets: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
-    ssh: Mapping[str, Path] = field(default_factory=dict)
-    oci_stores: Mapping[str, Path] = field(default_factory=dict)
-    entitlements: frozenset[str] = frozenset()
 
 
 class WorkerError(Exception):

@@ -11,7 +11,7 @@ import stat
 
 from llbkit.records import dataclass
 from llbkit.worker.base import CancelToken
-from llbkit.worker.fs.tree import Node, Tree, join, lookup, relative, resolve
+from llbkit.worker.fs.tree import Node, Tree, lookup, relative, resolve
 from llbkit.worker.results import Filesystem, Views
 
 
@@ -47,7 +47,7 @@ class Reader:
                 raise IsADirectoryError(f"{path} is a directory")
             if not node.is_file:
                 raise FileNotFoundError(f"{path} is not a regular file")
-            with open(join(tree.base, place), "rb") as file:
+            with tree.open(place) as opened, open(opened.descriptor, "rb", closefd=False) as file:
                 file.seek(offset)
                 return file.read(length or -1)
 

@@ -19,14 +19,15 @@ from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
 from llbkit.worker.archive.decompress import decompression_errors, decompressor_of
-from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
+from llbkit.worker.base import CancelToken, SourceError, StatusReport
 from llbkit.worker.content.archive import blob_path, compact, write_tar
-from llbkit.worker.content.layout import IMAGE_NAME, REF_NAME, Layout
+from llbkit.worker.content.layout import IMAGE_NAME, REF_NAME, Layout, open_layout
 from llbkit.worker.content.legacy import read_legacy
 from llbkit.worker.content.provider import INDEXES, Blobs, descriptor_from, fetch, objects_in, read_json
 from llbkit.worker.images import ImageStore, StoredImage
 from llbkit.worker.oci import Descriptor
 from llbkit.worker.registry.push import Push, Pusher
+from llbkit.worker.session.base import Session
 from llbkit.worker.sources.image import ImageResolver
 from llbkit.worker.sources.platform import choose
 
@@ -317,7 +318,7 @@ class ImageTransfer:
                 plain.unlink(missing_ok=True)
 
     def _load(self, plain: Path, path: Path, cancel: CancelToken, report: StatusReport) -> list[StoredImage]:
-        layout = Layout(plain, legacy=True)
+        layout = Layout(open_layout(plain), legacy=True)
         if not layout.is_oci:
             found = read_legacy(layout, self._store, cancel)
         else:

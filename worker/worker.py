@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
 from llbkit.llb.ir import ops
 from llbkit.llb.ir import platform as platforms
@@ -22,7 +22,6 @@ from llbkit.solver.cache.sqlite import SQLiteStore
 from llbkit.solver.ports import ContentKey, Operation, Result
 from llbkit.worker.base import (
     CancelToken,
-    Session,
     Snapshot,
     Snapshotter,
     StatusReport,
@@ -41,6 +40,7 @@ from llbkit.worker.results import (
     as_snapshot,
     filesystem_of,
 )
+from llbkit.worker.session.base import Session
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.state.directory import StateDir
 
@@ -269,9 +269,9 @@ class LocalWorker:
         Raises:
             WorkerError: the op cannot be executed here: it is not supported, or says what no system call can be told.
         """
-        assert isinstance(session, Session), "jobs on this worker must have a Session"
         refuse_nul(vertex.op)
-        return LeasedOperation(self._operation(vertex, metadata, session), self._results)
+        brought = cast("Session", session)  # jobs on this worker have one, opaque to the solver
+        return LeasedOperation(self._operation(vertex, metadata, brought), self._results)
 
     def _operation(self, vertex: Vertex, metadata: VertexMetadata, session: Session) -> FilesystemOperation:
         match vertex.op:

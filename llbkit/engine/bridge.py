@@ -31,9 +31,10 @@ from llbkit.solver.passes import FILES_PIPELINE, NO_PASSES, PIPELINE, Optimized,
 from llbkit.solver.passes import run as run_passes
 from llbkit.solver.ports import Result
 from llbkit.solver.schedule.flight import together
-from llbkit.worker.base import Session, WorkerError
+from llbkit.worker.base import WorkerError
 from llbkit.worker.reader import PathInfo
 from llbkit.worker.registry.http_errors import is_unreachable
+from llbkit.worker.session.base import Session
 from llbkit.worker.worker import LocalWorker
 
 T = TypeVar("T")

@@ -29,7 +29,8 @@ from llbkit.solver import Solver
 from llbkit.solver.events import Progress, discard
 from llbkit.solver.passes import Optimized
 from llbkit.solver.ports import Result
-from llbkit.worker.base import EnvironmentLackError, Session
+from llbkit.worker.base import EnvironmentLackError
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.worker import LocalWorker
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class Engine:
         wanted = as_platform(platform) or self.worker.platforms[0]
         mode: Literal["pull", "local"] = "pull" if pull else "local"
         with self.worker.lease():
-            found = await self.worker.resolve_image(ref, wanted, mode, Session(id=new_id()))
+            found = await self.worker.resolve_image(ref, wanted, mode, LocalSession(id=new_id()))
         known = ImageConfig(config=found.config, digest=found.digest, ref=found.ref)
         return image(ref, resolver=lambda *_: known, resolve_digest=True, platform=wanted)
 
@@ -301,7 +302,7 @@ class Engine:
     @asynccontextmanager
     async def _bridge(self, request: BuildRequest, progress: Progress) -> AsyncIterator[EngineBridge]:
         with self.worker.agents(request.ssh) as sockets:
-            session = Session(
+            session = LocalSession(
                 id=new_id(),
                 locals=request.locals,
                 secrets={name: _secret(value) for name, value in request.secrets.items()},

@@ -16,9 +16,11 @@ from llbkit.llb.ir import platform as platforms
 from llbkit.progress.display_step import as_display_step
 from llbkit.records import dataclass
 from llbkit.solver.events import Progress, discard
-from llbkit.worker.base import CancelToken, Session, SourceError, StatusReport
+from llbkit.worker.base import CancelToken, SourceError, StatusReport
 from llbkit.worker.content.provider import descriptor_from
 from llbkit.worker.images import StoredImage
+from llbkit.worker.session.base import Session
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.worker import LocalWorker
 
 T = TypeVar("T")
@@ -89,7 +91,7 @@ class Images:
             SourceError: it cannot be had.
         """
         wanted = None if platform == "all" else self._platform(platform)
-        own = session or Session(id=f"pull-{time.time_ns():x}")
+        own = session or LocalSession(id=f"pull-{time.time_ns():x}")
         with self._worker.lease():
             pulled = await self._run(
                 f"pulling {parse(name).with_default_tag().familiar}",

@@ -17,7 +17,8 @@ from llbkit.llb.ids import new_id
 from llbkit.llb.ir.ops import HostIP, Meta, NetMode
 from llbkit.records import dataclass
 from llbkit.solver.events import Progress
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
+from llbkit.worker.session.local import LocalSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -104,7 +105,7 @@ async def run(
     """
     from llbkit.worker.ops.exec.foreground import Foreground
 
-    session = Session(id=new_id())  # answers are kept for each session
+    session = LocalSession(id=new_id())  # answers are kept for each session
     platform = request.platform or worker.platforms[0]
     name = request.image
     if request.pull != "always":

@@ -24,6 +24,8 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from llbkit.worker.session.base import Session
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.sockets import raw_server
@@ -32,7 +34,7 @@ import llbkit.worker.registry.client
 import llbkit.worker.registry.response
 from llbkit.llb.address.reference import parse
 from llbkit.llb.ir.ops import Platform
-from llbkit.worker.base import Session, WorkerError
+from llbkit.worker.base import WorkerError
 from llbkit.worker.content.store import ContentStore
 from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.images import ImageStore
@@ -41,6 +43,7 @@ from llbkit.worker.registry.client import RegistryProvider
 from llbkit.worker.registry.dockerconfig import Credentials
 from llbkit.worker.registry.push import Push, Pusher
 from llbkit.worker.registry.transport import Transport
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.http import HttpSource
 from llbkit.worker.sources.image import ImageResolver
 from llbkit.worker.state.directory import StateDir
@@ -136,7 +139,7 @@ class Client:
         )  # fmt: skip
         images = ImageStore(self.database, self.store)
         resolver = ImageResolver(store=self.store, registry=RegistryProvider(transport), images=images)
-        name, session = f"{self.servers.own}/a/b:c", Session(id=str(source.random()))
+        name, session = f"{self.servers.own}/a/b:c", LocalSession(id=str(source.random()))
         content = self.servers.content
         self.asked = source.choice(("pull", "pull", "pull", "digest", "push", "file", "blob"))
         match self.asked:

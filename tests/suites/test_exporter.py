@@ -25,7 +25,7 @@ from support.remote import DirectoryLayers, MemoryBlobs, sha256
 from llbkit.llb.address.reference import parse
 from llbkit.llb.ir.ops import Platform
 from llbkit.worker.base import Snapshot, SourceError, StorageError
-from llbkit.worker.content.layout import Layout
+from llbkit.worker.content.layout import Layout, open_layout
 from llbkit.worker.exporters.base import ExportError, ExportRequest, ExportTools, PlatformExport
 from llbkit.worker.exporters.export import EXPORTERS, check, export
 from llbkit.worker.exporters.image.config import LayerFacts, complete_history, image_config
@@ -270,7 +270,7 @@ def test_a_layout_directory_collects_images_and_is_read_back(tools, files, tmp_p
     second = run(
         tools, files, "oci", dest=tmp_path / "l", names=("x:2",), tar="false", oci_mediatypes="false"
     )
-    layout = Layout(tmp_path / "l")
+    layout = Layout(open_layout(tmp_path / "l"))
     assert layout.resolve(parse("x:1"), Token()).digest == first["containerimage.digest"]
     assert layout.resolve(parse("x:2"), Token()).digest == second["containerimage.digest"]
     with pytest.raises(SourceError, match="tag '3' not found") as caught:
@@ -279,10 +279,10 @@ def test_a_layout_directory_collects_images_and_is_read_back(tools, files, tmp_p
     assert sorted(os.listdir(tmp_path / "l")) == ["blobs", "index.json", "oci-layout"]
     for _ in range(2):
         run(tools, files, "oci", dest=tmp_path / "unnamed", tar="false")
-    [entry] = Layout(tmp_path / "unnamed").entries()
+    [entry] = Layout(open_layout(tmp_path / "unnamed")).entries()
     assert entry.annotations["org.opencontainers.image.ref.name"] == "latest"
     run(tools, files, "oci", dest=tmp_path / "l.tar", names=("x:1",))
-    archive = Layout(tmp_path / "l.tar")
+    archive = Layout(open_layout(tmp_path / "l.tar"))
     descriptor = archive.resolve(parse("x:1"), Token())
     assert archive.manifest(parse("x:1"), descriptor, Token()) == layout.manifest(
         parse("x:1"), descriptor, Token()

@@ -38,13 +38,15 @@ def is_archive(path: str) -> bool:
         return False
 
 
-def unpack(path: str, base: str, token: CancelToken, owner: Owner | None = None) -> None:
+def unpack(path: str, base: str, token: CancelToken, owner: Owner | None = None, *, name: str = "") -> None:
     """Unpack the archive at host path ``path`` into the directory ``base``; all members belong to ``owner`` if given.
+
+    Messages call it ``name``, by default the last part of the path.
 
     Raises:
         FileOpError: it is damaged, or holds what cannot be.
     """
-    name = os.path.basename(path)
+    name = name or os.path.basename(path)
     try:
         with _opened(path) as (reader, finish):
             _Unpacker(reader, base, token, name, owner).run()

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from llbkit.llb.address.reference import Reference
 from llbkit.worker.archive.tarread import TarError, TarReader
 from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.provider import MANIFESTS, MAX_MANIFEST, descriptor_from, read_json, verified
 from llbkit.worker.oci import Descriptor, is_digest
+
+if TYPE_CHECKING:
+    from llbkit.worker.session.base import LayoutFiles
 
 _CHUNK = 1 << 20
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -28,20 +31,16 @@ class Layout:
     With ``legacy`` an archive of an older `docker save`, which has a ``manifest.json`` only, is accepted as well.
 
     Raises:
-        SourceError: ``path`` is not an OCI layout.
+        SourceError: the files are not an OCI layout.
     """
 
-    def __init__(self, path: Path, *, legacy: bool = False) -> None:
-        self._path = path
-        self._members: Mapping[str, tuple[int, int]] | None = None
-        if path.is_file():
-            self._members = _index_tar(path)
-        elif not path.is_dir():
-            raise SourceError(f"no OCI layout at {path}", help="check the path of the store")
-        self.is_oci = self._has("index.json")
-        if not self.is_oci and not (legacy and self._has("manifest.json")):
+    def __init__(self, files: LayoutFiles, *, legacy: bool = False) -> None:
+        self.files = files
+        self._path = files.where
+        self.is_oci = files.has("index.json")
+        if not self.is_oci and not (legacy and files.has("manifest.json")):
             raise SourceError(
-                f"{path} is not an OCI layout: it has no index.json",
+                f"{files.where} is not an OCI layout: it has no index.json",
                 help="write one with: llbkit build -o type=oci,tar=false,dest=DIR",
             )
 
@@ -80,7 +79,7 @@ class Layout:
         self, ref: Reference, descriptor: Descriptor, cancel: CancelToken, offset: int = 0
     ) -> Iterator[bytes]:
         """Yield a blob in chunks from ``offset`` on."""
-        stream, left = self._open(_blob(descriptor.digest))
+        stream, left = self.files.open(_blob(descriptor.digest))
         with stream:
             stream.seek(offset, os.SEEK_CUR)
             left -= offset
@@ -97,7 +96,7 @@ class Layout:
 
     def holds(self, digest: str) -> bool:
         """Return whether a blob is in the layout."""
-        return self._has(_blob(digest))
+        return self.files.has(_blob(digest))
 
     def open_file(self, name: str) -> tuple[BinaryIO, int]:
         """Open a file by its name in the archive; return it with its size in bytes.
@@ -105,11 +104,11 @@ class Layout:
         Raises:
             SourceError: the file does not exist.
         """
-        return self._open(name)
+        return self.files.open(name)
 
     def size(self, digest: str) -> int:
         """Return the size in bytes of a blob."""
-        stream, size = self._open(_blob(digest))
+        stream, size = self.files.open(_blob(digest))
         stream.close()
         return size
 
@@ -123,30 +122,69 @@ class Layout:
         )
         return Descriptor(media_type=str(kind), digest=ref.digest, size=len(data))
 
-    def _has(self, name: str) -> bool:
-        return name in self._members if self._members is not None else (self._path / name).is_file()
-
-    def _open(self, name: str) -> tuple[BinaryIO, int]:
-        try:
-            if self._members is None:
-                stream = (self._path / name).open("rb")
-                return stream, (self._path / name).stat().st_size
-            offset, size = self._members[name]
-            stream = self._path.open("rb")
-            stream.seek(offset)
-        except (OSError, KeyError) as error:
-            raise SourceError(
-                f"{name} is missing from the OCI layout {self._path}",
-                help="copy the image again, with all of its platforms",
-            ) from error
-        return stream, size
-
     def _small(self, name: str) -> bytes:
-        stream, size = self._open(name)
+        stream, size = self.files.open(name)
         with stream:
             if size > MAX_MANIFEST:
                 raise SourceError(f"{self._path}/{name} is larger than {MAX_MANIFEST >> 20} MiB")
             return stream.read(size)
+
+
+def open_layout(path: Path) -> LayoutFiles:
+    """Return the files of a layout of this machine: a directory or a tar archive.
+
+    Raises:
+        SourceError: there is neither, or the archive cannot be read.
+    """
+    if path.is_file():
+        return _ArchiveFiles(path, _index_tar(path))
+    if not path.is_dir():
+        raise SourceError(f"no OCI layout at {path}", help="check the path of the store")
+    return _DirectoryFiles(path)
+
+
+class _LocalFiles:
+    """A `llbkit.worker.session.base.LayoutFiles` of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.local_path = path
+        self.where = str(path)
+
+    def _missing(self, name: str) -> SourceError:
+        return SourceError(
+            f"{name} is missing from the OCI layout {self.where}",
+            help="copy the image again, with all of its platforms",
+        )
+
+
+class _DirectoryFiles(_LocalFiles):
+    def has(self, name: str) -> bool:
+        return (self.local_path / name).is_file()
+
+    def open(self, name: str) -> tuple[BinaryIO, int]:
+        try:
+            stream = (self.local_path / name).open("rb")
+        except OSError as error:
+            raise self._missing(name) from error
+        return stream, os.fstat(stream.fileno()).st_size
+
+
+class _ArchiveFiles(_LocalFiles):
+    def __init__(self, path: Path, members: Mapping[str, tuple[int, int]]) -> None:
+        super().__init__(path)
+        self._members = members
+
+    def has(self, name: str) -> bool:
+        return name in self._members
+
+    def open(self, name: str) -> tuple[BinaryIO, int]:
+        try:
+            offset, size = self._members[name]
+            stream = self.local_path.open("rb")
+            stream.seek(offset)
+        except (OSError, KeyError) as error:
+            raise self._missing(name) from error
+        return stream, size
 
 
 def _blob(digest: str) -> str:

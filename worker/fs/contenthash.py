@@ -20,7 +20,7 @@ from typing import Protocol
 from llbkit.solver.ports import ContentKey, Json
 from llbkit.worker.base import CancelToken, Snapshot, Snapshotter
 from llbkit.worker.fs.select.selection import Pick, Selection
-from llbkit.worker.fs.tree import DirectoryTree, Node, Tree, join, unreadable
+from llbkit.worker.fs.tree import DirectoryTree, Node, OpenFile, Tree, join
 from llbkit.worker.host.parallel import in_threads, threads_for
 from llbkit.worker.results import Filesystem, by_kind
 from llbkit.worker.sources.localtree import LocalTree
@@ -169,7 +169,8 @@ def file_digests(tree: Tree, files: Sequence[tuple[str, Pick]], token: CancelTok
 
     def read(paths: list[str]) -> None:
         token.check()
-        digest = hash_file(join(tree.base, paths[0]))
+        with tree.open(paths[0]) as file:
+            digest = hash_file(file)
         for path in paths:
             digests[path] = digest
 
@@ -177,23 +178,16 @@ def file_digests(tree: Tree, files: Sequence[tuple[str, Pick]], token: CancelTok
     return digests
 
 
-def hash_file(path: str) -> bytes:
-    """Return the SHA-256 digest of a regular file.
+def hash_file(file: OpenFile) -> bytes:
+    """Return the SHA-256 digest of the rest of an open file.
 
     Raises:
         SourceError: it cannot be read.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            digest = hashlib.sha256()
-            while chunk := os.read(fd, _CHUNK):
-                digest.update(chunk)
-            return digest.digest()
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.digest()
 
 
 def _add(

@@ -25,7 +25,6 @@ from llbkit.worker.host.parallel import in_threads, threads_for
 from llbkit.worker.sources.statcache import identity
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,14 +229,11 @@ class _Copier:
         return (stamp, stamp) if stamp != KEEP_TIME else (status.st_atime_ns, status.st_mtime_ns)
 
     def _copy_content(self, pick: Pick, out: int) -> None:
-        source = os.open(join(self._tree.base, pick.path), _READ)
-        try:
-            self._bytes.copy(source, out, pick.node.stat)
+        with self._tree.open(pick.path) as source:
+            self._bytes.copy(source.descriptor, out, pick.node.stat)
             # What is copied must be what was digested: cache keys depend on it.
-            if not self._tree.keeps_owners and identity(os.fstat(source)) != identity(pick.node.stat):
+            if not self._tree.keeps_owners and identity(source.status()) != identity(pick.node.stat):
                 raise FileOpError(f"/{pick.path} changed while it was being copied", help="build again")
-        finally:
-            os.close(source)
 
 
 def current_umask() -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from llbkit.llb.ir.ops import Chown, NamedUser, UserOpt
 from llbkit.worker.base import FileOpError
-from llbkit.worker.fs.tree import Tree, join, lookup, resolve
+from llbkit.worker.fs.tree import Tree, lookup, resolve
 
 _LIMIT = 16 << 20
 _NUMBER = re.compile("[+-]?[0-9]{1,18}")
@@ -78,7 +78,7 @@ def _rows(tree: Tree, path: str) -> Iterator[list[str]]:
     node = lookup(tree, where)
     if node is None or not node.is_file:
         return
-    with open(join(tree.base, where), "rb") as file:
+    with tree.open(where) as opened, open(opened.descriptor, "rb", closefd=False) as file:
         text = file.read(_LIMIT).decode("utf-8", "surrogateescape")
     for line in text.split("\n"):
         yield line.strip().split(":")

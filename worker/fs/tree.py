@@ -12,10 +12,11 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from llbkit.grammar.patterns.match import clean_path
 from llbkit.worker.base import SourceError
+from llbkit.worker.fs.filesystems import is_open_for_writing
 from llbkit.worker.fs.rootpath import PATH_MAX
 from llbkit.worker.fs.select.wildcards import component_matcher, split_wildcards
 
@@ -45,12 +46,60 @@ class Node(NamedTuple):
         return self.kind == stat.S_IFLNK
 
 
-class Tree(Protocol):
-    """A readable directory tree. Implementations are safe to use from several threads."""
+class OpenFile(Protocol):
+    """A regular file open for reading. Leaving its context closes it."""
 
     @property
-    def base(self) -> str:
-        """The absolute path of its root."""
+    def descriptor(self) -> int:
+        """A descriptor with all of the content: `os.fstat` tells its size, and it can be read, sought and cloned."""
+
+    def read(self, size: int) -> bytes:
+        """Read on; at most ``size`` bytes, b"" at the end. Raises SourceError."""
+
+    def status(self) -> os.stat_result:
+        """Return the file's status as it is after what was read. Raises SourceError."""
+
+    def has_writers(self) -> bool | None:
+        """Return whether somebody has it open for writing; None if that is not known."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class LocalFile:
+    """An `OpenFile` of this machine, which owns its descriptor."""
+
+    __slots__ = ("_path", "descriptor")
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor = descriptor
+        self._path = path
+
+    def read(self, size: int) -> bytes:
+        """Read on."""
+        try:
+            return os.read(self.descriptor, size)
+        except OSError as error:
+            raise unreadable(self._path, error) from error
+
+    def status(self) -> os.stat_result:
+        """Return the status as it is now."""
+        return os.fstat(self.descriptor)
+
+    def has_writers(self) -> bool | None:
+        """Return whether somebody has it open for writing."""
+        return is_open_for_writing(self.descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+
+class Tree(Protocol):
+    """A readable directory tree. Implementations are safe to use from several threads."""
 
     @property
     def keeps_owners(self) -> bool:
@@ -67,6 +116,13 @@ class Tree(Protocol):
 
     def kept(self, path: str) -> bytes | None:
         """Return a small file's content if it happens to be in memory, else None."""
+
+    def open(self, path: str) -> OpenFile:
+        """Open a regular file for reading, never through a link.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
 
 
 class DirectoryTree:
@@ -100,6 +156,10 @@ class DirectoryTree:
         """Return None: nothing of a snapshot is kept in memory."""
         return None
 
+    def open(self, path: str) -> LocalFile:
+        """Open a regular file for reading."""
+        return open_file(join(self.base, path))
+
 
 def scan(path: str) -> list[tuple[str, Node]]:
     """List a directory in order of names, without sockets, whiteouts and vanished entries; empty if it is none.
@@ -131,6 +191,18 @@ def scan(path: str) -> list[tuple[str, Node]]:
                 raise unreadable(entry.path, error) from error
     found.sort()
     return found
+
+
+def open_file(path: str) -> LocalFile:
+    """Open a regular file for reading, never through a link.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        return LocalFile(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), path)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: str, error: OSError) -> SourceError:

@@ -16,16 +16,29 @@ import threading
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llbkit.records import dataclass
 
+if TYPE_CHECKING:
+    from llbkit.worker.session.base import Agent
+
 _CHUNK = 1 << 16
 _BACKLOG = 128
-_CONNECT_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def forwarded(agent: Path, directory: Path, name: str, *, uid: int, gid: int, mode: int) -> Iterator[Path]:
+def reachable(agent: Agent, directory: Path) -> Iterator[Path]:
+    """Yield a socket of the agent for a process of ours: its own if it is on this machine, else one in ``directory``."""
+    if agent.local_path is not None:
+        yield agent.local_path
+        return
+    with forwarded(agent, directory, "agent", uid=os.geteuid(), gid=os.getegid(), mode=0o600) as path:
+        yield path
+
+
+@contextlib.contextmanager
+def forwarded(agent: Agent, directory: Path, name: str, *, uid: int, gid: int, mode: int) -> Iterator[Path]:
     """Serve a socket ``directory/name`` that reaches ``agent`` for as long as the context lasts."""
     path = directory / name
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -59,21 +72,6 @@ def _bind(listener: socket.socket, directory: Path, name: str) -> None:
         os.close(fd)
 
 
-def _connect(agent: Path) -> socket.socket:
-    fd = os.open(agent.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        upstream.settimeout(_CONNECT_SECONDS)
-        upstream.connect(f"/proc/thread-self/fd/{fd}/{agent.name}")
-        upstream.setblocking(False)
-    except OSError:
-        upstream.close()
-        raise
-    finally:
-        os.close(fd)
-    return upstream
-
-
 @dataclass(slots=True, eq=False)
 class _End:
     """One end of a connection: ``pending`` is to be written to it, and it is read from while it is ``speaking``."""
@@ -104,7 +102,7 @@ class _End:
         return not (self.speaking or self.other.speaking or self.pending or self.other.pending)
 
 
-def _serve(listener: socket.socket, agent: Path, stopped: socket.socket) -> None:
+def _serve(listener: socket.socket, agent: Agent, stopped: socket.socket) -> None:
     """Accept and relay, all on one thread, until ``stopped`` becomes readable."""
     listener.setblocking(False)
     with contextlib.ExitStack() as sockets, selectors.DefaultSelector() as selector:
@@ -121,13 +119,13 @@ def _serve(listener: socket.socket, agent: Path, stopped: socket.socket) -> None
 
 
 def _accept(
-    listener: socket.socket, agent: Path, selector: selectors.BaseSelector, sockets: contextlib.ExitStack
+    listener: socket.socket, agent: Agent, selector: selectors.BaseSelector, sockets: contextlib.ExitStack
 ) -> None:
     with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
         client, _ = listener.accept()
         client.setblocking(False)
         try:
-            upstream = _connect(agent)
+            upstream = agent.connect()
         except OSError:
             client.close()
             return

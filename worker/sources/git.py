@@ -19,10 +19,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from llbkit.records import dataclass
-from llbkit.worker.base import CancelToken, EnvironmentLackError, Session, SourceError
+from llbkit.worker.base import CancelToken, EnvironmentLackError, SourceError
 from llbkit.worker.fs.descent import remove_tree
+from llbkit.worker.host.ssh import reachable
 from llbkit.worker.registry.proxies import proxy_variables
 from llbkit.worker.registry.urls import header_value
+from llbkit.worker.session.base import Session
 from llbkit.worker.sources.gitdir import clean, kept_refs
 from llbkit.worker.sources.giterrors import git_failure
 from llbkit.worker.sources.giturl import GitSpec, is_commit_id
@@ -296,7 +298,7 @@ class GitSource:
             env["GIT_CONFIG_COUNT"] = str(len(options))
             for number, (key, value) in enumerate(options.items()):
                 env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = key, value
-            env |= _ssh(spec, session, Path(home))
+            env |= _ssh(spec, session, Path(home), stack)
             yield env
 
 
@@ -311,11 +313,13 @@ def _authorization(spec: GitSpec, session: Session) -> dict[str, str]:
     if match is None:
         return {}
     for name, is_token in ((spec.header_secret, False), (spec.token_secret, True)):
-        value = session.secrets.get(f"{name}.{spec.host}") or session.secrets.get(name)
+        value = session.secret(f"{name}.{spec.host}")
+        if value is None:
+            value = session.secret(name)
         if value is None:
             continue
         try:
-            text = header_value(value().decode().strip())
+            text = header_value(value.decode().strip())
         except ValueError as error:
             raise SourceError(
                 f"{spec.redacted}: the secret {name} cannot be sent in a header: not a single line of Latin-1 text",
@@ -329,7 +333,7 @@ def _authorization(spec: GitSpec, session: Session) -> dict[str, str]:
     return {}
 
 
-def _ssh(spec: GitSpec, session: Session, home: Path) -> dict[str, str]:
+def _ssh(spec: GitSpec, session: Session, home: Path, stack: ExitStack) -> dict[str, str]:
     out: dict[str, str] = {}
     command = "ssh -F /dev/null -o BatchMode=yes"
     if spec.known_hosts:
@@ -338,9 +342,9 @@ def _ssh(spec: GitSpec, session: Session, home: Path) -> dict[str, str]:
         command += f" -o UserKnownHostsFile={hosts} -o StrictHostKeyChecking=yes"
     else:
         command += " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
-    socket = session.ssh.get(spec.ssh or "default")
-    if socket is not None:
-        out["SSH_AUTH_SOCK"] = str(socket)
+    agent = session.agent(spec.ssh or "default")
+    if agent is not None:
+        out["SSH_AUTH_SOCK"] = str(stack.enter_context(reachable(agent, home)))
     elif spec.ssh and not spec.remote.startswith(("http", "file")):
         raise SourceError(
             f"{spec.redacted} requires the SSH agent {spec.ssh!r}",

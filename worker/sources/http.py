@@ -18,12 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 from llbkit.llb.address.reference import InvalidDigestError, check_digest
 from llbkit.records import dataclass
-from llbkit.worker.base import CancelToken, Session, SourceError
+from llbkit.worker.base import CancelToken, SourceError
 from llbkit.worker.content.provider import Blobs, Progress, WrongDigestError
 from llbkit.worker.registry.http_errors import HttpError
 from llbkit.worker.registry.response import Response
 from llbkit.worker.registry.transport import Endpoint, Transport
 from llbkit.worker.registry.urls import basic_authorization, header_value, resolve_url
+from llbkit.worker.session.base import Session
 from llbkit.worker.state.metadata import Metadata
 
 _CHUNK = 1 << 20
@@ -256,11 +257,11 @@ def permissions(attrs: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 def _authorization(session: Session, secret: str) -> str | None:
-    value = session.secrets.get(secret) if secret else None
+    value = session.secret(secret) if secret else None
     if value is None:
         return None
     try:
-        return header_value(value().decode().strip())
+        return header_value(value.decode().strip())
     except ValueError as error:
         raise SourceError(
             f"the secret {secret} cannot be used as an Authorization header: not a single line of Latin-1 text",

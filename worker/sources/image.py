@@ -18,8 +18,8 @@ from llbkit.llb.address.reference import Reference, parse
 from llbkit.llb.ir import platform as platforms
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
-from llbkit.worker.base import CancelToken, Session, SourceError
-from llbkit.worker.content.layout import Layout
+from llbkit.worker.base import CancelToken, SourceError
+from llbkit.worker.content.layout import Layout, open_layout
 from llbkit.worker.content.provider import (
     INDEXES,
     Blobs,
@@ -35,6 +35,7 @@ from llbkit.worker.content.provider import (
 from llbkit.worker.images import ImageStore
 from llbkit.worker.oci import Descriptor, is_digest
 from llbkit.worker.registry.auth import acquired
+from llbkit.worker.session.base import LayoutFiles, Session
 from llbkit.worker.sources.platform import choose
 
 ResolveMode = Literal["default", "pull", "local"]
@@ -72,6 +73,10 @@ class _Place:
     provider: Provider
     ref: Reference
     source: str
+
+
+def _named(layout: LayoutFiles | None) -> str:
+    return layout.where if layout is not None else ""
 
 
 class ImageResolver:
@@ -149,6 +154,9 @@ class ImageResolver:
                 f"{ref.familiar}: the manifest has {len(layers)} layers, the config {len(diff_ids)}",
                 help="the image is damaged or not a container image; build and push it again",
             )
+        if layout is not None and layout.local_path is None:  # its files are gone with the session
+            for layer in layers:
+                fetch(self._store, place.provider, place.ref, layer, cancel)
         limit = attrs.get("image.layerlimit") or attrs.get("oci.layerlimit") or ""
         count = int(limit) if limit.isdigit() else len(layers)
         entries = objects_in(f"the config of {ref.familiar}", table, "history")
@@ -233,9 +241,9 @@ class ImageResolver:
     def _place(self, source: str) -> _Place:
         if source.startswith(DOCKER_IMAGE):
             return _Place(self._registry, parse(source.removeprefix(DOCKER_IMAGE)), source)
-        if source.startswith(OCI_LAYOUT):
+        if source.startswith(OCI_LAYOUT) and "?path=" in source:
             name, _, query = source.removeprefix(OCI_LAYOUT).partition("?")
-            return _Place(Layout(Path(parse_qs(query)["path"][0])), parse(name), source)
+            return _Place(Layout(open_layout(Path(parse_qs(query)["path"][0]))), parse(name), source)
         raise SourceError(
             "a layer is missing from the local store and its origin is unknown",
             help="build again with --no-cache",
@@ -243,7 +251,7 @@ class ImageResolver:
 
     def _target(
         self, identifier: str, attrs: Mapping[str, str], session: Session
-    ) -> tuple[Reference, Path | None]:
+    ) -> tuple[Reference, LayoutFiles | None]:
         scheme, _, name = identifier.partition("://")
         ref = parse(name).with_default_tag()
         if scheme != "oci-layout":
@@ -251,22 +259,27 @@ class ImageResolver:
         return ref, self._layout(session, attrs.get("oci.store") or ref.name, name)
 
     @staticmethod
-    def _layout(session: Session, store: str, ref: str) -> Path | None:
+    def _layout(session: Session, store: str, ref: str) -> LayoutFiles | None:
         if not store:
             return None
-        path = session.oci_stores.get(store)
-        if path is None:
-            known = ", ".join(sorted(session.oci_stores)) or "none"
+        files = session.store(store)
+        if files is None:
+            known = ", ".join(session.offered("store")) or "none"
             raise SourceError(
                 f"{ref}: OCI layout {store!r} not provided to this build",
                 help=f"available: {known}; add one with --build-context NAME=oci-layout://DIR",
             )
-        return path
+        return files
 
     def _root(
-        self, ref: Reference, mode: ResolveMode, cancel: CancelToken, session: Session, layout: Path | None
+        self,
+        ref: Reference,
+        mode: ResolveMode,
+        cancel: CancelToken,
+        session: Session,
+        layout: LayoutFiles | None,
     ) -> tuple[Descriptor, _Place]:
-        key = (session.id, f"{layout or ''} {mode} {ref}")
+        key = (session.id, f"{_named(layout)} {mode} {ref}")
         with self._lock:
             lock, answer = self._known.setdefault(key, (threading.Lock(), []))
             while len({session_id for session_id, _ in self._known}) > _SESSIONS:
@@ -277,22 +290,23 @@ class ImageResolver:
             return answer[0]
 
     def _answered(
-        self, ref: Reference, session: Session, layout: Path | None
+        self, ref: Reference, session: Session, layout: LayoutFiles | None
     ) -> tuple[Descriptor, _Place] | None:
         """Return what the session was told of a name already, however it asked: its config and layers must agree."""
         with self._lock:
             for mode in get_args(ResolveMode):
-                _, answer = self._known.get((session.id, f"{layout or ''} {mode} {ref}"), (None, []))
+                _, answer = self._known.get((session.id, f"{_named(layout)} {mode} {ref}"), (None, []))
                 if answer:
                     return answer[0]
         return None
 
     def _ask(
-        self, ref: Reference, mode: ResolveMode, cancel: CancelToken, layout: Path | None
+        self, ref: Reference, mode: ResolveMode, cancel: CancelToken, layout: LayoutFiles | None
     ) -> tuple[Descriptor, _Place]:
         if layout is not None:
-            path = layout.absolute()
-            place = _Place(Layout(path), ref, f"{OCI_LAYOUT}{ref}?path={quote(str(path))}")
+            path = layout.local_path
+            origin = f"?path={quote(str(path))}" if path is not None else ""
+            place = _Place(Layout(layout), ref, f"{OCI_LAYOUT}{ref}{origin}")
             return place.provider.resolve(ref, cancel), place
         place = _Place(self._registry, ref, f"{DOCKER_IMAGE}{ref}")
         if mode == "local" and (stored := self._images.get(str(ref))) is not None:

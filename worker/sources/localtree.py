@@ -1,39 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories of the client, read in place: filtered, scanned once a build, hashed only where the graph looks.
+"""Directories of the client: filtered, scanned once a build, hashed only where the graph looks.
 
 Filters are BuildKit's (wire.md B3): include patterns choose, exclude patterns take away, follow paths add what they
 lead to through symbolic links. Everything belongs to 0:0. Sockets and vanished files do not exist.
 
-Cost: one ``scandir`` a directory and one ``lstat`` an entry. Digests and extended attributes of unchanged files come
+Digests and extended attributes of unchanged files come
 from the stat cache; what has to be read is read once, and small files stay in memory for the copy that follows.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from llbkit.grammar.patterns.match import PatternMatcher
 from llbkit.solver.ports import ContentKey
 from llbkit.worker.base import Snapshot, SourceError
-from llbkit.worker.fs.filesystems import is_open_for_writing
-from llbkit.worker.fs.select.filters import START, Filter, FilterState
-from llbkit.worker.fs.select.followpaths import follow_paths
-from llbkit.worker.fs.tree import (
-    Node,
-    join,
-    lookup,
-    read_xattrs,
-    scan,
-    unreadable,
-)
+from llbkit.worker.fs.tree import Node, OpenFile, join, lookup
 from llbkit.worker.host.parallel import in_threads, threads_for
+from llbkit.worker.session.base import Directory, Listing, PathFilters
 from llbkit.worker.sources.statcache import StatCache, Xattrs
 
 KEPT_FILE, KEPT_TOTAL = 1 << 16, 96 << 20
@@ -48,7 +37,7 @@ class LocalTree:
     """The lazy result of a ``local://`` source; a `llbkit.worker.fs.tree.Tree`.
 
     Args:
-        base: the directory.
+        directory: the directory of the client.
         cache: its stat cache.
         name: what users call it ("context").
         include, exclude: patterns as in ``.dockerignore``.
@@ -63,7 +52,7 @@ class LocalTree:
 
     def __init__(
         self,
-        base: str | os.PathLike[str],
+        directory: Directory,
         cache: StatCache,
         *,
         name: str = "context",
@@ -73,16 +62,15 @@ class LocalTree:
         materialize: Materialize | None = None,
         show: Show | None = None,
     ) -> None:
-        self.base = os.fspath(base)
+        self.directory = directory
         self.name = name
         self.cache = cache
         self.keys: dict[str, ContentKey] = {}
         """Content keys of parts of this tree, by canonical selections."""
-        self._include_patterns, self._follow = tuple(include), tuple(follow)
-        self._exclude = tuple(exclude)
+        self._filters = PathFilters(include=tuple(include), exclude=tuple(exclude), follow=tuple(follow))
         self._materialize, self._show = materialize, show
         self._lock = threading.RLock()
-        self._scanned: dict[str, dict[str, Node]] | None = None
+        self._scanned: Listing | None = None
         self._snapshot: Snapshot | None = None
         self.lease: object = None
         """Keeps the layers of the snapshot that was made of the tree."""
@@ -90,15 +78,17 @@ class LocalTree:
         self._xattrs: dict[str, Xattrs] = {}
         self._kept: dict[str, bytes] = {}
         self._kept_total = 0
-        if not os.path.isdir(self.base):
+        root = directory.root()
+        if root is None:
             raise SourceError(
-                f"local directory {name!r}: {self.base} is not a directory",
+                f"local directory {name!r}: {directory.where} is not a directory",
                 help="check the path",
             )
+        self._root = root
 
     def root(self) -> Node:
         """Return the node of the root directory."""
-        return Node(os.stat(self.base), stat.S_IFDIR)
+        return self._root
 
     def children(self, path: str) -> Mapping[str, Node]:
         """Return the entries of a directory in order of their names; nothing if ``path`` is not a directory."""
@@ -120,7 +110,7 @@ class LocalTree:
         known = self.cache.get(path, node)
         if known is not None:
             return known.xattrs
-        found = read_xattrs(join(self.base, path))
+        found = self.directory.xattrs(path)
         if not node.is_file:
             self.cache.put(path, node.stat, b"", found, time.time_ns())
         return found
@@ -161,16 +151,14 @@ class LocalTree:
 
     def siblings(self, path: str) -> list[str]:
         """Return the names in a directory that the ignore file does not exclude, read by a step or not."""
-        with suppress(OSError):
-            ignored = PatternMatcher(self._exclude)
-            names = sorted(os.listdir(os.path.join(self.base, path)))
-            return [name for name in names if not ignored.matches_or_parent(join(path, name))]
-        return []
+        ignored = PatternMatcher(self._filters.exclude)
+        names = self.directory.names(path)
+        return [name for name in names if not ignored.matches_or_parent(join(path, name))]
 
     def excluded(self, path: str) -> bool:
         """Return whether ``path`` exists in the directory, but the ignore file excludes it."""
-        ignored = PatternMatcher(self._exclude).matches_or_parent(path)
-        return ignored and lookup(self, path) is None and os.path.lexists(join(self.base, path))
+        ignored = PatternMatcher(self._filters.exclude).matches_or_parent(path)
+        return ignored and lookup(self, path) is None and self.directory.lstat(path) is not None
 
     def materialize(self) -> Snapshot:
         """Return the tree as a snapshot, made once.
@@ -195,80 +183,37 @@ class LocalTree:
 
     def _read(self, item: tuple[str, Node]) -> None:
         path, node = item
-        full = join(self.base, path)
         read_at = time.time_ns()
-        try:
-            fd = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                writers = is_open_for_writing(fd)  # who opens it from here on changes its times
-                data = os.read(fd, min(node.stat.st_size, KEPT_FILE) + 1)
-                digest = hashlib.sha256(data)
-                whole = len(data) <= min(node.stat.st_size, KEPT_FILE)
-                while not whole and (chunk := os.read(fd, _CHUNK)):
-                    digest.update(chunk)
-                status = os.fstat(fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise unreadable(full, error) from error
+        with self.directory.open(path) as file:
+            writers = file.has_writers()  # who opens it from here on changes its times
+            data = file.read(min(node.stat.st_size, KEPT_FILE) + 1)
+            digest = hashlib.sha256(data)
+            whole = len(data) <= min(node.stat.st_size, KEPT_FILE)
+            while not whole and (chunk := file.read(_CHUNK)):
+                digest.update(chunk)
+            status = file.status()
         self._digests[path] = found = digest.digest()
         if whole and self._kept_total + len(data) <= KEPT_TOTAL:
             self._kept[path] = data
             self._kept_total += len(data)
-        xattrs = read_xattrs(full)
+        xattrs = self.directory.xattrs(path)
         if xattrs:
             self._xattrs[path] = xattrs
         self.cache.put(path, status, found, xattrs, read_at, writers)
 
-    def _tree(self) -> dict[str, dict[str, Node]]:
+    def open(self, path: str) -> OpenFile:
+        """Open a regular file for reading."""
+        return self.directory.open(path)
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is a directory at ``path``, whatever the filters say."""
+        node = self.directory.lstat(path)
+        return node is not None and node.is_dir
+
+    def _tree(self) -> Listing:
         if self._scanned is None:
             with self._lock:
                 if self._scanned is None:
-                    self._scanned = self._scan()
+                    self.cache.refresh()
+                    self._scanned = self.directory.scan(self._filters)
         return self._scanned
-
-    def _scan(self) -> dict[str, dict[str, Node]]:
-        self.cache.refresh()
-        patterns = list(self._include_patterns)
-        if self._follow:
-            followed = follow_paths(self.base, self._follow)
-            if "" not in followed:
-                patterns += followed
-            else:
-                patterns = [*patterns, "**"] if patterns else []
-        return walk(self.base, Filter(patterns, self._exclude))
-
-
-def walk(base: str, chosen: Filter) -> dict[str, dict[str, Node]]:
-    """List a directory tree: entries by directory, sorted by name, filtered.
-
-    A directory that is not itself included is there if something below it is.
-
-    Raises:
-        SourceError: something cannot be read.
-    """
-    tree: dict[str, dict[str, Node]] = {}
-    pending: list[tuple[str, FilterState]] = [("", START)]
-    weak: list[str] = []
-    while pending:
-        path, state = pending.pop()
-        entries = dict(scan(join(base, path)))
-        if not chosen:
-            pending += [(join(path, name), START) for name, node in entries.items() if node.is_dir]
-        else:
-            for name, node in list(entries.items()):
-                child = join(path, name)
-                verdict = chosen.judge(child, state, is_dir=node.is_dir)
-                if node.is_dir and verdict.enter:
-                    pending.append((child, verdict.state))
-                    if not verdict.taken:
-                        weak.append(child)
-                elif not verdict.taken:
-                    del entries[name]
-        tree[path] = entries
-    for path in reversed(weak):  # children come after their parents
-        if not tree[path]:
-            del tree[path]
-            parent, _, name = path.rpartition("/")
-            del tree[parent][name]
-    return tree

@@ -61,9 +61,12 @@ def at_rest(status: os.stat_result, read_at: int, writers: bool | None = False) 
 
 
 class StatCache:
-    """The cache of one directory, ``root``, in ``path`` (None: in memory only). Thread-safe."""
+    """The cache of one directory, ``root``, in ``path`` (None: in memory only). Thread-safe.
 
-    def __init__(self, root: str, path: str | None) -> None:
+    A directory that is not on this machine has no ``root``, and nothing of it is remembered: nobody sees its filesystem.
+    """
+
+    def __init__(self, root: str | None, path: str | None) -> None:
         self.root = root
         self._path = path
         self._lock = threading.Lock()
@@ -96,6 +99,8 @@ class StatCache:
 
     def _looked_at(self, device: int, folder: str) -> str | None:
         """Return the identity of the filesystem on which a directory is, None if that is not on the device any more."""
+        if self.root is None:
+            return None
         full = f"{self.root}/{folder}"
         try:
             return identity_of(full) if os.stat(full).st_dev == device else None
@@ -179,8 +184,10 @@ class StatCaches:
         self._caches: dict[str, StatCache] = {}
         self._lock = threading.Lock()
 
-    def of(self, root: str) -> StatCache:
-        """Return the cache of a directory given by its real path."""
+    def of(self, root: str | None) -> StatCache:
+        """Return the cache of a directory given by its real path; an empty one if it is not on this machine."""
+        if root is None:
+            return StatCache(None, None)
         with self._lock:
             cache = self._caches.get(root)
             if cache is None:

@@ -10,6 +10,7 @@ import pytest
 
 from llbkit.llb.ir.ops import Chown, Copy, MkDir
 from llbkit.worker.base import SCRATCH
+from llbkit.worker.session.directory import LocalDirectory
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCache
 
@@ -29,7 +30,7 @@ def local(tmp_path):
     (tmp_path / "d").chmod(0o700)
     for path in (tmp_path / "d", tmp_path):
         os.utime(path, (OLD, OLD))
-    return LocalTree(tmp_path, StatCache(str(tmp_path), None))
+    return LocalTree(LocalDirectory(tmp_path), StatCache(str(tmp_path), None))
 
 
 def status(world, snapshot, path: str) -> tuple[int, str, bool]:

@@ -15,6 +15,7 @@ import pytest
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.ops import Chown, Copy, MkDir, MkFile, NamedUser, Rm, Symlink
 from llbkit.worker.base import SCRATCH, FileOpError, Snapshot, SourceError, StorageError
+from llbkit.worker.session.directory import LocalDirectory
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCache
 
@@ -193,7 +194,7 @@ def test_a_missing_source_names_the_nearest(world, source) -> None:
 def test_a_source_excluded_by_the_ignore_file_says_so(world, tmp_path, helpers) -> None:
     (tmp_path / "ctx").mkdir()
     helpers.fill(tmp_path / "ctx", {"secret.txt": b"s", "main.py": b"m"})
-    tree = LocalTree(tmp_path / "ctx", StatCache("x", None), exclude=["secret.txt"])
+    tree = LocalTree(LocalDirectory(tmp_path / "ctx"), StatCache("x", None), exclude=["secret.txt"])
     with pytest.raises(FileOpError, match=r"excluded by \.dockerignore") as caught:
         world.files(cp("/secret.txt", "/"), source=tree)
     assert "!secret.txt" in caught.value.help
@@ -234,7 +235,9 @@ def test_a_context_belongs_to_root_and_keeps_modes(world, tmp_path, helpers) -> 
     (root / "bin").chmod(0o750)
     os.chown(root / "bin/run", 12, 34)
     (root / "bin/run").chmod(0o4755)
-    look = world.look(world.files(cp("/", "/a/"), source=LocalTree(root, StatCache(str(root), None))))
+    look = world.look(
+        world.files(cp("/", "/a/"), source=LocalTree(LocalDirectory(root), StatCache(str(root), None)))
+    )
     assert look["a/bin/run"][1:3] == (0o4755, "0:0")
     assert look["a/bin"] == ("dir", 0o750, "0:0")
 
@@ -245,7 +248,9 @@ def test_modes_survive_any_umask(world, tmp_path, helpers) -> None:
     helpers.fill(root, {"open": b"o"})
     (root / "open").chmod(0o666)
     assert (
-        world.look(world.files(cp("/", "/"), source=LocalTree(root, StatCache(str(root), None))))["open"][1]
+        world.look(
+            world.files(cp("/", "/"), source=LocalTree(LocalDirectory(root), StatCache(str(root), None)))
+        )["open"][1]
         == 0o666
     )
 
@@ -515,7 +520,7 @@ def test_equal_content_has_equal_keys_from_a_directory_and_from_a_snapshot(world
     helpers.fill(root, entries)
     items = (ops.FileAction(action=cp("/d", "/a/"), input=0, secondary_input=1, output=0),)
     operation = world.operation(ops.File(actions=items), 2)
-    values = (LocalTree(root, StatCache(str(root), None)), world.make(entries))
+    values = (LocalTree(LocalDirectory(root), StatCache(str(root), None)), world.make(entries))
     first, second = (asyncio.run(operation.content_key(1, value, None)) for value in values)
     assert first.digest == second.digest
     again = asyncio.run(operation.content_key(1, values[1], None))
@@ -531,7 +536,7 @@ def test_a_missing_source_is_an_error_before_the_base_is_made(
     (tmp_path / "ctx").mkdir()
     helpers.fill(tmp_path / "ctx", {"d/f": b"f"})
     value = (
-        LocalTree(tmp_path / "ctx", StatCache(str(tmp_path / "ctx"), None))
+        LocalTree(LocalDirectory(tmp_path / "ctx"), StatCache(str(tmp_path / "ctx"), None))
         if local
         else world.make({"d/f": b"f"})
     )

@@ -9,9 +9,10 @@ import json
 import pytest
 
 from llbkit.llb.ir.ops import Source
-from llbkit.worker.base import FileOpError, Session, SourceError
+from llbkit.worker.base import FileOpError, SourceError
 from llbkit.worker.fs.modes import parse_mode
 from llbkit.worker.ops.source.local import LocalOperation
+from llbkit.worker.session.local import LocalSession
 
 pytestmark = pytest.mark.root
 
@@ -26,7 +27,7 @@ def local(world, tmp_path, helpers):
         source = Source(
             identifier=f"local://{name}", attrs={f"local.{key}": json.dumps(v) for key, v in attrs.items()}
         )
-        session = Session(id="s", locals={"context": root})
+        session = LocalSession(id="s", locals={"context": root})
         return LocalOperation(
             source,
             session,
@@ -53,7 +54,7 @@ def test_the_key_is_volatile_and_of_the_filters(local) -> None:
 
 
 def test_nothing_is_read_before_somebody_looks(local, monkeypatch) -> None:
-    monkeypatch.setattr("llbkit.worker.sources.localtree.walk", lambda *arguments: pytest.fail("was read"))
+    monkeypatch.setattr("llbkit.worker.session.directory.walk", lambda *arguments: pytest.fail("was read"))
     result(local())
 
 

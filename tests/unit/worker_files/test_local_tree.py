@@ -19,6 +19,7 @@ from llbkit.worker.fs.select.followpaths import follow_paths
 from llbkit.worker.fs.select.selection import Selection
 from llbkit.worker.fs.tree import DirectoryTree
 from llbkit.worker.host.pools import Token
+from llbkit.worker.session.directory import LocalDirectory
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCache, StatCaches, at_rest, identity
 
@@ -43,7 +44,7 @@ def paths(tree) -> set[str]:
 
 
 def local(root, **filters) -> LocalTree:
-    return LocalTree(root, StatCache(str(root), None), **filters)
+    return LocalTree(LocalDirectory(root), StatCache(str(root), None), **filters)
 
 
 @pytest.fixture
@@ -154,27 +155,27 @@ def key(tree, selection: Selection | None = None) -> str:
 
 @pytest.mark.usefixtures("at_leisure")
 def test_unchanged_files_are_not_read_again(context, tmp_path, monkeypatch) -> None:
-    tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    tree = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
     first = key(tree)
     tree.save()
 
     reads = []
     monkeypatch.setattr(LocalTree, "_read", lambda self, item: reads.append(item))
-    again = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    again = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
     assert key(again) == first
     assert reads == []
 
 
 @pytest.mark.usefixtures("at_leisure")
 def test_only_a_changed_file_is_read_again(context, tmp_path, monkeypatch) -> None:
-    tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    tree = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
     first = key(tree)
     tree.save()
     (context / "a.txt").write_bytes(b"A")
     reads = []
     original = LocalTree._read
     monkeypatch.setattr(LocalTree, "_read", lambda self, item: (reads.append(item[0]), original(self, item)))
-    again = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    again = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
     assert key(again) != first
     assert reads == ["a.txt"]
 
@@ -183,7 +184,7 @@ def test_a_file_changed_a_moment_ago_is_not_remembered(context, tmp_path) -> Non
     cache = StatCaches(tmp_path / "cache").of(str(context))
     (context / "a.txt").write_bytes(b"fresh")
     os.utime(context / "a.txt")
-    key(LocalTree(context, cache))
+    key(LocalTree(LocalDirectory(context), cache))
     assert "a.txt" not in cache.table()
 
 
@@ -202,16 +203,16 @@ def test_a_file_that_somebody_may_be_writing_to_is_not_remembered(context, tmp_p
     with open(context / "a.txt", "r+b") as file, mmap.mmap(file.fileno(), 1) as memory:
         file.close()
         memory[0] = 65
-        one = key(LocalTree(context, cache))
+        one = key(LocalTree(LocalDirectory(context), cache))
         assert "a.txt" not in cache.table()
         assert "b.log" in cache.table()
         memory[0] = 66
-        assert key(LocalTree(context, cache)) != one
-    two = key(LocalTree(context, cache))
+        assert key(LocalTree(LocalDirectory(context), cache)) != one
+    two = key(LocalTree(LocalDirectory(context), cache))
     assert "a.txt" in cache.table()
     with open(context / "a.txt", "r+b") as file, mmap.mmap(file.fileno(), 1) as memory:
         memory[0] = 67
-        assert key(LocalTree(context, cache)) != two
+        assert key(LocalTree(LocalDirectory(context), cache)) != two
 
 
 def test_where_nobody_tells_of_writers_a_longer_rest_is_needed(context) -> None:
@@ -275,7 +276,7 @@ def test_another_image_at_the_same_path_is_another_content(tmp_path, mounted, ma
         image.write_bytes((tmp_path / "new.img").read_bytes())
         mounted(image, context)
         stats.append(identity(os.stat(context / "f")))
-        tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+        tree = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
         keys.append(key(tree))
         tree.save()
     assert stats[0][:4] == stats[1][:4]
@@ -292,11 +293,11 @@ def test_an_image_is_remembered_while_its_file_does_not_change(tmp_path, mounted
     squashfs(folder, tmp_path / "image")
     for _ in range(2):  # mounted again, it is the same
         mounted(tmp_path / "image", context)
-        tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+        tree = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
         first = key(tree)
         tree.save()
     monkeypatch.setattr(LocalTree, "_read", lambda self, item: pytest.fail("it was read again"))
-    again = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    again = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
     assert key(again) == first
 
 
@@ -314,7 +315,7 @@ def test_a_filesystem_mounted_inside_a_context_is_seen(tmp_path, mounted) -> Non
         (folder / "f").write_text(word)
         squashfs(folder, tmp_path / f"{word}.img")
         mounted(tmp_path / f"{word}.img", context / "inner")
-        keys.add(key(LocalTree(context, cache)))
+        keys.add(key(LocalTree(LocalDirectory(context), cache)))
         assert "outer" in cache.table()
     assert len(keys) == 2
 
@@ -322,7 +323,7 @@ def test_a_filesystem_mounted_inside_a_context_is_seen(tmp_path, mounted) -> Non
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
 @pytest.mark.usefixtures("at_leisure")
 def test_a_damaged_cache_is_an_empty_one(context, tmp_path, damage) -> None:
-    tree = LocalTree(context, StatCaches(tmp_path / "cache").of(str(context)))
+    tree = LocalTree(LocalDirectory(context), StatCaches(tmp_path / "cache").of(str(context)))
     first = key(tree)
     tree.save()
     (file,) = (tmp_path / "cache").iterdir()
@@ -330,17 +331,17 @@ def test_a_damaged_cache_is_an_empty_one(context, tmp_path, damage) -> None:
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if damage is None else damage)
     cache = StatCaches(tmp_path / "cache").of(str(context))
     assert cache.table() == {}
-    assert key(LocalTree(context, cache)) == first
+    assert key(LocalTree(LocalDirectory(context), cache)) == first
 
 
 @pytest.mark.usefixtures("at_leisure")
 def test_the_cache_forgets_what_is_gone_but_not_what_was_filtered(context, tmp_path) -> None:
     cache = StatCaches(tmp_path / "cache").of(str(context))
-    tree = LocalTree(context, cache)
+    tree = LocalTree(LocalDirectory(context), cache)
     key(tree)
     tree.save()
     (context / "b.log").unlink()
-    LocalTree(context, cache, include=["a.txt"]).save()
+    LocalTree(LocalDirectory(context), cache, include=["a.txt"]).save()
     assert "b.log" not in cache.table()
     assert "src/main.py" in cache.table()
 

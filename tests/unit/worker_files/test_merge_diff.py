@@ -12,6 +12,7 @@ from llbkit.llb.ir import ops
 from llbkit.llb.ir.ops import MkDir, MkFile, Rm
 from llbkit.worker.base import SCRATCH, Snapshot
 from llbkit.worker.ops.merge import stacked
+from llbkit.worker.session.directory import LocalDirectory
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCache
 
@@ -37,7 +38,9 @@ class TestOnLayers:
         (tmp_path / "ctx").mkdir()
         helpers.fill(tmp_path / "ctx", {"n": b"n"})
         made = world.make({"n": b"n"})
-        tree = LocalTree(tmp_path / "ctx", StatCache("x", None), materialize=lambda tree: made)
+        tree = LocalTree(
+            LocalDirectory(tmp_path / "ctx"), StatCache("x", None), materialize=lambda tree: made
+        )
         assert (
             world.run(ops.Merge(inputs=(0, 1)), world.make({"o": b"o"}), tree)[0].layers[-1] == made.layers[0]
         )

@@ -15,6 +15,7 @@ from llbkit.llb.ir.ops import Copy
 from llbkit.worker.base import SourceError
 from llbkit.worker.fs.select.selection import of_copy
 from llbkit.worker.fs.select.wildcards import as_pattern, component_matcher, literal_pattern, whole_pattern
+from llbkit.worker.session.directory import LocalDirectory
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCache
 
@@ -32,7 +33,7 @@ def chosen(context, src: str, **more: object) -> list[str]:
         Copy(src=src, dest="/dest/", follow_symlink=True, allow_wildcard=True, dir_copy_contents=True, **more)
     )
     followed = "/".join([src.strip("/"), *selection.include]).strip("/")
-    tree = LocalTree(context, StatCache(str(context), None), follow=[followed])
+    tree = LocalTree(LocalDirectory(context), StatCache(str(context), None), follow=[followed])
     return sorted(pick.path for root in selection.roots(tree) for pick in root.picks if not pick.node.is_dir)
 
 
@@ -101,7 +102,7 @@ def test_links_to_their_own_directory_do_not_multiply(tmp_path) -> None:
 
 def test_a_missing_directory_before_the_wildcard_is_missed(context) -> None:
     selection = of_copy(Copy(src="/nope/*", dest="/d/", follow_symlink=True, allow_wildcard=True))
-    (root,) = selection.roots(LocalTree(context, StatCache(str(context), None)))
+    (root,) = selection.roots(LocalTree(LocalDirectory(context), StatCache(str(context), None)))
     assert (root.chosen, root.picks) == ("nope", ())
 
 
@@ -148,7 +149,7 @@ def test_the_pattern_of_a_wildcard_matches_the_same_names(component, name) -> No
 def test_a_source_with_a_backslash_is_missed_if_no_file_has_that_name(context) -> None:
     """It is a name, not a pattern that may match nothing."""
     selection = of_copy(Copy(src="/p\\ackage.json", dest="/d/", follow_symlink=True, allow_wildcard=True))
-    (root,) = selection.roots(LocalTree(context, StatCache(str(context), None)))
+    (root,) = selection.roots(LocalTree(LocalDirectory(context), StatCache(str(context), None)))
     assert (root.chosen, root.picks) == ("p\\ackage.json", ())
 
 

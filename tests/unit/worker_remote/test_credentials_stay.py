@@ -15,7 +15,7 @@ from support.remote import FaultyServer, MemoryBlobs, sha256
 
 from llbkit.llb.address.reference import parse
 from llbkit.records import dataclass
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
 from llbkit.worker.content.provider import fetch
 from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
@@ -25,6 +25,7 @@ from llbkit.worker.registry.dockerconfig import Credentials
 from llbkit.worker.registry.push import Push, Pusher
 from llbkit.worker.registry.transport import Transport
 from llbkit.worker.registry.urls import resolve_url, same_origin
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.http import HttpSource
 
 BODY = b"the layer"
@@ -254,7 +255,7 @@ def test_a_blob_that_may_not_be_mounted_is_sent(refusal):
 
 def test_the_secret_header_of_a_file_stays_with_its_host(database):
     box: list[FaultyServer] = []
-    session = Session(id="s", secrets={"auth": TOKEN.encode})
+    session = LocalSession(id="s", secrets={"auth": TOKEN.encode})
 
     def elsewhere(method, path, headers, number):
         if number == 1:
@@ -288,7 +289,7 @@ def test_the_user_in_a_files_address_is_sent_to_its_host_alone(database):
         with FaultyServer(own) as one:
             source = HttpSource(transport=transport(), store=MemoryBlobs(), database=database)
             url = f"http://me:pass-word@{one.address}/f"
-            source.resolve(url, {}, Token(), session=Session(id="s"))
+            source.resolve(url, {}, Token(), session=LocalSession(id="s"))
             assert one.requests[0][2]["authorization"] == BASIC
             assert "authorization" not in other.requests[0][2]
 

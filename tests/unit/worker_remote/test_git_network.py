@@ -11,8 +11,9 @@ from support.proxy import proxy
 from support.remote import FaultyServer
 from support.sockets import raw_server
 
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
 from llbkit.worker.host.pools import Cancelled, Token
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.git import GitSource
 from llbkit.worker.sources.giturl import parse
 from llbkit.worker.sources.repositories import Repositories
@@ -41,7 +42,7 @@ def resolved(folder: Path, url: str, token: Token, **secrets: str) -> str:
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     source = GitSource(Repositories(folder / "git"), scratch)
-    session = Session(
+    session = LocalSession(
         id="s", secrets={name: lambda value=value: value.encode() for name, value in secrets.items()}
     )
     return source.resolve(parse("git://r", {"git.fullurl": url}), token, session=session).commit

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llbkit.worker.base import EnvironmentLackError, Session, SourceError
+from llbkit.worker.base import EnvironmentLackError, SourceError
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.git import GitSource
 from llbkit.worker.sources.giturl import parse
 from llbkit.worker.sources.repositories import Repositories
@@ -21,7 +22,7 @@ ENV = {
     "GIT_AUTHOR_DATE": "1600000000 +0000", "GIT_COMMITTER_DATE": "1600000000 +0000",
     "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ALLOW_PROTOCOL": "file",
 }  # fmt: skip
-SESSION = Session(id="s")
+SESSION = LocalSession(id="s")
 
 
 def git(folder, *args):

@@ -8,11 +8,12 @@ import hashlib
 import pytest
 from support.remote import FaultyServer, sha256
 
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
 from llbkit.worker.content.provider import WrongDigestError
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.http import HttpSource
 
-SESSION = Session(id="s", secrets={"auth": lambda: b"Bearer x\n"})
+SESSION = LocalSession(id="s", secrets={"auth": lambda: b"Bearer x\n"})
 
 
 @pytest.fixture

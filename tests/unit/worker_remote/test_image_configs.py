@@ -11,8 +11,9 @@ from support.remote import MemoryBlobs
 
 from llbkit.llb.address.reference import Reference
 from llbkit.llb.ir.ops import Platform
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
 from llbkit.worker.oci import CONFIG, LAYER, MANIFEST, Descriptor, digest_of
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.image import ImageResolver
 
 AMD64 = Platform(os="linux", architecture="amd64")
@@ -62,13 +63,15 @@ class OneImage:
 def test_layers_without_diff_ids_are_refused(images, token, rootfs) -> None:
     resolver = ImageResolver(store=MemoryBlobs(), registry=OneImage(rootfs), images=images)
     with pytest.raises(SourceError, match=r"example\.test/odd/image:1: "):
-        resolver.locate("docker-image://example.test/odd/image:1", {}, AMD64, token, session=Session(id="s"))
+        resolver.locate(
+            "docker-image://example.test/odd/image:1", {}, AMD64, token, session=LocalSession(id="s")
+        )
 
 
 def test_layers_with_their_diff_ids_are_found(images, token) -> None:
     image = OneImage({"type": "layers", "diff_ids": [ID, ID]})
     resolver = ImageResolver(store=MemoryBlobs(), registry=image, images=images)
     found = resolver.locate(
-        "docker-image://example.test/odd/image:1", {}, AMD64, token, session=Session(id="s")
+        "docker-image://example.test/odd/image:1", {}, AMD64, token, session=LocalSession(id="s")
     )
     assert [diff_id for _, diff_id in found.layers] == [ID, ID]

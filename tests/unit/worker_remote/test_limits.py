@@ -12,7 +12,7 @@ from support.remote import FaultyServer, MemoryBlobs, sha256
 from support.sockets import raw_server
 
 from llbkit.llb.address.reference import parse
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
 from llbkit.worker.content.provider import fetch
 from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
@@ -21,6 +21,7 @@ from llbkit.worker.registry.client import RegistryProvider
 from llbkit.worker.registry.dockerconfig import ANONYMOUS, Credentials
 from llbkit.worker.registry.push import Push, Pusher
 from llbkit.worker.registry.transport import Transport
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.giterrors import git_failure
 from llbkit.worker.sources.giturl import parse as parse_git
 from llbkit.worker.sources.http import HttpSource
@@ -257,9 +258,9 @@ def test_a_file_whose_length_is_no_number_is_fetched_or_refused(length, database
         )
         if length.isdigit() and length.isascii():
             with pytest.raises(SourceError, match="connection closed after 5 of"):
-                source.resolve(f"http://{address}/f", {}, Token(), session=Session(id="s"))
+                source.resolve(f"http://{address}/f", {}, Token(), session=LocalSession(id="s"))
         else:
-            source.resolve(f"http://{address}/f", {}, Token(), session=Session(id="s"))
+            source.resolve(f"http://{address}/f", {}, Token(), session=LocalSession(id="s"))
             assert store.data == {BLOB.digest: BODY}
 
 
@@ -351,7 +352,7 @@ def test_a_secret_that_no_header_can_hold_is_refused(database, secret):
     source = HttpSource(
         transport=Transport(credentials=lambda *_: ANONYMOUS), store=MemoryBlobs(), database=database
     )
-    session = Session(id="s", secrets={"auth": lambda: secret})
+    session = LocalSession(id="s", secrets={"auth": lambda: secret})
     with pytest.raises(SourceError, match="the secret auth cannot be used as an Authorization header"):
         source.resolve("http://127.0.0.1:1/", {"http.authheadersecret": "auth"}, Token(), session=session)
 

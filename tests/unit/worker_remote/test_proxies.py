@@ -8,7 +8,7 @@ from support.proxy import proxy
 from support.remote import FaultyServer, MemoryBlobs, sha256
 
 from llbkit.llb.address.reference import parse
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
 from llbkit.worker.content.provider import fetch
 from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import Descriptor
@@ -16,6 +16,7 @@ from llbkit.worker.registry.client import RegistryProvider
 from llbkit.worker.registry.dockerconfig import ANONYMOUS
 from llbkit.worker.registry.proxies import proxy_for, proxy_variables
 from llbkit.worker.registry.transport import Transport
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.http import HttpSource
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -64,7 +65,7 @@ def test_a_file_is_fetched_through_a_proxy(monkeypatch, database):
     ):
         monkeypatch.setenv("HTTP_PROXY", through.address)  # without a scheme, as curl and Go allow
         source = HttpSource(transport=transport(), store=MemoryBlobs(), database=database)
-        source.resolve("http://files.test:8000/f?x=y", {}, Token(), session=Session(id="s"))
+        source.resolve("http://files.test:8000/f?x=y", {}, Token(), session=LocalSession(id="s"))
         assert through.seen == ["GET http://files.test:8000/f?x=y HTTP/1.1"]
 
 
@@ -76,7 +77,7 @@ def test_tls_goes_through_a_tunnel(monkeypatch, database):
         monkeypatch.setenv("HTTPS_PROXY", f"http://{through.address}")
         source = HttpSource(transport=transport(), store=MemoryBlobs(), database=database)
         with pytest.raises(SourceError, match=r"no TLS connection to files\.test through the proxy"):
-            source.resolve("https://files.test/f", {}, Token(), session=Session(id="s"))
+            source.resolve("https://files.test/f", {}, Token(), session=LocalSession(id="s"))
         assert through.seen[0].startswith("CONNECT files.test:443 HTTP/1.")
         assert not server.requests
 
@@ -88,7 +89,7 @@ def test_a_proxy_that_wants_credentials_says_so(monkeypatch, database, url):
         monkeypatch.setenv("HTTPS_PROXY", f"http://{through.address}")
         source = HttpSource(transport=transport(), store=MemoryBlobs(), database=database)
         with pytest.raises(SourceError, match="407") as caught:
-            source.resolve(url, {}, Token(), session=Session(id="s"))
+            source.resolve(url, {}, Token(), session=LocalSession(id="s"))
         assert "proxy" in f"{caught.value}"
         assert caught.value.help
 
@@ -97,7 +98,7 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch, database):
     monkeypatch.setenv("HTTP_PROXY", "http://me:hidden@127.0.0.1:1")
     source = HttpSource(transport=transport(), store=MemoryBlobs(), database=database)
     with pytest.raises(SourceError, match=r"through the proxy 127\.0\.0\.1:1: connection refused") as caught:
-        source.resolve("http://files.test/f", {}, Token(), session=Session(id="s"))
+        source.resolve("http://files.test/f", {}, Token(), session=LocalSession(id="s"))
     assert "hidden" not in f"{caught.value}{caught.value.help}"
     assert "HTTP_PROXY" in caught.value.help
 

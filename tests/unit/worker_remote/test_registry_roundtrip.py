@@ -14,10 +14,11 @@ from support.remote import MemoryBlobs
 
 from llbkit.llb.address.reference import parse
 from llbkit.llb.ir.ops import Platform
-from llbkit.worker.base import Session, Snapshot, SourceError
+from llbkit.worker.base import Snapshot, SourceError
 from llbkit.worker.exporters.base import ExportRequest, PlatformExport
 from llbkit.worker.exporters.export import export
 from llbkit.worker.registry.client import RegistryProvider
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.image import ImageResolver
 
 AMD64 = Platform(os="linux", architecture="amd64")
@@ -59,7 +60,7 @@ def test_a_pushed_image_is_found_again_with_its_config_and_layers(
     response = push(tools, layers, files, token, name)
     fresh = MemoryBlobs()
     resolver = ImageResolver(store=fresh, registry=RegistryProvider(transport), images=images)
-    session = Session(id="s")
+    session = LocalSession(id="s")
     found = resolver.resolve(name, AMD64, "default", token, session=session)
     assert found.digest == response["containerimage.digest"]
     assert json.loads(found.config)["config"]["Env"] == ["A=<b>"]
@@ -76,7 +77,7 @@ def test_a_pushed_image_is_found_again_with_its_config_and_layers(
 def test_an_index_gives_each_platform_its_own_image(registry_host, tools, layers, files, token, resolver):
     name = f"{registry_host}/one/multi:v1"
     push(tools, layers, files, token, name, multi=True)
-    session = Session(id="s")
+    session = LocalSession(id="s")
     for platform in (AMD64, ARM64, Platform(os="linux", architecture="aarch64", variant="v8")):
         found = resolver.resolve(name, platform, "default", token, session=session)
         assert json.loads(found.config)["architecture"] in (platform.architecture, "arm64")
@@ -88,7 +89,9 @@ def test_an_index_gives_each_platform_its_own_image(registry_host, tools, layers
 def test_a_missing_tag_names_those_that_exist(registry_host, tools, layers, files, token, resolver):
     push(tools, layers, files, token, f"{registry_host}/one/tags:1.2.3")
     with pytest.raises(SourceError, match=r"no tag 1\.2\.4") as caught:
-        resolver.resolve(f"{registry_host}/one/tags:1.2.4", AMD64, "default", token, session=Session(id="s"))
+        resolver.resolve(
+            f"{registry_host}/one/tags:1.2.4", AMD64, "default", token, session=LocalSession(id="s")
+        )
     assert "1.2.3" in caught.value.help
 
 
@@ -97,7 +100,7 @@ def test_a_layer_of_the_same_registry_is_mounted_and_never_fetched(
 ):
     base = f"{registry_host}/mount/base:v1"
     push(tools, layers, files, token, base)
-    located = resolver.locate(f"docker-image://{base}", {}, AMD64, token, session=Session(id="s"))
+    located = resolver.locate(f"docker-image://{base}", {}, AMD64, token, session=LocalSession(id="s"))
     [(layer, diff_id)] = located.layers
     del store.data[layer.digest]
     number = layers.add_lazy(layer, diff_id, located.source)
@@ -108,7 +111,7 @@ def test_a_layer_of_the_same_registry_is_mounted_and_never_fetched(
     export("registry", request, tools, cancel=token, report=quiet)
     assert layer.digest not in store.data
     child = resolver.locate(
-        f"docker-image://{registry_host}/mount/child:v1", {}, AMD64, token, session=Session(id="t")
+        f"docker-image://{registry_host}/mount/child:v1", {}, AMD64, token, session=LocalSession(id="t")
     )
     assert child.layers[0][0].digest == layer.digest
 
@@ -117,14 +120,14 @@ def test_a_known_digest_needs_no_network(tools, layers, files, token, resolver, 
     name = f"{registry_host}/one/offline:v1"
     digest = push(tools, layers, files, token, name)["containerimage.digest"]
     found = resolver.resolve(
-        f"127.0.0.1:1/one/offline@{digest}", AMD64, "default", token, session=Session(id="s")
+        f"127.0.0.1:1/one/offline@{digest}", AMD64, "default", token, session=LocalSession(id="s")
     )
     assert found.digest == digest
 
 
 def test_an_unreachable_registry_is_named(token, resolver):
     with pytest.raises(SourceError, match=r"cannot connect to 127\.0\.0\.1:1: connection refused") as caught:
-        resolver.resolve("127.0.0.1:1/x:y", AMD64, "default", token, session=Session(id="s"))
+        resolver.resolve("127.0.0.1:1/x:y", AMD64, "default", token, session=LocalSession(id="s"))
     assert caught.value.help
 
 

@@ -13,7 +13,7 @@ from support.remote import FaultyServer, MemoryBlobs, sha256
 from support.sockets import deaf_address, raw_server
 
 from llbkit.llb.address.reference import parse
-from llbkit.worker.base import Session, SourceError
+from llbkit.worker.base import SourceError
 from llbkit.worker.content.provider import fetch
 from llbkit.worker.host.pools import Cancelled, Token
 from llbkit.worker.oci import LAYER, MANIFEST, Descriptor
@@ -22,6 +22,7 @@ from llbkit.worker.registry.client import RegistryProvider
 from llbkit.worker.registry.dockerconfig import Credentials, DockerConfig
 from llbkit.worker.registry.push import Push, Pusher
 from llbkit.worker.registry.transport import Transport
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.sources.http import HttpSource
 
 BLOB = Descriptor(media_type="x", digest=sha256(b"x"), size=1 << 30)
@@ -311,7 +312,7 @@ def test_a_file_without_a_length_that_stands_still_is_not_kept(database, monkeyp
         over.wait()
 
     with raw_server(answer) as address, pytest.raises(SourceError, match="timed out"):
-        source.resolve(f"http://{address}/f", {}, Token(), session=Session(id="s"))
+        source.resolve(f"http://{address}/f", {}, Token(), session=LocalSession(id="s"))
     assert not store.data
 
 

@@ -20,11 +20,13 @@ import pytest
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Edge, LinuxResources, Metadata, Vertex
 from llbkit.solver.ports import ContentKey
-from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.base import SCRATCH, Snapshot, Snapshotter
 from llbkit.worker.content.store import ContentStore
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.exec.op import ExecOperation, ExecParts
 from llbkit.worker.runtime.process import Containers
+from llbkit.worker.session.base import Session
+from llbkit.worker.session.local import LocalSession
 from llbkit.worker.snapshot.layers import LayerStore
 from llbkit.worker.snapshot.native import NativeSnapshotter
 from llbkit.worker.snapshot.overlay import OverlaySnapshotter
@@ -152,7 +154,7 @@ class Bench:
         rootfs = ops.Mount(**{"dest": "/", "input": 0, "output": 0, **(root or {})})  # type: ignore[arg-type]
         op = ops.Exec(meta=made, mounts=(rootfs, *mounts), **fields)  # type: ignore[arg-type]
         values = (self.base if base is None else base, *inputs)
-        operation = self.operation(op, len(values), session or Session(id="test"), resources)
+        operation = self.operation(op, len(values), session or LocalSession(id="test"), resources)
         await operation.cache_map(step or Step())  # type: ignore[arg-type]
         return list(await operation.execute(values, step or Step()))  # type: ignore[arg-type]
 

@@ -15,7 +15,8 @@ import pytest
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import LinuxResources
 from llbkit.llb.ir.ops import HostIP, NetMode, SecretEnv, SecurityMode, Ulimit
-from llbkit.worker.base import EnvironmentLackError, ExecError, Session, WorkerError
+from llbkit.worker.base import EnvironmentLackError, ExecError, WorkerError
+from llbkit.worker.session.local import LocalSession
 
 pytestmark = pytest.mark.root
 
@@ -35,7 +36,7 @@ def test_a_step_is_the_user_that_its_root_knows(runner) -> None:
 
 
 def test_the_environment_is_the_given_one_and_the_last_value_counts(runner) -> None:
-    session = Session(id="t", secrets={"s": "sécret\n".encode})
+    session = LocalSession(id="t", secrets={"s": "sécret\n".encode})
     printed = runner.output(
         "env", session=session, secret_env=(SecretEnv(id="s", name="TWICE"),),
         meta={
@@ -121,11 +122,11 @@ def test_rights_must_be_allowed(runner) -> None:
         with pytest.raises(WorkerError, match=right) as caught:
             runner.run("true", **fields)
         assert f"--allow {right}" in caught.value.help
-        runner.run("true", session=Session(id="t", entitlements=frozenset({right})), **fields)
+        runner.run("true", session=LocalSession(id="t", entitlements=frozenset({right})), **fields)
 
 
 def test_an_insecure_step_may_mount(runner) -> None:
-    session = Session(id="t", entitlements=frozenset({"security.insecure"}))
+    session = LocalSession(id="t", entitlements=frozenset({"security.insecure"}))
     script = "mount -t tmpfs none /tmp; grep -q 'Seccomp:.0' /proc/self/status"
     runner.run(script, session=session, security=SecurityMode.INSECURE)
 

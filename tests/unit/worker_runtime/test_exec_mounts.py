@@ -10,7 +10,8 @@ import stat
 import pytest
 
 from llbkit.llb.ir import ops
-from llbkit.worker.base import ExecError, Session, WorkerError
+from llbkit.worker.base import ExecError, WorkerError
+from llbkit.worker.session.local import LocalSession
 
 pytestmark = pytest.mark.root
 
@@ -145,7 +146,7 @@ def test_what_a_step_puts_into_a_made_parent_stays(bench) -> None:
 
 
 def test_what_a_step_puts_where_a_made_place_was_stays(bench) -> None:
-    session = Session(id="t", secrets={"s": lambda: b"v"})
+    session = LocalSession(id="t", secrets={"s": lambda: b"v"})
     result = bench.run("mv /a /x; mkdir /a; echo mine > /a/k", secret("/a/k"), session=session)
     assert bench.text(result[0], "a/k") == "mine\n"
 
@@ -159,7 +160,7 @@ def test_a_working_directory_in_a_mount_is_made_in_the_root_as_well(bench, sourc
 def test_an_existing_place_stays_as_it_was(bench) -> None:
     base = bench.run("mkdir -p /p; echo old > /p/f; mkdir /empty; true > /none", root={})[0]
     result = bench.run("echo x > /p/new", tmpfs("/p"), tmpfs("/empty"), secret("/none"),
-                       base=base, session=Session(id="t", secrets={"s": lambda: b"v"}))  # fmt: skip
+                       base=base, session=LocalSession(id="t", secrets={"s": lambda: b"v"}))  # fmt: skip
     assert bench.text(result[0], "p/f") == "old\n"
     assert bench.inside(result[0], lambda root: sorted(os.listdir(root / "p"))) == ["f"]
     assert bench.inside(result[0], lambda root: (root / "empty").is_dir() and (root / "none").is_file())
@@ -200,7 +201,7 @@ def test_places_are_not_looked_for_behind_links_that_the_step_made(bench, tmp_pa
     (tmp_path / "file/place").touch()
     before = os.stat(tmp_path / "dir").st_mtime_ns
     script = f"mv /a /x; ln -s {tmp_path}/dir /a; mv /b /y; ln -s {tmp_path}/file /b"
-    session = Session(id="t", secrets={"s": lambda: b"v"})
+    session = LocalSession(id="t", secrets={"s": lambda: b"v"})
     bench.run(script, tmpfs("/a/place"), secret("/b/place"), session=session)
     assert (tmp_path / "dir/place").is_dir()
     assert (tmp_path / "file/place").is_file()
@@ -288,14 +289,14 @@ def test_a_tmpfs_holds_what_its_size_says(bench) -> None:
 
 
 def test_a_secret_is_a_file_with_owner_and_mode(bench) -> None:
-    session = Session(id="t", secrets={"s": lambda: b"value\0\xff"})
+    session = LocalSession(id="t", secrets={"s": lambda: b"value\0\xff"})
     script = "stat -c '%u:%g %a' /run/k; wc -c < /run/k; fails 'echo x > /run/k'; fails 'chmod 777 /run/k'"
     printed = bench.output(script, secret("/run/k", uid=1000, gid=50, mode=0o4640), session=session)
     assert printed.split() == ["1000:50", "640", "7"]
 
 
 def test_a_secret_can_be_read_by_its_owner_only(bench) -> None:
-    session = Session(id="t", secrets={"s": lambda: b"value"})
+    session = LocalSession(id="t", secrets={"s": lambda: b"value"})
     mine, theirs = secret("/run/mine", uid=1000), secret("/run/theirs", uid=1001)
     bench.run(
         "cat /run/mine; fails 'cat /run/theirs'", mine, theirs, session=session, meta={"user": "1000:1000"}
@@ -320,13 +321,13 @@ def test_a_secret_that_cannot_be_read_says_so(bench, failure) -> None:
         raise failure
 
     with pytest.raises(WorkerError, match="the secret s cannot be read"):
-        bench.run("true", secret("/k"), session=Session(id="t", secrets={"s": read}))
+        bench.run("true", secret("/k"), session=LocalSession(id="t", secrets={"s": read}))
 
 
 def test_a_secret_has_a_limit(bench) -> None:
-    session = Session(id="t", secrets={"s": lambda: b"x" * (500 << 10)})
+    session = LocalSession(id="t", secrets={"s": lambda: b"x" * (500 << 10)})
     assert bench.output("wc -c < /k", secret("/k"), session=session) == f"{500 << 10}\n"
-    session = Session(id="t", secrets={"s": lambda: b"x" * ((500 << 10) + 1)})
+    session = LocalSession(id="t", secrets={"s": lambda: b"x" * ((500 << 10) + 1)})
     with pytest.raises(WorkerError, match="the limit is 512000"):
         bench.run("true", secret("/k"), session=session)
 
@@ -334,7 +335,7 @@ def test_a_secret_has_a_limit(bench) -> None:
 @pytest.mark.parametrize("value", [b"caf\xe9", b"a\0b"])
 def test_a_secret_that_is_not_text_is_no_variable(bench, value) -> None:
     """One runtime would end the value at the NUL, and both would change bytes that are not UTF-8."""
-    session = Session(id="t", secrets={"s": lambda: value})
+    session = LocalSession(id="t", secrets={"s": lambda: value})
     with pytest.raises(WorkerError, match="secret s cannot be used as an environment variable") as caught:
         bench.run("true", session=session, secret_env=(ops.SecretEnv(id="s", name="S"),))
     assert "file" in caught.value.help
@@ -343,7 +344,7 @@ def test_a_secret_that_is_not_text_is_no_variable(bench, value) -> None:
 
 def test_secrets_leave_nothing_in_results_and_state(bench) -> None:
     value = b"0f7dc0ffee-hidden"
-    session = Session(id="t", secrets={"s": lambda: value})
+    session = LocalSession(id="t", secrets={"s": lambda: value})
     result = bench.run(
         'test "$(cat /k)" = "$S"; test "$(cat /d/x/k)" = "$S"', secret("/k"), secret("/d/x/k"),
         session=session, secret_env=(ops.SecretEnv(id="s", name="S"),),

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from llbkit.llb.ir import ops
-from llbkit.worker.base import Session, WorkerError
+from llbkit.worker.base import WorkerError
 from llbkit.worker.host.agents import serve
 from llbkit.worker.host.ssh import forwarded
 from llbkit.worker.runtime.spec import Sandbox, bind
 from llbkit.worker.runtime.users import User
+from llbkit.worker.session.local import LocalAgent, LocalSession
 
 _TIMEOUT = 20
 
@@ -75,7 +76,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def forward(source: Path, folder: Path, **options: int):
-    return forwarded(source, folder, "s", **{"uid": 0, "gid": 0, "mode": 0o600, **options})
+    return forwarded(LocalAgent(source), folder, "s", **{"uid": 0, "gid": 0, "mode": 0o600, **options})
 
 
 def test_questions_and_answers_pass(tmp_path) -> None:
@@ -175,7 +176,7 @@ ASK += "print $s 'hi'; shutdown($s, 1); print <$s>"
 @pytest.mark.root
 def test_a_step_talks_to_the_agent(bench, tmp_path) -> None:
     with agent(tmp_path / "a", echo) as real:
-        session = Session(id="t", ssh={"default": real})
+        session = LocalSession(id="t", ssh={"default": real})
         wanted = mount(uid=1000, gid=50, mode=0o4660)
         printed = bench.output("stat -c '%u:%g %a' /run/agent", wanted, session=session)
         assert printed == "1000:50 660\n"
@@ -192,7 +193,7 @@ def test_only_its_owner_and_root_reach_the_agent(runner, tmp_path, user, answer)
     def run(cancel) -> None:
         with (
             runner.containers.work() as work,
-            forwarded(real, work, "s", uid=1000, gid=0, mode=0o600) as path,
+            forwarded(LocalAgent(real), work, "s", uid=1000, gid=0, mode=0o600) as path,
         ):
             root = tmp_path / "root"
             root.mkdir()

@@ -9,12 +9,13 @@ from dataclasses import replace
 from llbkit.llb.ir import ops
 from llbkit.llb.ir.graph import Metadata
 from llbkit.records import dataclass
-from llbkit.worker.base import Session, Snapshot
+from llbkit.worker.base import Snapshot
 from llbkit.worker.host.pools import Token
 from llbkit.worker.ops.exec.op import ExecParts
 from llbkit.worker.ops.exec.run import ExecRun
 from llbkit.worker.runtime.process import Attached, Exit
 from llbkit.worker.runtime.spec import MountSpec
+from llbkit.worker.session.base import Session
 
 
 class _Unreported:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llbkit.llb.ir.ops import Exec, Mount, MountType, NetMode
 from llbkit.records import dataclass
-from llbkit.worker.base import SCRATCH, ActiveSnapshot, CancelToken, Session, WorkerError
+from llbkit.worker.base import SCRATCH, ActiveSnapshot, CancelToken, WorkerError
 from llbkit.worker.fs import rootpath
 from llbkit.worker.host.ssh import forwarded
 from llbkit.worker.host.syscalls import (
@@ -33,6 +33,7 @@ from llbkit.worker.ops.exec.stubs import Stubs
 from llbkit.worker.results import Filesystem
 from llbkit.worker.runtime.etcfiles import hosts_file, resolv_conf
 from llbkit.worker.runtime.spec import DEFAULT_HOSTNAME, MountSpec, bind
+from llbkit.worker.session.base import Session
 from llbkit.worker.state.cachemounts import CacheMounts, key_of
 
 _STAYING = ("/dev", "/proc", "/sys")
@@ -249,7 +250,7 @@ class Mounting:
     def _agent(self, number: int, mount: Mount) -> Path | None:
         assert mount.ssh is not None, "ssh mounts have an ssh option"
         name = mount.ssh.id or "default"
-        agent = self._session.ssh.get(name)
+        agent = self._session.agent(name)
         if agent is None:
             if mount.ssh.optional:
                 return None
@@ -305,20 +306,14 @@ def secret_value(session: Session, name: str, *, optional: bool) -> bytes | None
     Raises:
         WorkerError: it is required and not given, cannot be read, or is too large.
     """
-    read = session.secrets.get(name)
-    if read is None:
+    data = session.secret(name)
+    if data is None:
         if optional:
             return None
         raise WorkerError(
             f"secret {name} not found",
             help=f"provide it with --secret id={name},src=FILE or --secret id={name},env=VARIABLE",
         )
-    try:
-        data = read()
-    except (OSError, KeyError) as error:
-        raise WorkerError(
-            f"the secret {name} cannot be read: {error}", help="check src= or env= of --secret"
-        ) from error
     if len(data) > _MAX_SECRET:
         raise WorkerError(f"the secret {name} has {len(data)} bytes; the limit is {_MAX_SECRET}")
     return data

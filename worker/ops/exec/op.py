@@ -11,11 +11,12 @@ from llbkit.llb.ir.graph import Metadata, Vertex
 from llbkit.llb.ir.ops import Exec, NetMode, Platform, SecurityMode
 from llbkit.records import dataclass
 from llbkit.solver.ports import CacheMap, ContentKey, Step
-from llbkit.worker.base import CancelToken, ExecError, Session, Snapshotter, WorkerError
+from llbkit.worker.base import CancelToken, ExecError, Snapshotter, WorkerError
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.exec import key as exec_key
 from llbkit.worker.ops.exec import platform as exec_platform
 from llbkit.worker.results import Ensure, Filesystem
+from llbkit.worker.session.base import Session
 
 if TYPE_CHECKING:
     from llbkit.worker.runtime.process import Containers

@@ -12,7 +12,7 @@ from typing import Protocol
 from llbkit.llb.ir.graph import Metadata
 from llbkit.llb.ir.ops import Exec, ProxyEnv, SecurityMode
 from llbkit.records import dataclass
-from llbkit.worker.base import SCRATCH, ExecError, Session, Snapshotter, WorkerError
+from llbkit.worker.base import SCRATCH, ExecError, Snapshotter, WorkerError
 from llbkit.worker.fs import rootpath
 from llbkit.worker.host.pools import Token
 from llbkit.worker.ops.exec.inputs import Inputs
@@ -22,6 +22,7 @@ from llbkit.worker.results import Ensure, Filesystem
 from llbkit.worker.runtime.process import Containers, Exit, Log
 from llbkit.worker.runtime.spec import DEFAULT_HOSTNAME, DEFAULT_PATH, Sandbox
 from llbkit.worker.runtime.users import User, lookup
+from llbkit.worker.session.base import Session
 from llbkit.worker.state.cachemounts import CacheMounts
 
 _TAIL = 16 << 10

@@ -77,7 +77,7 @@ def not_found(tree: Tree, path: str, origin: str) -> FileOpError:
             f"{message}: excluded by .dockerignore",
             help=f"re-include it in .dockerignore with !{path}",
         )
-    if isinstance(tree, LocalTree) and os.path.isdir(join(tree.base, path)):
+    if isinstance(tree, LocalTree) and tree.exists(path):
         return FileOpError(
             f'nothing in "/{path}" matches in {origin}',
             help="check the wildcards; to match a literal [ write [[]",
@@ -152,12 +152,13 @@ def _unpacked(
         return False
     from llbkit.worker.archive.add import is_archive, unpack
 
-    archive = os.path.join(tree.base, item.path)
-    if not is_archive(archive):
-        return False
-    where = root.resolve(relative(action.dest))
-    root.make_directories(where, _NEW_DIRECTORY, owner, action.timestamp)
-    unpack(archive, root.full(where), token, owner)
+    with tree.open(item.path) as file:
+        archive = f"/proc/self/fd/{file.descriptor}"
+        if not is_archive(archive):
+            return False
+        where = root.resolve(relative(action.dest))
+        root.make_directories(where, _NEW_DIRECTORY, owner, action.timestamp)
+        unpack(archive, root.full(where), token, owner, name=os.path.basename(item.path))
     return True
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from llbkit.llb.ir.ops import Source
 from llbkit.solver.ports import CacheMap, ContentKey, Step
-from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.base import SCRATCH, Snapshot, Snapshotter
 from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.ops.source.image import key_digest
 from llbkit.worker.results import Filesystem
+from llbkit.worker.session.base import Session
 from llbkit.worker.sources.git import GitCommit, GitSource
 from llbkit.worker.sources.giturl import parse
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from llbkit.llb.ir.ops import Source
 from llbkit.solver.ports import CacheMap, ContentKey, Step
-from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.base import SCRATCH, Snapshot, Snapshotter
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.ops.source.image import key_digest
 from llbkit.worker.results import Filesystem
+from llbkit.worker.session.base import Session
 from llbkit.worker.sources.file import retry_damaged, write_file
 from llbkit.worker.sources.http import HttpFile, HttpSource, permissions
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from llbkit.llb.ir.ops import Platform, Source
 from llbkit.solver.ports import CacheMap, ContentKey, Step
-from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter
+from llbkit.worker.base import SCRATCH, Snapshot, Snapshotter
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.exporters.image import rfc3339
 from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.remote import RegisteredLayers, RemoteLayer, register
 from llbkit.worker.results import Filesystem
+from llbkit.worker.session.base import Session
 from llbkit.worker.sources.file import retry_damaged, write_file
 from llbkit.worker.sources.http import permissions
 from llbkit.worker.sources.image import ImageResolver, LocatedImage

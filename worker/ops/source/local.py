@@ -12,12 +12,13 @@ from pathlib import Path
 
 from llbkit.llb.ir.ops import Source
 from llbkit.solver.ports import CacheMap, ContentKey, Step
-from llbkit.worker.base import SCRATCH, Session, Snapshot, Snapshotter, SourceError
+from llbkit.worker.base import SCRATCH, Snapshot, Snapshotter, SourceError
 from llbkit.worker.fs.copy import CopyStyle, copy_picks
 from llbkit.worker.fs.select.selection import Selection
 from llbkit.worker.fs.writable import WritableRoot
 from llbkit.worker.host.pools import Pools, Token
 from llbkit.worker.results import Filesystem
+from llbkit.worker.session.base import Directory, Session
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCaches
 
@@ -78,16 +79,15 @@ class LocalOperation:
         Raises:
             SourceError: the build brought no directory of this name, or it does not exist.
         """
-        directory = self._session.locals.get(self._name)
+        directory = self._session.directory(self._name)
         if directory is None:
-            known = ", ".join(sorted(self._session.locals)) or "none"
+            known = ", ".join(self._session.offered("directory")) or "none"
             raise SourceError(
                 f"local directory {self._name!r} not provided to this build", help=f"available: {known}"
             )
         return [await self._pools.run("disk", lambda token: self._tree(directory, token))]
 
-    def _tree(self, directory: Path, token: Token) -> LocalTree:
-        base = os.path.realpath(directory)
+    def _tree(self, directory: Directory, token: Token) -> LocalTree:
 
         def materialize(tree: LocalTree) -> Snapshot:
             with self._snapshotter.prepare(SCRATCH) as active:
@@ -102,8 +102,8 @@ class LocalOperation:
             return self._snapshotter.view(snapshot)
 
         return LocalTree(
-            base,
-            self._caches.of(base),
+            directory,
+            self._caches.of(directory.local_path),
             name=self._name,
             include=self._patterns("include"),
             exclude=self._patterns("exclude"),

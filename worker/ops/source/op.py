@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from llbkit.llb.ir.ops import Platform, Source
 from llbkit.records import dataclass
-from llbkit.worker.base import CancelToken, Session, Snapshotter, SourceError
+from llbkit.worker.base import CancelToken, Snapshotter, SourceError
 from llbkit.worker.content.provider import Blobs
 from llbkit.worker.host.pools import Pools
 from llbkit.worker.ops.source.git import GitOperation
@@ -17,6 +17,7 @@ from llbkit.worker.ops.source.http import HttpOperation
 from llbkit.worker.ops.source.image import BlobOperation, ImageOperation
 from llbkit.worker.remote import RegisteredLayers
 from llbkit.worker.results import FilesystemOperation
+from llbkit.worker.session.base import Session
 from llbkit.worker.sources.git import GitSource
 from llbkit.worker.sources.giturl import parse as parse_git
 from llbkit.worker.sources.http import HttpSource
