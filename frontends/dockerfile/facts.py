@@ -35,6 +35,7 @@ from llbkit.frontends.kit.lint.facts import Fact
 from llbkit.frontends.kit.values.ports import PortWord
 from llbkit.grammar import Span
 from llbkit.grammar.patterns.match import PatternMatcher
+from llbkit.llb.builder.state import State
 from llbkit.llb.ir.ops import Platform
 from llbkit.records import dataclass
 
@@ -296,6 +297,16 @@ class ContextCopied(StepFact):
     source: str
     word: str
     ignored: PatternMatcher | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLowered(InstructionFact):
+    """The target is lowered: its state, of which a graph can be made, its platform, and the stages that it needs."""
+
+    instruction: Stage
+    state: State
+    platform: Platform
+    needed: Collection[Stage]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ from dataclasses import field
 from llbkit.frontends.base import Bridge
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
-from llbkit.frontends.dockerfile.facts import DefaultBase, ProgramRead, StageNamed, WordExpanded
+from llbkit.frontends.dockerfile.facts import (
+    DefaultBase,
+    ProgramRead,
+    StageNamed,
+    TargetLowered,
+    WordExpanded,
+)
 from llbkit.frontends.dockerfile.lower.bases import resolve_bases
 from llbkit.frontends.dockerfile.lower.conversion import Conversion
 from llbkit.frontends.dockerfile.lower.dispatch import lower_stage
@@ -244,13 +250,16 @@ def _finish(stages: Stages, target: StageState, platform: Platform | None) -> Co
     conversion = stages.conversion
     options = conversion.options
     target.built.paths.add("/")
+    reachable = stages.reachable(target)
+    if conversion.facts.wants(TargetLowered):
+        needed = [state.stage for state in stages.states if state in reachable and not state.implicit]
+        conversion.facts.tell(TargetLowered(target.stage, target.built.state, conversion.target, needed))
     target.built.image.config.labels.update(options.labels)
     target.built.image.settle(platform)
     sbom: dict[str, State] = {}
     ignore_cache = target.ignore_cache
     if SCAN_CONTEXT in target.scans:
         sbom["context"] = conversion.context
-    reachable = stages.reachable(target)
     for state in stages.states:
         if state is not target and state in reachable and SCAN_STAGE in state.scans:
             sbom[state.name] = state.built.state

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from llbkit.frontends.dockerfile.syntax.words import Word
 from llbkit.frontends.kit.errors.places import Place
 from llbkit.frontends.kit.golang.quote import go_quote
+from llbkit.grammar.patterns.match import SPACE
 from llbkit.records import dataclass
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Node:
     """The ``--name=value`` words, unquoted; what is beyond ASCII as `byte_runes`."""
     json: bool = False
     """True for the exec (JSON) form."""
-    prev_comment: tuple[str, ...] = ()
+    prev_comment: tuple[Word, ...] = ()
+    """The comments above it, from the first character on."""
     heredocs: tuple[Heredoc, ...] = ()
 
     @property
@@ -123,6 +125,21 @@ class ParsedFile:
     escape: str = "\\"
     directives: dict[str, Directive] = field(default_factory=dict)
     warnings: tuple[ParseWarning, ...] = ()
+
+    @property
+    def comments(self) -> tuple[Span, ...]:
+        """Every comment, from its ``#`` on: those inside of instructions too, directives and text of heredocs not."""
+        taken = {directive.line for directive in self.directives.values()}
+        for heredoc in (heredoc for node in self.nodes for heredoc in node.heredocs):
+            taken.update(range(heredoc.span.start_line, heredoc.closing.end_line + 1))
+        found = []
+        for number in range(1, self.source.line_count + 1):
+            line = self.source.lines(number, number)
+            text = line.text.removeprefix("\ufeff") if number == 1 else line.text
+            start = line.end - len(text.lstrip(SPACE))
+            if number not in taken and self.source.text.startswith("#", start):
+                found.append(self.source.span(start, line.end))
+        return tuple(found)
 
     @property
     def start_line(self) -> int:

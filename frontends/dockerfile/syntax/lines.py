@@ -33,7 +33,7 @@ class Joined:
     line_map: LineMap
     first: int
     last: int
-    comments: tuple[str, ...]
+    comments: tuple[Word, ...]
     heredocs: tuple[Heredoc, ...] = field(default=())
 
 
@@ -59,7 +59,7 @@ class Lines:
         quoted = re.escape(escape)
         self._continued = re.compile(rf"([^{quoted}]){quoted}[ \t]*$|^{quoted}[ \t]*$")
         self.warnings: list[ParseWarning] = []
-        self._comments: list[str] = []
+        self._comments: list[Word] = []
 
     @property
     def number(self) -> int:
@@ -105,7 +105,7 @@ class Lines:
             if text.startswith("#"):
                 comment = raw[1:].strip(SPACE)
                 if comment:
-                    self._comments.append(comment)
+                    self._comments.append(self._comment(raw, comment))
                 else:
                     self._comments.clear()
                 continue
@@ -123,6 +123,11 @@ class Lines:
             self._comments.clear()
         if self._too_long:
             raise self._refusal()
+
+    def _comment(self, raw: str, text: str) -> Word:
+        start = len(raw) - len(raw[1:].lstrip(SPACE))
+        line = LineMap(self._source, raw, (0,), (self._offset(self._number, raw, raw),))
+        return Word(text, line, start, start + len(text))
 
     def _refusal(self) -> DiagnosticError:
         """Return the error of a line that is too long; it is located at the lines before it, as in BuildKit."""

@@ -70,7 +70,7 @@ class _Builder:
             warnings += end.value.warnings
         return tuple(nodes), tuple(warnings)
 
-    def _node(self, tree: Any, line: Joined, *, comments: tuple[str, ...] = (), child: bool = False) -> Node:
+    def _node(self, tree: Any, line: Joined, *, comments: tuple[Word, ...] = (), child: bool = False) -> Node:
         keyword, *rest = tree.children
         tokens: list[Word | Node] = []
         flags: list[Word] = []

@@ -28,6 +28,7 @@ from llbkit.frontends.dockerfile.facts import (
     PortExposed,
     ProcessSet,
     StageNamed,
+    TargetLowered,
     VariableUnset,
     WordExpanded,
     WorkdirEntered,
@@ -110,6 +111,9 @@ def said(fact: Fact) -> str:  # noqa: C901  (one line for each kind)
             return f"{path} {first}"
         case ContextCopied(source=source, word=word):
             return f"{shown(word)} {source}"
+        case TargetLowered(_, state, platform, needed):
+            graph = state.graph(platform=platform)
+            return f"{len(graph)} {[stage.name for stage in needed]}"
         case MountSeen(mount=mount):
             return f"{mount.type} {mount.span('target').text} {mount.target}"
     return ""
@@ -194,6 +198,7 @@ LOWERED = [
     ("PortExposed", "14-14", "14:10 80/TCP 80/TCP"),
     ("ProcessSet", "15-15", "False False"),
     ("ProcessSet", "16-16", "True False"),
+    ("TargetLowered", "2-2", "6 ['base']"),
 ]
 
 

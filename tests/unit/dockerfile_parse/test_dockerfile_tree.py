@@ -72,6 +72,13 @@ def test_a_heredoc_knows_its_body() -> None:
     assert (node.start_line, node.end_line) == (1, 5)
 
 
+def test_comments_know_their_place() -> None:
+    file = read("# escape=`\n# a\n  # b\nRUN x `\n # c\n y <<E\n# text\nE\n#\nUSER z # no\n#d")
+    assert [span.text for span in file.comments] == ["# a", "# b", "# c", "#", "#d"]
+    assert [comment.span.text for comment in file.nodes[0].prev_comment] == ["a", "# b"]
+    assert file.nodes[0].prev_comment[0].span.start_column == 2
+
+
 def test_heredoc_bodies_keep_their_line_ends() -> None:
     assert only("RUN <<E\r\na\r\nE\r\n").heredocs[0].content == "a\r\n"
 
