@@ -232,6 +232,12 @@ EXPLAINED: tuple[Explained, ...] = (
         case=r'"kind": "link",[^{}]*"target": "[^"]*",\s+"xattr": "v",\s+"form": "pax"',
     ),
     Explained(
+        name="attributes of an archive's links which lead through a file, before a member that is refused",
+        reason="as above: BuildKit fails at the link, ours at the member after it",
+        kind="message", theirs=r"lstat /[^:]*: not a directory", ours=r".*: damaged archive: .*",
+        case=r'"kind": "link",[^{}]*"target": "[^"]*",\s+"xattr": "v",\s+"form": "pax"',
+    ),
+    Explained(
         name="directories of an archive that become something else",
         reason="BuildKit gives the directory's time to what has taken its place",
         kind=r"root\.mtime", place=r".* \((file|link|fifo)\)", theirs="0|1|1500000000", ours="0|1|1500000000", case=REPLACED_DIRECTORY.format(kinds="file|link|fifo|hard"),
@@ -291,6 +297,16 @@ EXPLAINED: tuple[Explained, ...] = (
         name="hard links to a lower layer's file",
         reason="BuildKit exports a second, independent file; ours shows what the step made",
         kind=r"root\.hardlinks", place="bin/again bin/busybox", theirs="apart", ours="together", case="ln /bin/busybox /bin/again",
+    ),
+    Explained(
+        name="hard links of a context, one name of which is there already",
+        reason="BuildKit leaves out the name that has not changed, so that they become two files; ours stay one file",
+        kind=r"root\.hardlinks", theirs="apart", ours="together", case=r'COPY.*"kind": "hard"',
+    ),
+    Explained(
+        name="the unchanged name of such hard links is in the layer",
+        reason="a link needs its file in the same layer",
+        kind=r"layers\.names", place=r"\d+: .* \(file\)", theirs="absent", ours=r"\+", case=r'COPY.*COPY.*"kind": "hard"',
     ),
     Explained(
         name="the first name of such a hard link is in the layer",
