@@ -2,12 +2,14 @@
 """Compressors and decompressors of layers.
 
 gzip goes through ISA-L: several times faster than zlib. Its output depends on the library's version and level only, both of
-which are fixed for an installation. zstd is the reference library, with one thread, for the same reason.
+which are fixed for an installation. zstd is the reference library, whose threads work on pieces of a size that depends on the
+level only: its output is the same for any number of them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -25,6 +27,10 @@ from llbkit.worker.archive.decompress import (
 from llbkit.worker.base import Compression
 
 DEFAULT_LEVEL = {"gzip": 1, "zstd": 3, "uncompressed": 0}
+_MOST_ZSTD_THREADS = 4
+_ULTRA = 20
+"""From this level of zstd on, the pieces of several threads would take gigabytes of memory."""
+
 _CHUNK = 1 << 20
 _AHEAD = 8  # chunks that wait for their reader
 
@@ -63,9 +69,15 @@ def compressor(kind: Compression, level: int | None = None) -> Compressor:
         case "zstd":
             import zstandard
 
-            return zstandard.ZstdCompressor(level=max(1, min(level, 22))).compressobj()
+            level = max(1, min(level, 22))
+            return zstandard.ZstdCompressor(level=level, threads=_zstd_threads(level)).compressobj()
         case "uncompressed":
             return _Plain()
+
+
+def _zstd_threads(level: int) -> int:
+    """Return how many threads compress. The level alone decides between none, which gives other bytes, and some."""
+    return 0 if level >= _ULTRA else max(1, min(len(os.sched_getaffinity(0)), _MOST_ZSTD_THREADS))
 
 
 class Decompressed:
