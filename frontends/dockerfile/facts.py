@@ -20,6 +20,7 @@ from llbkit.frontends.dockerfile.program.instructions import (
     Healthcheck,
     Instruction,
     Label,
+    Onbuild,
     Pair,
     Program,
     Run,
@@ -123,6 +124,19 @@ class InstructionRead(InstructionFact):
     def keyword(self) -> str:
         """The instruction."""
         return self.word
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRead(InstructionFact):
+    """The instruction inside an ONBUILD was read; one that is wrong fails where it is triggered, and is not told."""
+
+    instruction: Onbuild
+    trigger: AnyInstruction
+
+    @property
+    def keyword(self) -> str:
+        """The instruction inside."""
+        return self.trigger.keyword.lower()
 
 
 # -- when the whole file was read

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from llbkit.frontends.dockerfile.errors import texts as errors
 from llbkit.frontends.dockerfile.errors.later import later_errors
-from llbkit.frontends.dockerfile.facts import InstructionRead, InstructionSeen, ParserWarned
-from llbkit.frontends.dockerfile.program.instructions import AnyInstruction, Arg, Program, Stage
+from llbkit.frontends.dockerfile.facts import InstructionRead, InstructionSeen, ParserWarned, TriggerRead
+from llbkit.frontends.dockerfile.program.instructions import AnyInstruction, Arg, Onbuild, Program, Stage
 from llbkit.frontends.dockerfile.program.reading import read_instruction, read_stage
 from llbkit.frontends.dockerfile.syntax.ast import Node, ParsedFile
 from llbkit.frontends.kit.errors.located import ErrorCollector, ProgramError
@@ -67,4 +68,8 @@ def _read_any(node: Node, facts: Facts) -> AnyInstruction | Stage:
     facts.tell(InstructionSeen(node, keyword))
     found = read_stage(node) if keyword == "from" else read_instruction(node)
     facts.tell(InstructionRead(found, keyword))
+    if isinstance(found, Onbuild) and facts.wants(TriggerRead):
+        assert node.child is not None, "there is none without"
+        with suppress(ProgramError):
+            facts.tell(TriggerRead(found, read_instruction(node.child)))
     return found

@@ -29,6 +29,7 @@ from llbkit.frontends.dockerfile.facts import (
     ProcessSet,
     StageNamed,
     TargetLowered,
+    TriggerRead,
     VariableUnset,
     WordExpanded,
     WorkdirEntered,
@@ -83,6 +84,8 @@ def said(fact: Fact) -> str:  # noqa: C901  (one line for each kind)
             return f"{keyword} {shown(node.value)}"
         case InstructionRead(instruction, keyword):
             return f"{type(instruction).__name__} {keyword}"
+        case TriggerRead(_, trigger):
+            return f"{fact.keyword} {shown(trigger.keyword)}"
         case StageNamed(stage):
             return stage.name
         case DefaultBase(_, name):
@@ -218,6 +221,19 @@ def test_what_is_told_while_a_file_is_lowered() -> None:
     assert hearer.failures == 0
 
 
+TRIGGER = ("TriggerRead", "2-2", "run 2:8 Run")
+
+
+def test_what_is_told_of_triggers() -> None:
+    hearer = Everything()
+    read_program(parse(Source("Dockerfile", "FROM a\nONBUILD Run x\nONBUILD COPY\n")), hearer)
+    assert hearer.told[4:] == [
+        TRIGGER,
+        ("InstructionSeen", "3-3", "onbuild 3:0 ONBUILD"),
+        ("InstructionRead", "3-3", "Onbuild onbuild"),
+    ]
+
+
 def test_mistakes_are_told_once() -> None:
     hearer = Everything()
     with pytest.raises(Exception, match="unknown instruction"):
@@ -233,5 +249,5 @@ def test_every_fact_is_in_the_test() -> None:
         and issubclass(value, Fact)
         and value not in (Fact, InstructionFact, known.StepFact)
     }
-    told = {name for name, *_ in (*EXPECTED, *LOWERED)}
+    told = {name for name, *_ in (*EXPECTED, *LOWERED, TRIGGER)}
     assert kinds - told == {"BaseUnresolved"}, "which test_dockerfile_offline.py shows"
