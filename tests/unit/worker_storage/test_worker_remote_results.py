@@ -15,6 +15,7 @@ from llbkit.worker.host.pools import Token
 from llbkit.worker.oci import digest_of
 from llbkit.worker.remote import BlobOptions, Remote, RemoteLayer, register, remote_of
 from llbkit.worker.results import Filesystem, Results
+from llbkit.worker.session.directory import LocalDirectory
 from llbkit.worker.sources.localtree import LocalTree
 from llbkit.worker.sources.statcache import StatCache
 
@@ -104,7 +105,7 @@ def test_a_local_directory_is_copied_on_request_only(storage, remote, tmp_path: 
         made.append(Snapshot((storage.adopted("copy"),)))
         return made[-1]
 
-    tree = LocalTree(tmp_path / "context", StatCache("x", None), materialize=materialize)
+    tree = LocalTree(LocalDirectory(tmp_path / "context"), StatCache("x", None), materialize=materialize)
     assert remote(tree) is None
     assert made == []
     (layer,) = remote(tree, CREATE).layers
