@@ -6,7 +6,7 @@ PACKAGES := runc crun busybox-static docker-registry git ca-certificates openssh
 # Named one by one: compileall follows no links.
 SOURCES := grammar llb frontends solver worker llbkit conformance
 
-.PHONY: help setup demo test test-all test-faults check coverage site docs bench clean
+.PHONY: help setup demo test test-all test-faults check report coverage site docs bench clean
 help:
 	@echo "make setup   Debian packages, a virtual environment in $(VENV), llbkit in it"
 	@echo "make demo    build, run, rebuild and change examples/shop"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-faults  every fault: builds killed at many moments, files lost, restored and damaged, full disks"
 	@echo "make test-all     make test and make test-faults"
 	@echo "make check   format, lint, types, import contracts, docstrings"
+	@echo "make report  names used twice, long files and full folders"
 	@echo "make docs    the API reference, in build/api"
 	@echo "make site    the documentation with the API reference, in build/site"
 	@echo "make coverage  every test, and the lines that none of them reaches"
@@ -41,6 +42,9 @@ check: setup
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy llbkit
 	$(BIN)/lint-imports
+
+report: setup
+	-$(BIN)/python -m tests.house
 
 docs: setup
 	$(BIN)/python docs/api.py build/api

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The house's own rules that no tool checks, and a report of sizes: ``python -m tests.house``, part of ``make check``.
+"""A report of the house's rules that no tool checks, and of sizes: ``make report``.
 
-- A public class has a name of its own in the whole project: one word for each thing.
-- A facade (``__init__``) that exports names says so in ``__all__`` (ruff sorts it).
+- A public class should have a name of its own in the whole project: one word for each thing.
+- A facade (``__init__``) that exports names should say so in ``__all__`` (ruff sorts it).
 
 Layers, circles and forbidden imports are contracts in ``.importlinter``. Sizes are only reported: a file past `LINES` lines or a
 folder with more than `FILES` loose files is a place to look at, not an error.
